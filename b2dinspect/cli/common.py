@@ -1,0 +1,129 @@
+"""What every command shares: options, output, progress, and errors made into one clear line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from b2dinspect.errors import B2dError
+from b2dinspect.inspection import Inspection, inspect
+from b2dinspect.render.console import console
+from b2dinspect.render.text import visible
+
+FINE, FINDINGS, TROUBLE, INTERRUPTED = 0, 1, 2, 130
+
+Image = Annotated[
+    str,
+    typer.Argument(metavar="IMAGE", help="Disk image, block device, .gz of either, or - for standard input."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", metavar="NAME", help="Read the file as this container format (raw, vdi)."),
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a command: errors become one line on stderr and status 2, an interrupt status 130."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = function(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except B2dError as error:
+            complain(str(error))
+            raise typer.Exit(TROUBLE) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            raise typer.Exit(FINE) from None
+
+    return wrapped
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr. It may quote evidence, so it is escaped."""
+    sys.stderr.write(f"b2dinspect: {visible(message)}\n")
+
+
+def out(renderable: Any) -> None:
+    """Print results on stdout."""
+    console().print(renderable)
+
+
+def write_bytes(data: bytes) -> None:
+    """Write evidence to stdout: verbatim into a pipe or file, escaped on a terminal."""
+    if sys.stdout.isatty():
+        for line in data.splitlines(keepends=True):
+            sys.stdout.write(visible(line.rstrip(b"\r\n")) + "\n")
+    else:
+        sys.stdout.buffer.write(data)
+
+
+def examine(path: str, format_name: str | None = None) -> Inspection:
+    """Inspect an image with a progress bar where opening it takes long."""
+    with ProgressBar() as progress:
+        return inspect(path, format_name=format_name, progress=progress)
+
+
+class ProgressBar:
+    """A progress bar on stderr that appears only on a terminal, and only after a second."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Report progress in bytes."""
+        if self._bar is None:
+            if time.monotonic() - self._started < 1 or not sys.stderr.isatty():
+                return
+            self._start(what)
+        self._bar.update(self._task, completed=done, total=total, description=what)
+
+    def _start(self, what: str) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console(is_error=True), transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(what, total=None)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def as_path(text: str) -> bytes:
+    """Return a path inside an image as the bytes that the user typed."""
+    return os.fsencode(text)
+
+
+def is_folder(path: str) -> bool:
+    """Tell whether an argument names a directory on the examiner's machine."""
+    return path != "-" and Path(path).is_dir()

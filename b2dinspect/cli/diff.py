@@ -1,0 +1,55 @@
+"""``b2dinspect diff``: which keys two places share, and which only one has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import FINDINGS, Json, ProgressBar, command, is_folder, out
+from b2dinspect.comparison import Comparison, compare, key_set, machine_sides, within_disk
+from b2dinspect.errors import UsageError
+from b2dinspect.inspection import inspect
+from b2dinspect.render import console
+
+Side = "disk image, authorized_keys or .pub file, private key, tar, or machine directory"
+
+
+@command
+def diff(
+    left: Annotated[str, typer.Argument(metavar="LEFT", help=f"A {Side}.")],
+    right: Annotated[str | None, typer.Argument(metavar="[RIGHT]", help="The same, to compare with.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the keys of two places, matched by the key itself and not by its text.
+
+    With one image: authorized_keys against authorized_keys2, and the original tar against today's. With one
+    machine directory: the host's key against the disk's.
+
+    Example: b2dinspect diff ~/.docker/machine/machines/default/id_rsa disk.vdi
+
+    Exit status: 0 the same keys, 1 they differ, 2 trouble.
+    """
+    with ProgressBar() as progress:
+        if right is not None:
+            found = [compare(key_set(left, progress), key_set(right, progress))]
+        elif is_folder(left):
+            found = _within_machine(left, progress)
+        else:
+            found = [*within_disk(inspect(left, progress=progress))]
+    if not found:
+        raise UsageError(f"{left} holds only one set of keys, or none: give a second place to compare with")
+    if as_json:
+        from b2dinspect.render import json
+
+        print(json.dumps({"comparisons": [json.comparison(item) for item in found]}))  # noqa: T201
+    else:
+        for item in found:
+            out(console.comparison(item))
+    if any(item.differs for item in found):
+        raise typer.Exit(FINDINGS)
+
+
+def _within_machine(path: str, progress: ProgressBar) -> list[Comparison]:
+    sides = machine_sides(path, progress)
+    return [compare(*sides)] if len(sides) == 2 else []

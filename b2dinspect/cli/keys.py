@@ -1,0 +1,74 @@
+"""``b2dinspect keys``: the authorized_keys of a disk, verbatim or as a table."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import FINDINGS, Format, Image, Json, command, complain, examine, out, write_bytes
+from b2dinspect.errors import UsageError, UserdataError
+from b2dinspect.inspection import Inspection, Userdata, key_file
+from b2dinspect.render import console
+from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
+
+SOURCES = ("fresh", "data", "residue")
+
+
+@command
+def keys(
+    image: Image,
+    fingerprints: Annotated[bool, typer.Option("--fingerprints", help="A table of all key lines.")] = False,
+    as_json: Json = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="SOURCE", help="Only from: fresh, data or residue."),
+    ] = None,
+    format_name: Format = None,
+) -> None:
+    """Print the authorized_keys file that decides who may log in, byte for byte.
+
+    Example: b2dinspect keys sample_images/fresh.vdi.gz > authorized_keys
+
+    On a terminal, control characters in it are shown escaped. --fingerprints and --json tell of every key
+    line in every place. Exit status: 0 fine, 1 a line that sshd would not accept, 2 no keys.
+    """
+    if source is not None and source not in SOURCES:
+        raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
+    facts = examine(image, format_name)
+    chosen = [key for key in facts.keys if source in (None, key.source)]
+    if as_json:
+        from b2dinspect.render import json
+
+        print(json.dumps({"path": facts.path, "keys": [json.key(key) for key in chosen]}))  # noqa: T201
+    elif fingerprints:
+        if not chosen:
+            raise UserdataError(_nothing(facts, source))
+        out(console.key_table(chosen))
+    else:
+        _print_file(facts, source)
+    if any(not key.line.valid for key in chosen):
+        raise typer.Exit(FINDINGS)
+
+
+def _print_file(facts: Inspection, source: str | None) -> None:
+    item = _userdata(facts, source)
+    entry = item.tar.find(AUTHORIZED_KEYS)
+    if entry is None:
+        raise UserdataError(f"the {item.source} userdata has no {AUTHORIZED_KEYS.decode()}")
+    if entry.missing:
+        complain(f"{AUTHORIZED_KEYS.decode()} is cut: {entry.available} of {entry.size} bytes are there")
+    write_bytes(key_file(item, entry))
+
+
+def _userdata(facts: Inspection, source: str | None) -> Userdata:
+    item = facts.effective if source is None else facts.of_source(source)  # type: ignore[arg-type]
+    if item is None:
+        raise UserdataError(_nothing(facts, source))
+    return item
+
+
+def _nothing(facts: Inspection, source: str | None) -> str:
+    there = ", ".join(item.source for item in facts.userdata)
+    hint = f"; there is some from: {there} (say --from)" if there else ""
+    return f"no {source + ' ' if source else ''}userdata on this disk, which is {facts.state}{hint}"

@@ -1,0 +1,47 @@
+"""The ``b2dinspect`` program: its commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2dinspect import __version__
+from b2dinspect.cli.cat import cat
+from b2dinspect.cli.diff import diff
+from b2dinspect.cli.get import get
+from b2dinspect.cli.keys import keys
+from b2dinspect.cli.ls import ls
+from b2dinspect.cli.show import show
+
+app = typer.Typer(
+    name="b2dinspect",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for function in (show, keys, diff, ls, cat, get):
+    app.command()(function)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"b2dinspect {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Read boot2docker disks: which SSH key is on them, where, and why a machine will not let you in.
+
+    Nothing is ever written to a disk. Example: b2dinspect show disk.vdi
+    """
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    app(prog_name="b2dinspect")

@@ -1,0 +1,41 @@
+"""``b2dinspect show``: one screen that answers what this disk is and who may log in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import FINDINGS, Format, Image, Json, command, examine, out
+from b2dinspect.doctor.disk import examine as find_oddities
+from b2dinspect.render import console
+
+
+@command
+def show(
+    image: Image,
+    as_json: Json = False,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="Add the decoded fields of every header.")
+    ] = False,
+    format_name: Format = None,
+) -> None:
+    """Show what a disk is, in which state, where its userdata is, and which keys are on it.
+
+    Example: b2dinspect show sample_images/provisioned-autoformat.vdi.gz
+
+    Exit status: 0 nothing odd, 1 something odd (warning or error), 2 the disk could not be read.
+    """
+    facts = examine(image, format_name)
+    findings = find_oddities(facts)
+    if as_json:
+        from b2dinspect.render import json
+
+        document = json.show(facts, findings)
+        if headers:
+            document["headers"] = json.headers(facts)
+        print(json.dumps(document))  # noqa: T201
+    else:
+        out(console.show(facts, findings, headers))
+    if any(finding.is_fault for finding in findings):
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,193 @@
+"""Sets of keys from anywhere, and how two of them differ. Keys are matched by blob, never by text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from b2dinspect.containers import vdi
+from b2dinspect.errors import UsageError
+from b2dinspect.evidence import Progress, open_evidence
+from b2dinspect.inspection import Inspection, Userdata, inspect, key_file
+from b2dinspect.machine import find_machine_files
+from b2dinspect.source import SECTOR, ByteSource
+from b2dinspect.userdata.authorized_keys import Line, parse
+from b2dinspect.userdata.private_key import is_private_key, public_line
+from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, Tarball, is_header, read_tar
+
+MAX_TEXT = 1 << 20
+TAR_PADDING = 64 << 10
+"""Bytes of zeros that may follow a tar in a file of its own; more, and the file is a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key and where it is from.
+
+    Attributes:
+        origin: The file or layer that holds it.
+        line: The line itself.
+        derived: Computed from a private key, so that it has no comment to compare.
+    """
+
+    origin: str
+    line: Line
+    derived: bool = False
+
+    @property
+    def match(self) -> tuple[bytes, bool]:
+        """What makes two keys the same key: the plain blob, and whether it is a certificate."""
+        key = self.line.key
+        return (key.identity, key.certified) if key else (self.line.raw, False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys of one side.
+
+    Attributes:
+        label: What the side is.
+        keys: Lines that sshd would accept; of equal keys the first.
+        broken: Lines that it would not.
+    """
+
+    label: str
+    keys: tuple[Key, ...]
+    broken: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two sides differ."""
+
+    left: KeySet
+    right: KeySet
+    same: list[tuple[Key, Key]] = field(default_factory=list)
+    changed: list[tuple[Key, Key]] = field(default_factory=list)
+    only_left: list[Key] = field(default_factory=list)
+    only_right: list[Key] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything but equal keys was found."""
+        return bool(self.changed or self.only_left or self.only_right)
+
+
+def compare(left: KeySet, right: KeySet) -> Comparison:
+    """Match the keys of two sides; ``changed`` are equal keys with other options or another comment."""
+    result = Comparison(left, right)
+    there = {key.match: key for key in right.keys}
+    for key in left.keys:
+        other = there.pop(key.match, None)
+        if other is None:
+            result.only_left.append(key)
+        elif _is_same_line(key, other):
+            result.same.append((key, other))
+        else:
+            result.changed.append((key, other))
+    result.only_right.extend(there.values())
+    return result
+
+
+def _is_same_line(left: Key, right: Key) -> bool:
+    if left.line.options != right.line.options:
+        return False
+    return left.derived or right.derived or left.line.comment == right.line.comment
+
+
+def key_set(path: str, progress: Progress | None = None) -> KeySet:
+    """Return the keys of a disk image, authorized_keys or .pub file, private key, tar, or machine directory.
+
+    Raises:
+        UsageError: A directory without keys.
+        EvidenceError: The file cannot be read as any of these.
+    """
+    if path != "-" and Path(path).is_dir():
+        sides = machine_sides(path, progress)
+        return _joined(path, [key for side in sides for key in (*side.keys, *side.broken)])
+    file = open_evidence(path, progress)
+    try:
+        head = file.pread(0, MAX_TEXT)
+        if is_private_key(head):
+            return _joined(path, [Key(path, line, derived=True) for line in parse(public_line(head))])
+        if is_header(head[:SECTOR]) and not vdi.probe(file).matched:
+            tar = read_tar(file)
+            if file.size - tar.size <= TAR_PADDING:
+                return _joined(path, list(_tar_keys(path, file, tar)))
+        if file.size <= MAX_TEXT and b"\0" not in head:
+            return _joined(path, [Key(path, line) for line in parse(head)])
+    finally:
+        file.close()
+    if path == "-":
+        raise UsageError("standard input holds no keys; give a disk image by its name")
+    return disk_side(inspect(path, progress=progress))
+
+
+def disk_side(facts: Inspection) -> KeySet:
+    """Return the keys that decide who may log in to this disk's machine."""
+    item = facts.effective or facts.of_source("residue")
+    return _joined(facts.path, list(_userdata_keys(item)) if item else [])
+
+
+def within_disk(facts: Inspection) -> Iterator[Comparison]:
+    """Compare what one disk holds: the two key files with each other, and the original tar with today's."""
+    item = facts.effective
+    if item is not None:
+        first, second = (_file_side(item, name) for name in (AUTHORIZED_KEYS, AUTHORIZED_KEYS2))
+        if first and second:
+            yield compare(first, second)
+    for source in ("fresh", "residue"):
+        other = facts.of_source(source)  # type: ignore[arg-type]
+        if other is not None and item is not None and other is not item:
+            yield compare(
+                _joined(f"{source} userdata", list(_userdata_keys(other))),
+                _joined(f"{item.source} userdata", list(_userdata_keys(item))),
+            )
+
+
+def machine_sides(path: str, progress: Progress | None = None) -> list[KeySet]:
+    """Return the host's keys and the disk's keys of a machine directory, as far as they are there.
+
+    Raises:
+        UsageError: Neither is there.
+    """
+    files = find_machine_files(Path(path))
+    host = []
+    if files.private_key:
+        host += [*key_set(str(files.private_key)).keys]
+    if files.public_key:
+        host += [*key_set(str(files.public_key)).keys]
+    sides = [_joined(f"{path} (host)", host)] if host else []
+    if files.disk:
+        sides.append(disk_side(inspect(str(files.disk), progress=progress)))
+    if not sides:
+        raise UsageError(f"{path} is no machine directory: neither id_rsa nor a disk in it")
+    return sides
+
+
+def _userdata_keys(item: Userdata) -> Iterator[Key]:
+    return _tar_keys(f"{item.source} userdata", item.content, item.tar)
+
+
+def _tar_keys(label: str, content: ByteSource, tar: Tarball) -> Iterator[Key]:
+    for name in (AUTHORIZED_KEYS, AUTHORIZED_KEYS2):
+        if entry := tar.find(name):
+            for line in parse(content.pread(entry.offset, min(entry.available, MAX_TEXT))):
+                yield Key(f"{label}: {name.decode()}", line)
+
+
+def _file_side(item: Userdata, name: bytes) -> KeySet | None:
+    entry = item.tar.find(name)
+    if entry is None:
+        return None
+    label = f"{item.source} {name.decode()}"
+    return _joined(label, [Key(label, line) for line in parse(key_file(item, entry))])
+
+
+def _joined(label: str, keys: list[Key]) -> KeySet:
+    valid: dict[tuple[bytes, bool], Key] = {}
+    for key in keys:
+        if key.line.valid and key.line.kind == "key":
+            valid.setdefault(key.match, key)
+    return KeySet(label, tuple(valid.values()), tuple(key for key in keys if key.line.kind == "broken"))

@@ -1,0 +1,46 @@
+"""What every container format offers: a ByteSource of the virtual disk, and facts about the file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+from b2dinspect.fields import Header
+from b2dinspect.findings import Finding
+from b2dinspect.source import ByteSource, FileSource
+
+
+class Probe(NamedTuple):
+    """Whether a format was recognised, and why or why not."""
+
+    matched: bool
+    reason: str
+
+
+class Container(ByteSource):
+    """A virtual disk. ``size`` is the virtual size; offsets given to it are virtual, in bytes.
+
+    Attributes:
+        format: ``"raw"``, ``"vdi"``, …
+        variant: The format's own word for its kind (``"dynamic"``).
+        file: The container file.
+        allocated_size: Bytes of the virtual disk that the file stores.
+        headers: Decoded structures, in the order in which a reader meets them.
+        findings: What is odd about the container itself.
+    """
+
+    format: ClassVar[str]
+    variant: str
+    file: ByteSource
+    allocated_size: int
+    headers: tuple[Header, ...]
+    findings: tuple[Finding, ...]
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Return the format's own facts that a person wants on the first screen, named."""
+
+
+def stored_size(file: ByteSource) -> int:
+    """Return the bytes that the examiner's file system really stores for ``file``."""
+    return min(file.allocated, file.size) if isinstance(file, FileSource) else file.size

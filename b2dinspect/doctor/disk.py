@@ -1,0 +1,174 @@
+"""What is odd about one disk, seen without its machine. Each check takes the facts and yields findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from b2dinspect.findings import Finding
+from b2dinspect.guests import DATA_LABEL
+from b2dinspect.inspection import Inspection, Userdata
+from b2dinspect.userdata.authorized_keys import PublicKey
+from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
+
+Check = Callable[[Inspection], Iterator[Finding]]
+
+
+def structures(facts: Inspection) -> Iterator[Finding]:
+    """Pass on what the container, the table and the filesystems say of themselves."""
+    yield from facts.container.findings
+    yield from facts.table.findings
+    for volume in facts.volumes:
+        yield from volume.findings
+    yield from facts.problems
+
+
+def state(facts: Inspection) -> Iterator[Finding]:
+    """Say when the disk is in a state from which nobody logs in."""
+    if facts.state == "blank":
+        yield Finding(
+            "disk-blank", "error", "the disk is blank: no marker and no key were ever written to it", 0
+        )
+    elif facts.state == "foreign":
+        yield Finding("disk-foreign", "warning", f"this is no boot2docker disk: {facts.reason}")
+    elif facts.state == "partitioned":
+        text = f"{facts.reason}: mkfs never ran or failed, so the guest lives in RAM"
+        yield Finding("filesystem-none", "error", text)
+
+
+def marker(facts: Inspection) -> Iterator[Finding]:
+    """Weigh the marker at byte 0 against the rest of the disk."""
+    magic = facts.magic
+    if magic.damaged_at:
+        at = magic.damaged_at[0]
+        text = (
+            f"the marker at byte 0 is damaged: byte {at} is {magic.data[at]:#04x} instead of {MAGIC[at]:#04x}; "
+            "no guest takes this disk for its own, and the 18.09 guest would format it"
+        )
+        yield Finding("magic-damaged", "error", text, at)
+    if not magic.found or facts.table.kind == "none":
+        return
+    if facts.data is not None and facts.data.by == "label":
+        text = "the marker is still at byte 0 beside a partition table; the label is looked for first, so it is inert"
+        yield Finding("magic-inert", "info", text, 0)
+    else:
+        text = (
+            "the marker is at byte 0 beside a partition table, and nothing is labelled boot2docker-data: "
+            "the 18.09 guest would format this disk"
+        )
+        yield Finding("magic-beside-table", "warning", text, 0)
+
+
+def label(facts: Inspection) -> Iterator[Finding]:
+    """Look at how the data partition is found."""
+    data = facts.data
+    if facts.state != "provisioned" or data is None:
+        return
+    where = data.volume.partition.offset
+    if data.by == "fallback":
+        text = (
+            f"partition {data.volume.partition.number} holds the data but is labelled "
+            f"{ascii(data.volume.label.decode('latin-1'))}, not {DATA_LABEL.decode()!r}; "
+            f"only {' and '.join(data.takers)} would mount it all the same"
+        )
+        yield Finding("label-missing", "error", text, where)
+    if data.others:
+        numbers = ", ".join(str(volume.partition.number) for volume in (data.volume, *data.others))
+        text = (
+            f"several partitions carry the label boot2docker-data ({numbers}): the guest mounts any of them"
+        )
+        yield Finding("label-several", "error", text, where)
+
+
+def userdata(facts: Inspection) -> Iterator[Finding]:
+    """Look for the tar that must be on a provisioned disk, and at how each one ends."""
+    if (
+        facts.state == "provisioned"
+        and facts.data
+        and facts.data.volume.is_ext
+        and not facts.of_source("data")
+    ):
+        text = "the data partition has no var/lib/boot2docker/userdata.tar: no key is unpacked at boot"
+        yield Finding("userdata-missing", "error", text, facts.data.volume.partition.offset)
+    for item in facts.userdata:
+        if item.source == "residue":
+            continue  # an old tar in a gap is allowed to be broken
+        for finding in item.tar.findings:
+            virtual, _ = item.locate(finding.offset or 0)
+            yield finding._replace(offset=virtual)
+        yield from _cut(item)
+
+
+def _cut(item: Userdata) -> Iterator[Finding]:
+    """Say which entries end after the bytes that the guest keeps, or kept."""
+    tar = item.kept or item.tar
+    for name, severity, finding_id, outcome in (
+        (AUTHORIZED_KEYS, "error", "userdata-cut-login", "its last key cannot log in"),
+        (AUTHORIZED_KEYS2, "info", "userdata-cut", "harmless: .ssh/authorized_keys is whole"),
+    ):
+        entry, promised = tar.find(name), item.tar.find(name)
+        missing = entry.missing if entry else promised.size if promised else 0
+        if not missing:
+            continue
+        whole = item.kept is not None
+        text = (
+            f"the guest keeps only {GUEST_KEEPS} bytes, which cuts the last {missing} bytes off {name.decode()}: {outcome}"
+            if whole
+            else f"{name.decode()} lacks its last {missing} bytes, as the tar was cut after {item.size}: {outcome}"
+        )
+        at = entry.offset + entry.available if entry else GUEST_KEEPS
+        yield Finding(finding_id, severity, text, item.locate(at)[0])  # type: ignore[arg-type]
+
+
+def keys(facts: Inspection) -> Iterator[Finding]:
+    """Look at the keys that decide, and at the lines that sshd would skip."""
+    if facts.state in ("fresh", "provisioned") and facts.effective:
+        if not any(key.line.valid for key in facts.keys if key.source == facts.effective.source):
+            text = "no line of authorized_keys is a key that sshd would accept: nobody can log in"
+            yield Finding("key-none", "error", text, facts.effective.virtual_offset)
+        elif not _accepted(facts, facts.effective, AUTHORIZED_KEYS):
+            text = ".ssh/authorized_keys holds no valid key; login depends on .ssh/authorized_keys2"
+            yield Finding("key-only-in-second", "warning", text, facts.effective.virtual_offset)
+    for key in facts.keys:
+        if not key.line.valid and key.source != "residue":
+            text = f"{key.file} line {key.line.number} of the {key.source} userdata is not accepted: {key.line.error}"
+            yield Finding("key-broken", "warning", text)
+
+
+def same_keys(facts: Inspection) -> Iterator[Finding]:
+    """Compare the two key files with each other, and the first key with the one in force."""
+    deciding = facts.effective
+    if deciding is None:
+        return
+    first, second = _accepted(facts, deciding, AUTHORIZED_KEYS), _accepted(facts, deciding, AUTHORIZED_KEYS2)
+    is_cut = _is_cut(deciding.kept or deciding.tar)
+    if first != second and deciding.tar.find(AUTHORIZED_KEYS2) and not is_cut:
+        text = "authorized_keys and authorized_keys2 hold different keys; sshd accepts those of both"
+        yield Finding("keys-differ", "warning", text, deciding.virtual_offset)
+    residue = facts.of_source("residue")
+    if residue is not None and deciding is not residue:
+        original = _accepted(facts, residue, AUTHORIZED_KEYS)
+        if original and not original & (first | second):
+            text = "the residue of the original tar holds another key: the machine's key was replaced since its creation"
+            yield Finding("key-replaced", "info", text, residue.virtual_offset)
+
+
+def _accepted(facts: Inspection, item: Userdata, name: bytes) -> set[bytes]:
+    lines = (key.line for key in facts.keys if key.source == item.source and key.file == name.decode())
+    return {line.key.identity for line in lines if line.valid and isinstance(line.key, PublicKey)}
+
+
+def _is_cut(tar: Tarball) -> bool:
+    entry = tar.find(AUTHORIZED_KEYS2)
+    return entry is None or bool(entry.missing)
+
+
+CHECKS: tuple[Check, ...] = (structures, state, marker, label, userdata, keys, same_keys)
+"""In the order in which they find the cause soonest: from the outside in."""
+
+
+def examine(facts: Inspection) -> list[Finding]:
+    """Return all findings about a disk, gravest first, otherwise in the order of the checks."""
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(
+        (finding for check in CHECKS for finding in check(facts)), key=lambda item: order[item.severity]
+    )

@@ -1,0 +1,160 @@
+"""Opening evidence: a file, a block device, a gzip, or standard input; always for reading only.
+
+What cannot be read at any offset (a gzip, a stream) is copied once into a nameless temporary file in which
+runs of zeros become holes, so a 20 GB disk of zeros takes next to no room. Gzip: RFC 1952.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from b2dinspect.errors import SourceError, UsageError
+from b2dinspect.source import FileSource
+
+CHUNK = 1 << 20
+SPOOL_LENGTH_LIMIT = 16 << 40
+"""Bytes: a longer stream is no disk of these machines."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, bytes done, and bytes in all when that is known."""
+
+
+def open_evidence(path: str, progress: Progress | None = None) -> FileSource:
+    """Open ``path`` for reading; ``-`` is standard input.
+
+    Raises:
+        UsageError: The path is a directory or something else that is not a disk image.
+        SourceError: It cannot be opened or read, or it is larger than can be spooled.
+    """
+    if path == "-":
+        return _spool(sys.stdin.buffer, "stream", progress)
+    fd = _open_for_reading(path)
+    try:
+        source = _from_descriptor(fd, path)
+        if source.pread(0, 2) != GZIP_MAGIC:
+            return source
+        with os.fdopen(os.dup(fd), "rb") as packed:
+            packed.seek(0)
+            spooled = _spool(packed, "gzip", progress)
+    except BaseException:
+        os.close(fd)
+        raise
+    source.close()
+    return spooled
+
+
+def _open_for_reading(path: str) -> int:
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    # A FIFO must not make us wait for a writer; the access time of evidence is evidence.
+    flags |= getattr(os, "O_NONBLOCK", 0)
+    try:
+        try:
+            return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+        except PermissionError:
+            return os.open(path, flags)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"cannot open {path}: {reason}") from error
+
+
+def _from_descriptor(fd: int, path: str) -> FileSource:
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode):
+        allocated = getattr(status, "st_blocks", (status.st_size + 511) // 512) * 512
+        return FileSource(fd, status.st_size, "file", allocated)
+    if stat.S_ISBLK(status.st_mode):
+        return FileSource(fd, os.lseek(fd, 0, os.SEEK_END), "block device")
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"{path} is a directory; name a disk image in it")
+    raise UsageError(f"{path} is neither a file nor a block device; to read a stream, give - and redirect it")
+
+
+def _spool(stream: BinaryIO, origin: str, progress: Progress | None) -> FileSource:
+    import tempfile
+
+    with tempfile.TemporaryFile(prefix="b2dinspect-") as spool:
+        room = _free_space() // 2
+        length = stored = 0
+        for chunk in _unpacked(stream, progress):
+            if chunk.strip(b"\0"):
+                os.lseek(spool.fileno(), length, os.SEEK_SET)
+                spool.write(chunk)
+                spool.flush()
+                stored += len(chunk)
+            length += len(chunk)
+            if stored > room or length > SPOOL_LENGTH_LIMIT:
+                raise SourceError(
+                    f"too large to unpack into the temporary folder ({stored:,} bytes of data so far)",
+                    layer=origin,
+                    offset=length,
+                )
+        os.ftruncate(spool.fileno(), length)
+        return FileSource(os.dup(spool.fileno()), length, origin, stored)
+
+
+def _free_space() -> int:
+    import shutil
+    import tempfile
+
+    return shutil.disk_usage(tempfile.gettempdir()).free
+
+
+def _unpacked(stream: BinaryIO, progress: Progress | None) -> Iterator[bytes]:
+    """Yield the stream in chunks, unpacked when it is a gzip (of one or several members)."""
+    head = stream.read(2)
+    if head != GZIP_MAGIC:
+        total = 0
+        while chunk := head + stream.read(CHUNK - len(head)):
+            head = b""
+            yield chunk
+            total += len(chunk)
+            if progress:
+                progress("reading", total, None)
+        return
+    yield from _gunzip(_Counted(stream, head, progress))
+
+
+class _Counted:
+    """The packed stream, giving back the two bytes already read and telling how far it is."""
+
+    def __init__(self, stream: BinaryIO, head: bytes, progress: Progress | None) -> None:
+        self._stream = stream
+        self._head = head
+        self._progress = progress
+        self._total = os.fstat(stream.fileno()).st_size or None
+        self._done = 0
+
+    def read(self, length: int) -> bytes:
+        data, self._head = self._head + self._stream.read(length), b""
+        self._done += len(data)
+        if self._progress:
+            self._progress("unpacking", self._done, self._total)
+        return data
+
+
+def _gunzip(stream: _Counted) -> Iterator[bytes]:
+    import zlib
+
+    packed, done = stream.read(CHUNK), 0
+    try:
+        while packed:
+            member = zlib.decompressobj(wbits=31)
+            while not member.eof:
+                if chunk := member.decompress(packed, CHUNK):
+                    done += len(chunk)
+                    yield chunk
+                packed = member.unconsumed_tail
+                if packed or member.eof or len(chunk) == CHUNK:
+                    continue  # a full chunk may have more behind it without more input
+                if not (packed := stream.read(CHUNK)):
+                    raise SourceError("ends in the middle of its data", layer="gzip", offset=done)
+            packed = member.unused_data or stream.read(CHUNK)
+            packed = b"" if not packed.strip(b"\0") else packed  # zero padding after the last member
+    except zlib.error as error:
+        raise SourceError(f"is damaged after {done:,} unpacked bytes: {error}", layer="gzip") from error

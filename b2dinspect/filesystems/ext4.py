@@ -1,0 +1,113 @@
+"""Files inside ext2/3/4: names and block runs from The Sleuth Kit, content through our own sources.
+
+The Sleuth Kit only ever says where a file's blocks are. Content is then read from the disk like
+everything else, so each byte has a virtual and a file offset. Symbolic links are shown, never followed.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+
+from b2dinspect.errors import FilesystemError, NotFoundError
+from b2dinspect.filesystems.sleuthkit import Node, SleuthKit
+from b2dinspect.source import ByteSource, MemorySource, Run, RunsSource
+
+MAX_DEPTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a directory, and what it names.
+
+    Attributes:
+        name: As stored, any bytes but ``/`` and NUL.
+        node: The inode's facts.
+    """
+
+    name: bytes
+    node: Node
+
+    @property
+    def type(self) -> str:
+        """``file``, ``directory``, ``symlink`` or ``special``."""
+        return file_type(self.node.mode)
+
+
+class Ext4:
+    """The files of one filesystem.
+
+    Args:
+        fs: The filesystem, from its first byte. Check its superblock first: The Sleuth Kit trusts it.
+    """
+
+    def __init__(self, fs: ByteSource) -> None:
+        self._fs = fs
+        self._kit = SleuthKit(fs)
+
+    def find(self, path: bytes) -> Entry:
+        """Return the entry at an absolute or relative path from the root of the filesystem.
+
+        Raises:
+            NotFoundError: A part of the path does not exist, or is not a directory.
+            FilesystemError: The structures on the way cannot be read.
+        """
+        entry = Entry(b"", self._kit.node(self._kit.root))
+        walked = b""
+        for name in [part for part in path.split(b"/") if part and part != b"."]:
+            if name == b"..":
+                raise NotFoundError(f"no way up: {show(path)} has a .. in it")
+            if entry.type == "symlink":
+                target = show(entry.node.link)
+                raise NotFoundError(f"{show(walked)} is a symbolic link to {target}; links are not followed")
+            if entry.type != "directory":
+                raise NotFoundError(f"{show(walked)} is not a directory")
+            inode = dict(self._kit.names(entry.node.inode)).get(name)
+            walked += b"/" + name
+            if inode is None:
+                raise NotFoundError(f"no {show(walked)} on this filesystem")
+            entry = Entry(name, self._kit.node(inode))
+        return entry
+
+    def list(self, directory: Entry) -> list[Entry]:
+        """Return what a directory holds, sorted by name.
+
+        Raises:
+            FilesystemError: Not a directory, or it cannot be read.
+        """
+        if directory.type != "directory":
+            raise FilesystemError(f"{show(directory.name)} is not a directory")
+        names = sorted(self._kit.names(directory.node.inode))
+        return [Entry(name, self._kit.node(inode)) for name, inode in names]
+
+    def content(self, entry: Entry) -> ByteSource:
+        """Return a file's content as a source.
+
+        Raises:
+            FilesystemError: Not a regular file.
+        """
+        if entry.type != "file":
+            raise FilesystemError(f"{show(entry.name)} is not a file but a {entry.type}")
+        runs = self._kit.runs(entry.node.inode)
+        if not runs and entry.node.size:
+            inline = self._kit.inline_data(entry.node.inode)
+            return MemorySource(inline) if inline else RunsSource(self._fs, [], entry.node.size)
+        return RunsSource(self._fs, [Run(length, offset) for length, offset in runs], entry.node.size)
+
+    def close(self) -> None:
+        """Let the helper process go."""
+        self._kit.close()
+
+
+def file_type(mode: int) -> str:
+    """Return ``file``, ``directory``, ``symlink`` or ``special`` for a Unix mode."""
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "symlink" if stat.S_ISLNK(mode) else "special"
+
+
+def show(name: bytes) -> str:
+    """Return a name from the evidence as text that is safe in a message."""
+    return ascii(name.decode("utf-8", "surrogateescape"))[1:-1] or "/"

@@ -1,0 +1,295 @@
+"""The Sleuth Kit behind a wall: a child process that may hang, crash or eat memory without harm.
+
+A filesystem with a few bytes changed can keep any C library busy for ever (seen: an inode size of 2^63,
+a crafted group descriptor), and nothing in Python can interrupt it. So the library runs in a forked child
+that kills itself by SIGALRM when one answer takes too long and is held to a memory limit; the parent sees
+the pipe close and reports which. Where fork does not exist (Windows) it runs in this process.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import struct
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
+
+from b2dinspect.errors import EvidenceError, FilesystemError
+from b2dinspect.source import ByteSource
+
+SECONDS_PER_ANSWER = 5
+MEMORY_LIMIT = 256 << 20
+MAX_NAMES = 200_000
+MAX_RUNS = 200_000
+MAX_INLINE = 64 << 10
+
+_SPARSE = 0x2 | 0x1  # TSK_FS_ATTR_RUN_FLAG_SPARSE and _FILLER
+_LENGTH = struct.Struct("<I")
+
+
+class Node(NamedTuple):
+    """Facts about an inode.
+
+    Attributes:
+        inode: Its number.
+        mode: Unix type and permission bits.
+        uid: Owner.
+        gid: Group.
+        size: Bytes.
+        mtime: Last change of content, seconds since 1970.
+        link: Target of a symbolic link, else empty.
+    """
+
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    link: bytes
+
+
+class SleuthKit:
+    """Names, inodes and runs of one filesystem.
+
+    Every method raises FilesystemError when the library refuses the structures, takes longer than
+    SECONDS_PER_ANSWER, or crashes.
+    """
+
+    def __init__(self, fs: ByteSource) -> None:
+        self._ask = _Child(fs) if hasattr(os, "fork") else _InProcess(fs)
+        self._names: dict[int, list[tuple[bytes, int]]] = {}
+        self.root: int = self._ask("root")
+
+    def names(self, inode: int) -> list[tuple[bytes, int]]:
+        """Return the names in a directory and their inode numbers, without ``.`` and ``..``."""
+        if inode not in self._names:
+            self._names[inode] = self._ask("names", inode)
+        return self._names[inode]
+
+    def node(self, inode: int) -> Node:
+        """Return the facts about an inode."""
+        return Node(*self._ask("node", inode))
+
+    def runs(self, inode: int) -> list[tuple[int, int | None]]:
+        """Return the file's runs in order: length in bytes, offset in the filesystem or None for a hole."""
+        return [*self._ask("runs", inode)]
+
+    def inline_data(self, inode: int) -> bytes:
+        """Return content that is stored in the inode itself; empty when it is not."""
+        return bytes(self._ask("inline", inode))
+
+    def close(self) -> None:
+        """End the child."""
+        self._ask.close()
+
+
+class _Library:
+    """The calls into pytsk3. Runs in the child."""
+
+    def __init__(self, fs: ByteSource) -> None:
+        import pytsk3
+
+        class Image(pytsk3.Img_Info):  # type: ignore[misc]
+            failure: EvidenceError | None = None
+
+            def __init__(self) -> None:
+                super().__init__(url="", type=pytsk3.TSK_IMG_TYPE_EXTERNAL)
+
+            def read(self, offset: int, length: int) -> bytes:
+                try:
+                    return fs.pread(offset, length) if offset >= 0 else b""
+                except EvidenceError as error:
+                    Image.failure = error
+                    raise OSError(str(error)) from error
+
+            def get_size(self) -> int:
+                return fs.size
+
+        self._image = Image()
+        self._tsk = pytsk3
+        self._fs: Any = None
+
+    def answer(self, call: str, *arguments: Any) -> Any:
+        """Return the result of a call; every failure becomes a FilesystemError."""
+        try:
+            if self._fs is None:
+                self._fs = self._tsk.FS_Info(self._image, offset=0, type=self._tsk.TSK_FS_TYPE_EXT_DETECT)
+            return getattr(self, f"_{call}")(*arguments)
+        except (OSError, RuntimeError, AttributeError, ValueError, MemoryError, TypeError) as error:
+            reason = self._image.failure or " ".join(str(error).split()) or type(error).__name__
+            raise FilesystemError(f"cannot be read: {reason}") from error
+
+    def _root(self) -> int:
+        return int(self._fs.info.root_inum)
+
+    def _names(self, inode: int) -> list[tuple[bytes, int]]:
+        found = []
+        for item in self._fs.open_dir(inode=inode):
+            name = item.info.name
+            is_allocated = int(name.flags) & int(self._tsk.TSK_FS_NAME_FLAG_ALLOC)
+            is_virtual = name.meta_addr >= self._fs.info.last_inum and name.name.startswith(b"$")
+            if is_allocated and not is_virtual and name.name not in (b".", b".."):
+                found.append((bytes(name.name), int(name.meta_addr)))
+            if len(found) > MAX_NAMES:
+                raise ValueError(f"a directory with more than {MAX_NAMES} names")
+        return found
+
+    def _node(self, inode: int) -> tuple[Any, ...]:
+        meta = self._fs.open_meta(inode=inode).info.meta
+        kinds = {
+            self._tsk.TSK_FS_META_TYPE_REG: 0o100000,
+            self._tsk.TSK_FS_META_TYPE_DIR: 0o040000,
+            self._tsk.TSK_FS_META_TYPE_LNK: 0o120000,
+        }
+        mode = kinds.get(meta.type, 0) | int(meta.mode) & 0o7777
+        link = meta.link if mode & 0o170000 == 0o120000 else None
+        link = link.encode("utf-8", "surrogateescape") if isinstance(link, str) else link or b""
+        return inode, mode, int(meta.uid), int(meta.gid), max(0, int(meta.size)), int(meta.mtime), bytes(link)
+
+    def _runs(self, inode: int) -> list[tuple[int, int | None]]:
+        block = int(self._fs.info.block_size)
+        found: list[tuple[int, int | None]] = []
+        for attribute in self._fs.open_meta(inode=inode):
+            if attribute.info.type != self._tsk.TSK_FS_ATTR_TYPE_DEFAULT:
+                continue
+            for run in attribute:
+                is_hole = int(run.flags) & _SPARSE
+                found.append((int(run.len) * block, None if is_hole else int(run.addr) * block))
+                if len(found) > MAX_RUNS:
+                    raise ValueError(f"a file in more than {MAX_RUNS} pieces")
+        return found
+
+    def _inline(self, inode: int) -> bytes:
+        file = self._fs.open_meta(inode=inode)
+        size = int(file.info.meta.size)
+        return bytes(file.read_random(0, size)) if size <= MAX_INLINE else b""
+
+
+class _InProcess:
+    """The library without the wall."""
+
+    def __init__(self, fs: ByteSource) -> None:
+        self._library = _Library(fs)
+
+    def __call__(self, call: str, *arguments: Any) -> Any:
+        return self._library.answer(call, *arguments)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _Child:
+    """The library in a forked child: one request and one answer at a time, marshalled over two pipes."""
+
+    def __init__(self, fs: ByteSource) -> None:
+        request_read, request_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:  # pragma: no cover - measured in the parent only
+            os.close(request_write)
+            os.close(answer_read)
+            _serve(fs, request_read, answer_write)
+        os.close(request_read)
+        os.close(answer_write)
+        self._requests = os.fdopen(request_write, "wb")
+        self._answers = os.fdopen(answer_read, "rb")
+
+    def __call__(self, call: str, *arguments: Any) -> Any:
+        if self._pid:
+            try:
+                _send(self._requests, (call, *arguments))
+                is_fault, answer = _receive(self._answers)
+            except (OSError, EOFError):
+                raise FilesystemError(self._epitaph()) from None
+            if is_fault:
+                raise FilesystemError(answer)
+            return answer
+        raise FilesystemError("cannot be read any further: The Sleuth Kit gave up on it before")
+
+    def _epitaph(self) -> str:
+        """Reap the child and say what it died of."""
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        self.close()
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+            return f"The Sleuth Kit found no end in it within {SECONDS_PER_ANSWER} seconds"
+        return f"The Sleuth Kit crashed on it (wait status {status})"
+
+    def close(self) -> None:
+        """End the child; closing twice is harmless."""
+        for pipe in (self._requests, self._answers):
+            try:
+                pipe.close()
+            except OSError:
+                pass  # a request that a dead child never took
+        if self._pid:
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+    def __del__(self) -> None:
+        if getattr(self, "_pid", 0):
+            self.close()
+
+
+def _serve(fs: ByteSource, requests: int, answers: int) -> None:  # pragma: no cover - runs in the child
+    """Answer requests until the parent closes the pipe; never returns."""
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _limit_memory()
+        _silence()
+        library = _Library(fs)
+        with os.fdopen(requests, "rb") as incoming, os.fdopen(answers, "wb") as outgoing:
+            while True:
+                call, *arguments = _receive(incoming)
+                signal.alarm(SECONDS_PER_ANSWER)
+                _send(outgoing, _attempt(library.answer, call, *arguments))
+                signal.alarm(0)
+    except BaseException:  # noqa: BLE001, S110 - whatever it is, the parent sees the pipe close
+        pass
+    finally:
+        os._exit(0)
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+    try:
+        return False, function(*arguments)
+    except FilesystemError as error:
+        return True, error.message
+
+
+def _limit_memory() -> None:
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY_LIMIT, used + MEMORY_LIMIT))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError):
+        pass  # a system without this limit still has the alarm
+
+
+def _silence() -> None:
+    """Keep what the library might print off the examiner's screen."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+
+
+def _send(pipe: BinaryIO, message: Any) -> None:
+    data = marshal.dumps(message)
+    pipe.write(_LENGTH.pack(len(data)) + data)
+    pipe.flush()
+
+
+def _receive(pipe: BinaryIO) -> Any:
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    data = pipe.read(length)
+    if len(data) < length:
+        raise EOFError
+    return marshal.loads(data)  # noqa: S302 - from our own child, never from the evidence

@@ -1,0 +1,38 @@
+"""The Linux swap header: its label tells one guest generation from another.
+
+Source: util-linux, include/swapheader.h and mkswap(8). The signature ends the first memory page, so its
+offset tells the page size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from construct import Bytes, Int32ul, Struct
+
+from b2dinspect.fields import Header, UuidBE
+from b2dinspect.source import ByteSource, read_lenient
+
+SIGNATURE = b"SWAPSPACE2"
+PAGE_SIZES = (4096, 8192, 16384, 65536)
+HEADER_OFFSET = 1024
+
+HEADER = Struct(
+    "version" / Int32ul * "1",
+    "last_page" / Int32ul * "number of the last usable page",
+    "bad_pages" / Int32ul * "number of bad pages",
+    "uuid" / UuidBE() * "identity of the swap area",
+    "label" / Bytes(16) * "volume label",
+)
+
+
+def read_swap(part: ByteSource, virtual_offset: int) -> tuple[Any, Header] | None:
+    """Return the parsed swap header of a partition that begins at ``virtual_offset``, or None."""
+    head = read_lenient(part, 0, PAGE_SIZES[-1])
+    for page in PAGE_SIZES:
+        if head[page - len(SIGNATURE) : page] == SIGNATURE:
+            raw = head[HEADER_OFFSET : HEADER_OFFSET + HEADER.sizeof()]
+            return HEADER.parse(raw), Header(
+                "swap header", "virtual", virtual_offset + HEADER_OFFSET, HEADER, raw
+            )
+    return None

@@ -1,0 +1,151 @@
+"""The three guest generations as data: what each looks for, keeps and makes.
+
+Source: boot2docker rootfs/etc/rc.d/automount (to 18.06), boot2docker files/init.d/autoformat (from 18.09),
+and minikube's package/automount/minikube-automount (today).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from b2dinspect.filesystems import Volume
+from b2dinspect.filesystems.superblock import block_count, block_size
+from b2dinspect.partitions import PartitionTable
+
+DATA_LABEL = b"boot2docker-data"
+USERDATA_PATHS = (b"/var/lib/boot2docker/userdata.tar", b"/vm/userdata.tar")
+"""Where a provisioned disk keeps its tar: today's place, and the old layout's."""
+
+SWAP_SECTORS = 1000 * 2048
+
+
+@dataclass(frozen=True, slots=True)
+class GuestProfile:
+    """What one generation does at its first boot.
+
+    Attributes:
+        name: Short name.
+        program: The script, and the release it is from.
+        table: Kind of partition table it makes.
+        swap: Whether partition 2 is swap, 1000 MiB at sector 2048.
+        swap_label: Label of that swap.
+        inode_ratio: Bytes an inode (mkfs.ext4 -i).
+        directories: Names on the data partition that only this generation makes.
+        falls_back: Whether, without label and magic, it takes the first ext4 or btrfs partition there is.
+    """
+
+    name: Literal["automount", "autoformat", "minikube"]
+    program: str
+    table: Literal["mbr", "gpt"]
+    swap: bool
+    swap_label: bytes
+    inode_ratio: int
+    directories: tuple[bytes, ...]
+    falls_back: bool
+
+
+PROFILES = (
+    GuestProfile("automount", "boot2docker <= 18.06, automount", "mbr", True, b"", 8192, (), True),
+    GuestProfile(
+        "autoformat", "boot2docker >= 18.09, autoformat", "gpt", True, b"boot2dockerswap", 8192, (), False
+    ),
+    GuestProfile(
+        "minikube",
+        "minikube ISO, minikube-automount",
+        "gpt",
+        False,
+        b"",
+        2048,
+        (b"minikube", b"kubelet", b"toolbox", b"minishift", b"cni"),
+        True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Which generation made a disk, and how that is known.
+
+    Attributes:
+        profile: A profile's name, or ``"unknown"``.
+        evidence: One sentence for each fact that was weighed.
+    """
+
+    profile: str
+    evidence: tuple[str, ...]
+
+
+def tell_guest(
+    table: PartitionTable, volumes: Sequence[Volume], data: Volume | None, names: Collection[bytes]
+) -> Guest:
+    """Tell the generation that made a disk.
+
+    Args:
+        table: Partition table.
+        volumes: What is on its partitions.
+        data: The data partition, if there is one.
+        names: Names in ``/var/lib`` on it.
+
+    A generation is named when at least two facts point to it and none against it.
+    """
+    candidates = set(PROFILES)
+    evidence: list[str] = []
+    pointing = 0
+    for text, fitting in _facts(table, volumes, data, names):
+        candidates &= set(fitting)
+        pointing += len(fitting) < len(PROFILES)
+        evidence.append(f"{text}: {', '.join(profile.name for profile in fitting) or 'none of the three'}")
+    if pointing >= 2 and len(candidates) == 1:
+        return Guest(candidates.pop().name, tuple(evidence))
+    return Guest("unknown", tuple(evidence))
+
+
+Fact = tuple[str, list[GuestProfile]]
+
+
+def _facts(
+    table: PartitionTable, volumes: Sequence[Volume], data: Volume | None, names: Collection[bytes]
+) -> list[Fact]:
+    if table.kind not in ("mbr", "gpt"):
+        return []
+    facts = [(f"{table.kind.upper()} partition table", [p for p in PROFILES if p.table == table.kind])]
+    facts += _partition_facts(volumes)
+    if data is not None and data.is_ext:
+        facts += _ratio_fact(data)
+    if found := [name for profile in PROFILES for name in profile.directories if name in names]:
+        listed = ", ".join(name.decode() for name in sorted(found))
+        facts.append((f"/var/lib has {listed}", [p for p in PROFILES if set(found) & set(p.directories)]))
+    return facts
+
+
+def _partition_facts(volumes: Sequence[Volume]) -> list[Fact]:
+    numbers = sorted(volume.partition.number for volume in volumes)
+    second = next((volume for volume in volumes if volume.partition.number == 2), None)
+    if numbers == [1]:
+        return [("one partition, no swap", [p for p in PROFILES if not p.swap])]
+    if numbers != [1, 2] or second is None:
+        return [(f"{len(numbers)} partitions", [])]
+    facts = []
+    if second.partition.type_name.startswith("Linux swap"):
+        is_usual = (second.partition.start, second.partition.sectors) == (2048, SWAP_SECTORS)
+        size = "1000 MiB at sector 2048" if is_usual else f"{second.partition.sectors} sectors"
+        facts.append((f"partition 2 is swap, {size}", [p for p in PROFILES if p.swap]))
+    else:
+        facts.append(("partition 2 is no swap", []))
+    if second.filesystem == "swap":
+        text = (
+            f"swap label {ascii(second.label.decode('latin-1'))}" if second.label else "swap without a label"
+        )
+        facts.append((text, [p for p in PROFILES if p.swap and p.swap_label == second.label]))
+    return facts
+
+
+def _ratio_fact(data: Volume) -> list[Fact]:
+    size = block_count(data.superblock) * block_size(data.superblock)
+    ratio = size / data.superblock.inodes_count
+    for known in sorted({profile.inode_ratio for profile in PROFILES}):
+        if abs(ratio - known) < known * 0.15:
+            return [(f"one inode for {known} bytes", [p for p in PROFILES if p.inode_ratio == known])]
+    return [(f"one inode for about {ratio:.0f} bytes, as no guest makes it", list(PROFILES))]

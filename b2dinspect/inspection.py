@@ -1,0 +1,407 @@
+"""Walk the stack once, from the file to the keys. Facts only: no judgement, no formatting, no output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from b2dinspect.containers import Container, open_container
+from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
+from b2dinspect.evidence import Progress, open_evidence
+from b2dinspect.filesystems import Volume, identify
+from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.findings import Finding
+from b2dinspect.guests import DATA_LABEL, PROFILES, USERDATA_PATHS, Guest, tell_guest
+from b2dinspect.partitions import Partition, PartitionTable, read_table
+from b2dinspect.source import SECTOR, ByteSource, FileSource, RunsSource, SliceSource, read_lenient
+from b2dinspect.userdata.authorized_keys import Line, parse
+from b2dinspect.userdata.tarball import (
+    AUTHORIZED_KEYS,
+    AUTHORIZED_KEYS2,
+    GUEST_KEEPS,
+    MAGIC,
+    Entry,
+    Tarball,
+    is_header,
+    read_tar,
+)
+
+Source = Literal["fresh", "data", "residue"]
+State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
+
+HEAD = 1 << 20
+"""Bytes before the first partition: where a tar can be, or have been."""
+RESIDUE_REACH = 64 << 10
+MAX_TAR = 64 << 20
+MAX_KEY_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Magic:
+    """The marker, tested as the guests do: the first 29 bytes of the disk.
+
+    Attributes:
+        found: Whether they are equal to it.
+        file_offset: Where byte 0 of the disk is in the container file; None when it is not stored.
+        data: What is there instead of it, or it.
+        damaged_at: Virtual offsets of the bytes that differ, when most of them do not.
+    """
+
+    found: bool
+    file_offset: int | None
+    data: bytes
+    damaged_at: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataChoice:
+    """The volume that a guest would mount as its data partition.
+
+    Attributes:
+        volume: The volume.
+        by: ``label`` when it carries the label, ``fallback`` when a guest would take it without one.
+        takers: The guest generations that would.
+        others: More volumes with the label.
+    """
+
+    volume: Volume
+    by: Literal["label", "fallback"]
+    takers: tuple[str, ...]
+    others: tuple[Volume, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Userdata:
+    """A userdata tar, or what is left of one.
+
+    Attributes:
+        source: ``fresh`` at the start of the disk, ``data`` on the data partition, ``residue`` of a fresh one.
+        path: Path on the data partition; "" for the other two.
+        content: The tar as a source; offsets in ``tar`` count in it.
+        virtual_offset: Of its first byte; None when no single place holds it.
+        file_offset: The same in the container file.
+        size: Bytes.
+        tar: What it holds.
+        kept: What the guest's first 4096 bytes of it hold, for ``fresh``.
+    """
+
+    source: Source
+    path: str
+    content: ByteSource
+    volume: Volume | None
+    virtual_offset: int | None
+    file_offset: int | None
+    size: int
+    tar: Tarball
+    kept: Tarball | None = None
+
+    def locate(self, offset: int) -> tuple[int | None, int | None]:
+        """Return the virtual and the file offset of a byte of the tar."""
+        return self._virtual(offset), self.content.locate(offset)
+
+    def _virtual(self, offset: int) -> int | None:
+        if self.volume is None:
+            return (self.virtual_offset or 0) + offset
+        if not isinstance(self.content, RunsSource):
+            return None
+        within = self.content.parent_offset(offset)
+        return None if within is None else self.volume.partition.offset + within
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """One line of an authorized_keys file that is meant to be a key."""
+
+    source: Source
+    file: str
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All facts about one disk.
+
+    Attributes:
+        path: As the user gave it.
+        file_size: Bytes of the file as opened (unpacked, for a gzip).
+        origin: ``file``, ``block device``, ``gzip`` or ``stream``.
+        container: The virtual disk; stays open for reading.
+        magic: The marker test.
+        table: The partition table.
+        volumes: What is on each partition, or on the whole disk when there is no table.
+        data: The data partition, if any guest would mount one.
+        guest: Which generation made the disk.
+        state: See the README's list.
+        reason: Why this state, in one sentence.
+        userdata: All tars found, most authoritative first.
+        keys: All key lines found, in the same order.
+        problems: What could not be read on the way.
+    """
+
+    path: str
+    file_size: int
+    origin: str
+    container: Container
+    magic: Magic
+    table: PartitionTable
+    volumes: tuple[Volume, ...]
+    data: DataChoice | None
+    guest: Guest
+    state: State
+    reason: str
+    userdata: tuple[Userdata, ...]
+    keys: tuple[FoundKey, ...]
+    problems: tuple[Finding, ...]
+
+    def of_source(self, source: Source) -> Userdata | None:
+        """Return the first tar of that source."""
+        return next((item for item in self.userdata if item.source == source), None)
+
+    @property
+    def effective(self) -> Userdata | None:
+        """The tar that decides who may log in: the data partition's, else the one of a fresh disk."""
+        if self.state == "provisioned":
+            return self.of_source("data")
+        return self.of_source("fresh") or self.of_source("data")
+
+
+def inspect(path: str, *, format_name: str | None = None, progress: Progress | None = None) -> Inspection:
+    """Open ``path`` and return all facts about the disk in it.
+
+    Raises:
+        UsageError: Not a file, or an unknown format name.
+        SourceError: The file cannot be read.
+        ContainerError: No disk can be made out of the file.
+    """
+    file = open_evidence(path, progress)
+    try:
+        return inspect_disk(open_container(file, format_name), path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:
+    """Return all facts about an opened disk."""
+    magic = _test_magic(disk)
+    table = read_table(disk)
+    volumes = _volumes(disk, table)
+    data = _choose_data(volumes)
+    found, names, problems = _on_data_partition(data)
+    userdata = (*found, *_at_start(disk, magic, volumes))
+    state, reason = _state(disk, magic, table, volumes, data, names, problems)
+    return Inspection(
+        path=path,
+        file_size=file.size,
+        origin=file.origin,
+        container=disk,
+        magic=magic,
+        table=table,
+        volumes=volumes,
+        data=data,
+        guest=tell_guest(table, volumes, data.volume if data else None, names or ()),
+        state=state,
+        reason=reason,
+        userdata=userdata,
+        keys=tuple(key for item in userdata for key in _keys(item)),
+        problems=problems,
+    )
+
+
+def _test_magic(disk: Container) -> Magic:
+    data = read_lenient(disk, 0, len(MAGIC))
+    differing = tuple(i for i, pair in enumerate(zip(data, MAGIC, strict=False)) if pair[0] != pair[1])
+    is_near = len(data) == len(MAGIC) and 0 < len(differing) <= len(MAGIC) // 3
+    return Magic(data == MAGIC, disk.locate(0), data, differing if is_near else ())
+
+
+def _volumes(disk: Container, table: PartitionTable) -> tuple[Volume, ...]:
+    if table.kind == "none":
+        whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))
+        return () if whole.filesystem == "none" else (whole,)
+    extended = ("5", "f", "85")
+    return tuple(
+        identify(disk, part)
+        for part in table.partitions
+        if not (part.table == "mbr" and part.type in extended) and part.offset < disk.size
+    )
+
+
+def _choose_data(volumes: tuple[Volume, ...]) -> DataChoice | None:
+    labelled = [volume for volume in volumes if volume.label == DATA_LABEL and volume.filesystem != "swap"]
+    if labelled:
+        names = tuple(profile.name for profile in PROFILES)
+        return DataChoice(labelled[0], "label", names, tuple(labelled[1:]))
+    for volume in volumes:
+        if volume.filesystem in ("ext4", "btrfs") and volume.partition.number:
+            return DataChoice(volume, "fallback", tuple(p.name for p in PROFILES if p.falls_back))
+    return None
+
+
+Names = frozenset[bytes] | None
+"""Names in /var/lib on the data partition; None when there is none or it cannot be read."""
+
+
+def _on_data_partition(data: DataChoice | None) -> tuple[list[Userdata], Names, tuple[Finding, ...]]:
+    """Return the tars on the data partition, the names in its /var/lib, and what stood in the way."""
+    if data is None or not data.volume.is_ext:
+        return [], None, ()
+    volume = data.volume
+    try:
+        files = Ext4(volume.source)
+    except EvidenceError as error:
+        return [], None, (_unreadable(volume, error),)
+    try:
+        names = _names_in(files, b"/var/lib")
+        found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path))]
+        return found, names, ()
+    except EvidenceError as error:
+        return [], None, (_unreadable(volume, error),)
+    finally:
+        files.close()
+
+
+def _unreadable(volume: Volume, error: EvidenceError) -> Finding:
+    text = f"the files on partition {volume.partition.number} cannot be read: {error}"
+    return Finding("ext4-unreadable", "error", text, volume.partition.offset)
+
+
+def _names_in(files: Ext4, path: bytes) -> frozenset[bytes]:
+    try:
+        return frozenset(entry.name for entry in files.list(files.find(path)))
+    except NotFoundError:
+        return frozenset()
+
+
+def _userdata_at(files: Ext4, volume: Volume, path: bytes) -> Userdata | None:
+    try:
+        entry = files.find(path)
+    except NotFoundError:
+        return None
+    if entry.type != "file":
+        return None
+    content = files.content(entry)
+    tar = read_tar(SliceSource(content, 0, MAX_TAR))
+    virtual = None
+    if isinstance(content, RunsSource) and (within := content.parent_offset(0)) is not None:
+        virtual = volume.partition.offset + within
+    return Userdata("data", path.decode(), content, volume, virtual, content.locate(0), content.size, tar)
+
+
+def _at_start(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -> Iterator[Userdata]:
+    """Yield the fresh tar at offset 0, or what an MBR left of one in the gap behind it."""
+    starts = [volume.partition.offset for volume in volumes if volume.partition.number]
+    limit = min([*starts, disk.size])
+    if magic.found:
+        content = SliceSource(disk, 0, min(limit, MAX_TAR))
+        tar = read_tar(content)
+        kept = read_tar(SliceSource(disk, 0, GUEST_KEEPS))
+        yield Userdata("fresh", "", content, None, 0, disk.locate(0), tar.size, tar, kept)
+        return
+    reach = min(limit, RESIDUE_REACH)
+    head = read_lenient(disk, 0, reach)
+    for offset in range(SECTOR, len(head) - SECTOR, SECTOR):
+        if b".ssh" in head[offset : offset + 100] and is_header(head[offset : offset + SECTOR]):
+            content = SliceSource(disk, offset, min(limit, HEAD) - offset)
+            tar = read_tar(content)
+            yield Userdata("residue", "", content, None, offset, disk.locate(offset), tar.size, tar)
+            return
+
+
+def _keys(item: Userdata) -> Iterator[FoundKey]:
+    for name in (AUTHORIZED_KEYS, AUTHORIZED_KEYS2):
+        if entry := item.tar.find(name):
+            text = key_file(item, entry)
+            for line in parse(text):
+                if line.kind in ("key", "broken"):
+                    yield FoundKey(item.source, name.decode(), line)
+
+
+def key_file(item: Userdata, entry: Entry) -> bytes:
+    """Return the content of a key file in a tar, as far as it is there (at most 1 MiB)."""
+    return read_lenient(item.content, entry.offset, min(entry.available, MAX_KEY_FILE))
+
+
+def _state(
+    disk: Container,
+    magic: Magic,
+    table: PartitionTable,
+    volumes: tuple[Volume, ...],
+    data: DataChoice | None,
+    names: Names,
+    problems: tuple[Finding, ...],
+) -> tuple[State, str]:
+    """Return the state of the disk and the reason for it."""
+    unreadable = next((volume for volume in volumes if volume.filesystem == "unreadable"), None)
+    if data is not None and problems:
+        return "damaged", problems[0].message
+    if data is not None and (data.by == "label" or (names and b"boot2docker" in names)):
+        how = (
+            "labelled boot2docker-data"
+            if data.by == "label"
+            else "without the label, with /var/lib/boot2docker"
+        )
+        place = (
+            f"partition {data.volume.partition.number}" if data.volume.partition.number else "the whole disk"
+        )
+        return "provisioned", f"{place} is {data.volume.filesystem} {how}"
+    if table.kind == "damaged":
+        return "damaged", table.findings[
+            0
+        ].message if table.findings else "the partition table cannot be read"
+    if unreadable is not None and unreadable.findings:
+        return "damaged", unreadable.findings[0].message
+    if table.kind != "none":
+        return _partitioned(table, volumes)
+    return _without_table(disk, magic, volumes)
+
+
+def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[State, str]:
+    others = [volume for volume in volumes if volume.filesystem not in ("none", "swap")]
+    kind = table.kind.upper()
+    if others:
+        listed = ", ".join(f"{volume.filesystem} on partition {volume.partition.number}" for volume in others)
+        return "foreign", f"{kind} partition table with {listed}; nothing of boot2docker"
+    return (
+        "partitioned",
+        f"{kind} partition table, but no data filesystem on any of {len(volumes)} partitions",
+    )
+
+
+def _without_table(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -> tuple[State, str]:
+    if magic.found:
+        return "fresh", "the marker is at byte 0 and there is no partition table: never booted"
+    if magic.damaged_at:
+        places = ", ".join(str(offset) for offset in magic.damaged_at)
+        return "damaged", f"the marker at byte 0 is damaged: wrong at byte {places}"
+    if volumes:
+        return "foreign", f"{volumes[0].filesystem} on the whole disk, no partition table"
+    if len(magic.data) < min(disk.size, len(MAGIC)):
+        return "damaged", "the start of the disk is missing from this evidence"
+    head = read_lenient(disk, 0, HEAD)
+    if len(head) == min(disk.size, HEAD) and not head.strip(b"\0"):
+        return "blank", "no marker, no partition table; the first MiB is all zeros"
+    return (
+        "foreign",
+        f"no marker, no partition table, no known filesystem; it begins with {head[:16].hex(' ')}",
+    )
+
+
+def volume_for(inspection: Inspection, number: int | None) -> Volume:
+    """Return the volume to browse: partition ``number``, or the data partition.
+
+    Raises:
+        UsageError: There is no such partition, or no data partition.
+    """
+    if number is None:
+        if inspection.data is None:
+            raise UsageError(
+                f"no data partition on this disk ({inspection.reason}); name one with --partition"
+            )
+        return inspection.data.volume
+    for volume in inspection.volumes:
+        if volume.partition.number == number:
+            return volume
+    numbers = ", ".join(str(volume.partition.number) for volume in inspection.volumes) or "none"
+    raise UsageError(f"no partition {number}; this disk has {numbers}")

@@ -1,0 +1,105 @@
+"""New files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from types import TracebackType
+
+from b2dinspect.errors import SourceError, UsageError
+
+
+class NewFile:
+    """A file that is written under a temporary name and renamed when it is complete.
+
+    Use as a context manager: leaving it normally syncs and renames, leaving it by an exception (an
+    interrupt too) removes the temporary file. Holes are kept: only what is written takes space.
+
+    Args:
+        path: The final name.
+        force: Replace an existing file.
+        mode: Permission bits from the first byte on.
+
+    Raises:
+        UsageError: The file exists and ``force`` is not given.
+        SourceError: The file cannot be made.
+    """
+
+    def __init__(self, path: str | Path, *, force: bool = False, mode: int = 0o644) -> None:
+        self.path = Path(path)
+        self._force = force
+        if not force and os.path.lexists(self.path):
+            raise UsageError(f"{self.path} exists; say --force to replace it")
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            self._fd = os.open(self._temporary, flags, mode)
+        except OSError as error:
+            raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
+        self.size = 0
+
+    def pwrite(self, offset: int, data: bytes) -> None:
+        """Write ``data`` at ``offset`` (bytes), growing the file as needed."""
+        view = memoryview(data)
+        position = offset
+        while view:
+            os.lseek(self._fd, position, os.SEEK_SET)
+            count = os.write(self._fd, view)
+            view, position = view[count:], position + count
+        self.size = max(self.size, position)
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes at ``offset`` of what has been written."""
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        return os.read(self._fd, length)
+
+    def truncate(self, size: int) -> None:
+        """Set the size in bytes; a longer file gets a hole."""
+        os.ftruncate(self._fd, size)
+        self.size = size
+
+    def flush(self) -> None:
+        """Put everything written so far on stable storage."""
+        os.fsync(self._fd)
+
+    def commit(self) -> None:
+        """Give the file its final name.
+
+        Raises:
+            UsageError: Somebody else made a file of that name meanwhile.
+        """
+        self.flush()
+        os.close(self._fd)
+        self._fd = -1
+        if not self._force and os.path.lexists(self.path):
+            self.discard()
+            raise UsageError(f"{self.path} exists; say --force to replace it")
+        self._temporary.replace(self.path)
+        self._sync_folder()
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._temporary.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        with contextlib.suppress(OSError):  # Windows cannot open a folder; the rename is done all the same
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()

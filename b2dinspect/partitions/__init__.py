@@ -1,0 +1,86 @@
+"""Partition tables: GPT is tried first, its backup next, then MBR; every refusal keeps its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from b2dinspect.errors import EvidenceError, MissingDataError
+from b2dinspect.fields import Header
+from b2dinspect.findings import Finding
+from b2dinspect.partitions import gpt, mbr
+from b2dinspect.partitions.base import Partition, PartitionTable, layout_findings
+from b2dinspect.source import SECTOR, ByteSource
+
+__all__ = ["Partition", "PartitionTable", "read_table"]
+
+
+def read_table(disk: ByteSource) -> PartitionTable:
+    """Return the partition table of a virtual disk. Never raises for what the disk holds."""
+    try:
+        head = disk.pread(0, 2 * SECTOR)
+    except MissingDataError as error:
+        return PartitionTable("damaged", findings=(Finding("table-missing", "error", str(error), 0),))
+    found = mbr.read_mbr(head[:SECTOR])
+    is_protective = not isinstance(found, str) and any(
+        entry.type == mbr.TYPE_PROTECTIVE for entry in found[0].partitions
+    )
+    primary = _try_gpt(disk, 1, "primary")
+    if isinstance(primary, gpt.Gpt):
+        return _from_gpt(disk, primary, _backup_findings(disk, primary))
+    if is_protective or head[SECTOR:].startswith(gpt.SIGNATURE):
+        return _without_primary(disk, primary, is_protective)
+    reasons = (f"gpt: {primary}",)
+    if isinstance(found, str):
+        return PartitionTable("none", reasons=(*reasons, f"mbr: {found}"))
+    return _from_mbr(disk, *found, reasons)
+
+
+def _try_gpt(disk: ByteSource, lba: int, name: str) -> gpt.Gpt | EvidenceError:
+    try:
+        return gpt.read_gpt(disk, lba, name)
+    except EvidenceError as error:
+        return error
+
+
+def _from_gpt(disk: ByteSource, table: gpt.Gpt, findings: tuple[Finding, ...]) -> PartitionTable:
+    layout = layout_findings(table.partitions, disk.size // SECTOR)
+    return PartitionTable(
+        "gpt", table.partitions, table.headers, (*findings, *layout), ("gpt: both checksums agree",)
+    )
+
+
+def _backup_findings(disk: ByteSource, primary: gpt.Gpt) -> tuple[Finding, ...]:
+    lba, last = primary.header.alternate_lba, disk.size // SECTOR - 1
+    if lba > last:
+        text = f"the backup GPT belongs to sector {lba}, but the disk ends at {last}: it was cut or is incomplete"
+        return (Finding("gpt-backup-outside", "error", text, lba * SECTOR),)
+    backup = _try_gpt(disk, lba, "backup")
+    if isinstance(backup, EvidenceError):
+        return (Finding("gpt-backup-damaged", "warning", str(backup), lba * SECTOR),)
+    if backup.entries != primary.entries:
+        text = "the backup GPT lists other partitions than the primary"
+        return (Finding("gpt-backup-differs", "warning", text, lba * SECTOR),)
+    if lba < last:
+        text = f"the backup GPT is in sector {lba}, the disk ends at {last}: the disk grew after partitioning"
+        return (Finding("gpt-backup-not-last", "info", text, lba * SECTOR),)
+    return ()
+
+
+def _without_primary(disk: ByteSource, primary: EvidenceError, is_protective: bool) -> PartitionTable:
+    fault = Finding("gpt-primary-damaged", "error", str(primary), primary.offset)
+    backup = _try_gpt(disk, disk.size // SECTOR - 1, "backup") if disk.size >= 2 * SECTOR else primary
+    if isinstance(backup, gpt.Gpt):
+        return _from_gpt(disk, backup, (fault,))
+    reasons = (f"gpt: {primary}", f"gpt: {backup}")
+    if is_protective:
+        reasons += ("mbr: only a protective entry, which says that a GPT should be here",)
+    return PartitionTable("damaged", findings=(fault,), reasons=reasons)
+
+
+def _from_mbr(disk: ByteSource, table: Any, header: Header, reasons: tuple[str, ...]) -> PartitionTable:
+    partitions, chain = mbr.partitions_of(disk, table)
+    primaries = tuple(part for part in partitions if part.number <= 4)
+    findings = (*chain, *layout_findings(primaries, disk.size // SECTOR))
+    return PartitionTable(
+        "mbr", partitions, (header,), findings, (*reasons, "mbr: signature 55 aa at byte 510")
+    )

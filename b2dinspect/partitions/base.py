@@ -1,0 +1,84 @@
+"""What MBR and GPT have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from b2dinspect.fields import Header
+from b2dinspect.findings import Finding
+from b2dinspect.source import SECTOR
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One entry of a table, or the whole disk when there is no table.
+
+    Attributes:
+        table: Which kind of table names it; ``"none"`` for the whole disk.
+        number: As Linux counts: MBR 1-4, logical ones from 5; GPT the entry's place; 0 the whole disk.
+        start: First sector of 512 bytes.
+        sectors: Length in sectors of 512 bytes.
+        type: As sfdisk spells it: MBR two hexadecimal digits, GPT the GUID in capitals.
+        type_name: What the type is for, or "" when unknown.
+        name: GPT partition name.
+        uuid: GPT partition GUID.
+    """
+
+    table: Literal["mbr", "gpt", "none"]
+    number: int
+    start: int
+    sectors: int
+    type: str = ""
+    type_name: str = ""
+    name: str = ""
+    uuid: str = ""
+
+    @property
+    def end(self) -> int:
+        """The first sector after the partition."""
+        return self.start + self.sectors
+
+    @property
+    def offset(self) -> int:
+        """Virtual offset of the first byte."""
+        return self.start * SECTOR
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.sectors * SECTOR
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionTable:
+    """What was found where a table belongs.
+
+    Attributes:
+        kind: ``"damaged"`` when something says that there was a table which cannot be read.
+        partitions: By number.
+        headers: Decoded structures.
+        findings: What is odd about them.
+        reasons: Why each kind of table was accepted or not, in the order of the trial.
+    """
+
+    kind: Literal["mbr", "gpt", "none", "damaged"]
+    partitions: tuple[Partition, ...] = ()
+    headers: tuple[Header, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+def layout_findings(partitions: tuple[Partition, ...], disk_sectors: int) -> tuple[Finding, ...]:
+    """Return findings about partitions that overlap or stick out of the disk."""
+    findings = []
+    for part in partitions:
+        if part.end > disk_sectors:
+            text = f"partition {part.number} ends at sector {part.end}, the disk at {disk_sectors}"
+            findings.append(Finding("partition-outside", "error", text, part.offset))
+    in_order = sorted(partitions, key=lambda part: part.start)
+    for first, second in zip(in_order, in_order[1:], strict=False):
+        if second.start < first.end:
+            text = f"partitions {first.number} and {second.number} overlap from sector {second.start} on"
+            findings.append(Finding("partition-overlap", "error", text, second.offset))
+    return tuple(findings)

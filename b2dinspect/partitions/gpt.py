@@ -1,0 +1,147 @@
+"""GUID partition tables: a header in sector 1 and its backup in the last, entries beside each.
+
+Source: UEFI specification 2.10, chapter 5.3. Sectors of 512 bytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from construct import Bytes, Int32ul, Int64ul, Struct
+
+from b2dinspect.errors import PartitionError
+from b2dinspect.fields import Bits, Header, UuidLE
+from b2dinspect.partitions.base import Partition
+from b2dinspect.source import SECTOR, ByteSource, read_exactly
+
+SIGNATURE = b"EFI PART"
+LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+SWAP = "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F"
+TYPES = {
+    LINUX: "Linux filesystem",
+    SWAP: "Linux swap",
+    "C12A7328-F81F-11D2-BA4B-00A0C93EC93B": "EFI System",
+    "21686148-6449-6E6F-744E-656564454649": "BIOS boot",
+    "E6D6D379-F507-44C2-A23C-238F2A3DF928": "Linux LVM",
+    "A19D880F-05FC-4D3B-A006-743F0F84911E": "Linux RAID",
+    "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7": "Microsoft basic data",
+    "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": "Linux root (x86-64)",
+}
+UNUSED = bytes(16)
+MAX_ENTRIES = 4096
+
+HEADER = Struct(
+    "signature" / Bytes(8) * "EFI PART",
+    "revision" / Int32ul * "0x00010000",
+    "header_size" / Int32ul * "bytes covered by header_crc32",
+    "header_crc32" / Int32ul * "of the header, with this field zero",
+    "reserved" / Int32ul * "must be zero",
+    "my_lba" / Int64ul * "sector of this header",
+    "alternate_lba" / Int64ul * "sector of the other header",
+    "first_usable_lba" / Int64ul * "first sector for partitions",
+    "last_usable_lba" / Int64ul * "last sector for partitions",
+    "disk_guid" / UuidLE() * "identity of the disk",
+    "entries_lba" / Int64ul * "first sector of the entries",
+    "entry_count" / Int32ul * "entries in the array",
+    "entry_size" / Int32ul * "bytes an entry, 128 or a larger multiple",
+    "entries_crc32" / Int32ul * "of the whole array",
+)
+
+ENTRY = Struct(
+    "type" / UuidLE() * "what the partition is for; zero: unused",
+    "guid" / UuidLE() * "identity of the partition",
+    "first_lba" / Int64ul * "first sector",
+    "last_lba" / Int64ul * "last sector, inclusive",
+    "attributes" / Bits(Int64ul, {1: "required", 2: "no_block_io", 4: "legacy_boot"}) * "flags",
+    "name" / Bytes(72) * "UTF-16LE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpt:
+    """One sound copy of a table: header and entries, both checksums verified."""
+
+    header: Any
+    entries: bytes
+    partitions: tuple[Partition, ...]
+    headers: tuple[Header, ...]
+
+
+def read_gpt(disk: ByteSource, lba: int, name: str) -> Gpt:
+    """Return the table whose header is in sector ``lba``.
+
+    Args:
+        disk: The whole virtual disk.
+        lba: Sector of the header.
+        name: ``"primary"`` or ``"backup"``, for messages.
+
+    Raises:
+        PartitionError: No signature there, or a checksum or a bound is wrong.
+    """
+    layer = f"{name} GPT header"
+    sector = read_exactly(disk, lba * SECTOR, SECTOR, PartitionError, layer)
+    if not sector.startswith(SIGNATURE):
+        raise PartitionError("no signature EFI PART", layer=layer, offset=lba * SECTOR)
+    header = HEADER.parse(sector[: HEADER.sizeof()])
+    _check_header(header, sector, lba, layer)
+    entries = _read_entries(disk, header, f"{name} GPT entries")
+    partitions, structures = _decode_entries(header, entries, name)
+    headers = (Header(f"GPT header ({name})", "virtual", lba * SECTOR, HEADER, sector[: HEADER.sizeof()]),)
+    return Gpt(header, entries, partitions, headers + structures)
+
+
+def _check_header(header: Any, sector: bytes, lba: int, layer: str) -> None:
+    def refuse(message: str, offset: int, expected: object, found: object) -> PartitionError:
+        return PartitionError(
+            message, layer=layer, offset=lba * SECTOR + offset, expected=expected, found=found
+        )
+
+    if not HEADER.sizeof() <= header.header_size <= SECTOR:
+        raise refuse("header size is out of range", 12, "92 to 512", header.header_size)
+    raw = sector[: header.header_size]
+    computed = zlib.crc32(raw[:16] + bytes(4) + raw[20:])
+    if computed != header.header_crc32:
+        raise refuse("wrong header checksum", 16, f"{computed:#010x}", f"{header.header_crc32:#010x}")
+    if header.my_lba != lba:
+        raise refuse("the header belongs to another sector", 24, lba, header.my_lba)
+    if header.entry_size < ENTRY.sizeof() or header.entry_size % 8 or header.entry_size > 4096:
+        raise refuse("entry size is out of range", 84, "128 to 4096", header.entry_size)
+    if header.entry_count > MAX_ENTRIES:
+        raise refuse("too many entries", 80, f"at most {MAX_ENTRIES}", header.entry_count)
+
+
+def _read_entries(disk: ByteSource, header: Any, layer: str) -> bytes:
+    offset = header.entries_lba * SECTOR
+    entries = read_exactly(disk, offset, header.entry_count * header.entry_size, PartitionError, layer)
+    computed = zlib.crc32(entries)
+    if computed != header.entries_crc32:
+        raise PartitionError(
+            "wrong checksum of the entries",
+            layer=layer,
+            offset=offset,
+            expected=f"{header.entries_crc32:#010x}",
+            found=f"{computed:#010x}",
+        )
+    return entries
+
+
+def _decode_entries(
+    header: Any, entries: bytes, name: str
+) -> tuple[tuple[Partition, ...], tuple[Header, ...]]:
+    partitions, structures = [], []
+    for index in range(header.entry_count):
+        start = index * header.entry_size
+        raw = entries[start : start + ENTRY.sizeof()]
+        if raw[:16] == UNUSED:
+            continue
+        entry = ENTRY.parse(raw)
+        kind = str(entry.type).upper()
+        label = entry.name.decode("utf-16-le", "surrogatepass").split("\0")[0]
+        sectors = max(0, entry.last_lba - entry.first_lba + 1)
+        type_name, guid = TYPES.get(kind, ""), str(entry.guid)
+        partitions.append(Partition("gpt", index + 1, entry.first_lba, sectors, kind, type_name, label, guid))
+        where = header.entries_lba * SECTOR + start
+        structures.append(Header(f"GPT entry {index + 1} ({name})", "virtual", where, ENTRY, raw))
+    return tuple(partitions), tuple(structures)

@@ -1,0 +1,111 @@
+"""MBR partition tables: four entries at byte 446 of sector 0, logical ones in a chain of sectors.
+
+Source: the layout every PC operating system agrees on; names of types as util-linux fdisk prints them.
+Logical partitions: each extended boot record holds one partition, relative to itself, and the next record,
+relative to the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
+
+from b2dinspect.fields import Header, Named
+from b2dinspect.findings import Finding
+from b2dinspect.partitions.base import Partition
+from b2dinspect.source import SECTOR, ByteSource, read_lenient
+
+TYPE_LINUX, TYPE_SWAP, TYPE_PROTECTIVE = 0x83, 0x82, 0xEE
+EXTENDED = (0x05, 0x0F, 0x85)
+SIGNATURE = 0xAA55
+MAX_LOGICAL = 128
+
+TYPES = {
+    0x00: "Empty",
+    0x05: "Extended",
+    0x07: "HPFS/NTFS/exFAT",
+    0x0B: "W95 FAT32",
+    0x0C: "W95 FAT32 (LBA)",
+    0x0E: "W95 FAT16 (LBA)",
+    0x0F: "W95 Ext'd (LBA)",
+    0x82: "Linux swap / Solaris",
+    0x83: "Linux",
+    0x85: "Linux extended",
+    0x8E: "Linux LVM",
+    0xA5: "FreeBSD",
+    0xEE: "GPT",
+    0xEF: "EFI (FAT-12/16/32)",
+    0xFD: "Linux raid autodetect",
+}
+
+ENTRY = Struct(
+    "status" / Named(Int8ul, {0x00: "inactive", 0x80: "active"}) * "boot flag",
+    "chs_first" / Bytes(3) * "cylinder, head, sector of the first sector",
+    "type" / Named(Int8ul, TYPES) * "system id",
+    "chs_last" / Bytes(3) * "cylinder, head, sector of the last sector",
+    "start" / Int32ul * "first sector (LBA)",
+    "sectors" / Int32ul * "length in sectors",
+)
+
+MBR = Struct(
+    "bootstrap" / Bytes(440) * "boot code; here the marker once was",
+    "disk_signature" / Int32ul * "disk identifier",
+    "reserved" / Int16ul * "usually zero",
+    "partitions" / Array(4, ENTRY) * "primary partitions",
+    "signature" / Int16ul * "0xAA55",
+)
+
+
+def read_mbr(data: bytes) -> tuple[Any, Header] | str:
+    """Return the parsed sector 0 and its header, or the reason why these bytes are no MBR."""
+    if len(data) < SECTOR:
+        return "the disk is shorter than a sector"
+    table = MBR.parse(data)
+    if table.signature != SIGNATURE:
+        return f"no signature 55 aa at byte 510, but {data[510:512].hex(' ')}"
+    if any(entry.status not in (0x00, 0x80) for entry in table.partitions):
+        return "55 aa at byte 510, but bytes 446 to 509 are no partition table: a boot sector"
+    return table, Header("MBR", "virtual", 0, MBR, data)
+
+
+def partitions_of(disk: ByteSource, table: Any) -> tuple[tuple[Partition, ...], tuple[Finding, ...]]:
+    """Return all partitions of a parsed MBR, logical ones included, and what is odd about the chain."""
+    found: list[Partition] = []
+    findings: list[Finding] = []
+    for number, entry in enumerate(table.partitions, 1):
+        if not entry.type or not entry.sectors:
+            continue
+        found.append(_partition(number, entry.start, entry))
+        if entry.type in EXTENDED:
+            logical, problems = _logical(disk, entry.start)
+            found += logical
+            findings += problems
+    return tuple(found), tuple(findings)
+
+
+def _logical(disk: ByteSource, extended_start: int) -> tuple[list[Partition], list[Finding]]:
+    found: list[Partition] = []
+    record, visited = extended_start, set[int]()
+    while len(visited) < MAX_LOGICAL:
+        if record in visited:
+            text = f"the chain of extended boot records comes back to sector {record}"
+            return found, [Finding("mbr-chain-cyclic", "error", text, record * SECTOR)]
+        visited.add(record)
+        data = read_lenient(disk, record * SECTOR, SECTOR)
+        table = MBR.parse(data) if len(data) == SECTOR else None
+        if table is None or table.signature != SIGNATURE:
+            text = f"the chain of logical partitions breaks off: no extended boot record in sector {record}"
+            return found, [Finding("mbr-chain-broken", "error", text, record * SECTOR)]
+        entry, following = table.partitions[0], table.partitions[1]
+        if entry.type and entry.sectors:
+            found.append(_partition(5 + len(found), record + entry.start, entry))
+        if following.type not in EXTENDED or not following.sectors:
+            return found, []
+        record = extended_start + following.start
+    text = f"more than {MAX_LOGICAL} logical partitions; the rest is not shown"
+    return found, [Finding("mbr-chain-long", "warning", text, record * SECTOR)]
+
+
+def _partition(number: int, start: int, entry: Any) -> Partition:
+    return Partition("mbr", number, start, entry.sectors, f"{entry.type:x}", TYPES.get(entry.type, ""))

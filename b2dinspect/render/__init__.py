@@ -1,0 +1,1 @@
+"""Facts drawn for people and programs. Renderers parse nothing and open nothing."""

@@ -1,0 +1,305 @@
+"""Facts on a terminal, with rich. Evidence goes in as ``Text``, never as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from b2dinspect.comparison import Comparison, Key
+from b2dinspect.fields import Header
+from b2dinspect.filesystems import Volume
+from b2dinspect.filesystems.ext4 import Entry
+from b2dinspect.findings import Finding
+from b2dinspect.guests import PROFILES
+from b2dinspect.inspection import FoundKey, Inspection, Userdata
+from b2dinspect.render.text import offset, size, visible
+from b2dinspect.userdata.authorized_keys import Line
+from b2dinspect.userdata.tarball import MAGIC
+
+STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
+SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = False) -> RenderableType:
+    """Return the one screen of ``show``: file, state, table, magic, userdata, keys, findings."""
+    sheet = Table.grid(padding=(0, 2))
+    sheet.add_column(style="bold", no_wrap=True)
+    sheet.add_column(overflow="fold")
+    sheet.add_row("File", _file(facts))
+    sheet.add_row("State", _state(facts))
+    sheet.add_row("Table", _table(facts))
+    sheet.add_row("Guest", _guest(facts))
+    sheet.add_row("Magic", _magic(facts))
+    sheet.add_row("Userdata", _userdata(facts))
+    sheet.add_row("Keys", _keys(facts.keys))
+    sheet.add_row("Odd", _findings(findings))
+    if not with_headers:
+        return sheet
+    return Group(sheet, *(part for header in _all_headers(facts) for part in ("", _header(header))))
+
+
+def _lines(*lines: Text | str) -> Text:
+    return Text("\n").join(line if isinstance(line, Text) else Text(line) for line in lines)
+
+
+def _file(facts: Inspection) -> Text:
+    disk = facts.container
+    origin = "" if facts.origin == "file" else f", unpacked from {facts.origin}" * (facts.origin == "gzip")
+    if facts.origin in ("stream", "block device"):
+        origin = f", read from a {facts.origin}"
+    kind = f"{disk.format} {disk.variant}"
+    first = Text(visible(facts.path), style="bold")
+    second = f"{kind}: a disk of {size(disk.size)} in {size(facts.file_size)}{origin}, {size(disk.allocated_size)} stored"
+    described = ", ".join(
+        f"{name} {visible(value)}" for name, value in disk.describe().items() if name != "read from"
+    )
+    return _lines(first, second, *([Text(described, style="dim")] if described else []))
+
+
+def _state(facts: Inspection) -> Text:
+    state = Text(facts.state, style=STATE_STYLE.get(facts.state, "bold red"))
+    return Text.assemble(state, f": {visible(facts.reason)}")
+
+
+def _table(facts: Inspection) -> RenderableType:
+    table = facts.table
+    if not facts.volumes or table.kind in ("none", "damaged"):
+        volumes = [f"{volume.filesystem} on the whole disk{_label(volume)}" for volume in facts.volumes]
+        return _lines("none" if table.kind == "none" else "damaged", *volumes)
+    grid = Table.grid(padding=(0, 2))
+    for volume in sorted(facts.volumes, key=lambda volume: volume.partition.start):
+        part = volume.partition
+        grid.add_row(
+            f"{part.number}",
+            volume.filesystem + _label(volume),
+            size(part.size),
+            f"sectors {part.start}-{part.end - 1}",
+            Text(visible(part.type_name or f"type {part.type}"), style="dim"),
+        )
+    return Group(Text(table.kind.upper()), grid)
+
+
+def _label(volume: Volume) -> str:
+    return f' "{visible(volume.label)}"' if volume.label else ""
+
+
+def _guest(facts: Inspection) -> Text:
+    program = next((p.program for p in PROFILES if p.name == facts.guest.profile), "")
+    head = Text.assemble((facts.guest.profile, "bold"), f" ({program})" if program else "")
+    return _lines(head, *(Text(visible(line), style="dim") for line in facts.guest.evidence))
+
+
+def _magic(facts: Inspection) -> Text:
+    magic = facts.magic
+    if magic.found:
+        place = "byte 0 of the disk" + (
+            f", {offset(magic.file_offset)} in the file" if magic.file_offset else ""
+        )
+        return Text.assemble(f'"{MAGIC.decode()}"\nat {place}')
+    if magic.damaged_at:
+        where = ", ".join(str(at) for at in magic.damaged_at)
+        return _lines(Text.assemble(("damaged", "bold red"), f' at byte {where}: "{visible(magic.data)}"'))
+    if not magic.data:
+        return Text("byte 0 of the disk cannot be read")
+    return Text("not at byte 0 of the disk")
+
+
+def _userdata(facts: Inspection) -> RenderableType:
+    if not facts.userdata:
+        return Text("none")
+    return Group(*(part for item in facts.userdata for part in _one_userdata(item)))
+
+
+def _one_userdata(item: Userdata) -> Iterator[RenderableType]:
+    where = {"fresh": "at the start of the disk", "residue": "left behind the table"}.get(item.source, "")
+    head = Text.assemble((item.source, "bold"), f" {where or visible(item.path)}, {item.size} bytes")
+    if item.tar.truncated:
+        head.append(", cut", style="yellow")
+    yield head
+    yield Text(f"disk {offset(item.virtual_offset)}, file {offset(item.file_offset)}", style="dim")
+    grid = Table.grid(padding=(0, 2))
+    for entry in item.tar.entries[:20]:
+        virtual, file = item.locate(entry.header_offset)
+        stored = f"{entry.size}" if not entry.missing else f"{entry.available} of {entry.size}"
+        grid.add_row(
+            f"{entry.mode:04o}",
+            Text(stored, justify="right"),
+            Text(visible(entry.name) + ("/" if entry.type == "directory" else ""), overflow="fold"),
+            Text(f"disk {virtual:#x}" if virtual is not None else "", style="dim"),
+            Text(f"file {file:#x}" if file is not None else "", style="dim"),
+        )
+    yield grid
+    if len(item.tar.entries) > 20:
+        yield Text(f"and {len(item.tar.entries) - 20} more entries")
+
+
+def _keys(keys: Sequence[FoundKey]) -> RenderableType:
+    if not keys:
+        return Text("none")
+    parts: list[RenderableType] = []
+    for key in keys[:24]:
+        head = Text.assemble((key.source, "bold"), f" {key.file}:{key.line.number}  ")
+        parts += [head.append_text(_kind(key.line)), *_fingerprint(key.line)]
+    if len(keys) > 24:
+        parts.append(Text(f"and {len(keys) - 24} more lines; see b2dinspect keys"))
+    return Group(*parts)
+
+
+def _kind(line: Line) -> Text:
+    decoded = line.key
+    text = Text(visible(decoded.type if decoded else line.type or "no key"))
+    if decoded and decoded.bits:
+        text.append(f" {decoded.bits}")
+    if line.comment:
+        text.append(f"  {visible(line.comment)}", style="dim")
+    return text
+
+
+def _fingerprint(line: Line) -> Iterator[Text]:
+    if line.key:
+        yield Text(f"  {line.key.sha256}", style="green" if line.valid else "dim")
+    if line.options:
+        yield Text(f"  options {visible(','.join(str(option) for option in line.options))}", style="dim")
+    if line.error:
+        yield Text(f"  not accepted: {visible(line.error)}", style="red")
+
+
+def _findings(findings: Sequence[Finding]) -> Text:
+    if not findings:
+        return Text("nothing")
+    return _lines(*(_finding(item) for item in findings))
+
+
+def _finding(item: Finding) -> Text:
+    text = Text.assemble((item.severity, SEVERITY_STYLE[item.severity]), f" {visible(item.message)} ")
+    where = "" if item.offset is None else f", {item.space} offset {item.offset:#x}"
+    return text.append(f"[{item.id}{where}]", style="dim")
+
+
+def _all_headers(facts: Inspection) -> Iterator[Header]:
+    yield from facts.container.headers
+    yield from facts.table.headers
+    for volume in facts.volumes:
+        yield from volume.headers
+    for item in facts.userdata:
+        for header in item.tar.headers:
+            virtual, _ = item.locate(header.offset)
+            yield Header(f"{item.source} {header.name}", "virtual", virtual or 0, header.layout, header.data)
+
+
+def _header(header: Header) -> Table:
+    title = f"{header.name} at {header.space} offset {offset(header.offset)}, {len(header.data)} bytes"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1), expand=False
+    )
+    for name in ("offset", "size", "field", "value", "meaning"):
+        table.add_column(name, overflow="fold", justify="right" if name in ("offset", "size") else "left")
+    for field in header.fields():
+        meaning = Text(field.meaning or "", style="bold").append(
+            f" {field.doc}" if field.meaning else field.doc, "dim"
+        )
+        table.add_row(f"{field.offset:#x}", str(field.size), field.name, Text(_value(field.value)), meaning)
+    return table
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bytes):
+        stripped = value.rstrip(b"\0")
+        shown = visible(stripped[:64]) + ("…" if len(stripped) > 64 else "")
+        return f'"{shown}"' if stripped else "zeros"
+    return f"{value} ({value:#x})" if isinstance(value, int) and value > 9 else str(value)
+
+
+def key_table(keys: Sequence[FoundKey]) -> Table:
+    """Return the table of ``keys --fingerprints``."""
+    table = Table(box=None, padding=(0, 1), show_edge=False)
+    for name in ("source", "file:line", "type", "bits", "fingerprint", "comment"):
+        table.add_column(name, overflow="fold", no_wrap=name == "source")
+    for key in keys:
+        line, decoded = key.line, key.line.key
+        prints = Text(f"{decoded.sha256}\n{decoded.md5}" if decoded else "")
+        if line.error:
+            prints.append(
+                f"\nnot accepted: {visible(line.error)}".lstrip("\n" if not decoded else ""), style="red"
+            )
+        bits = str(decoded.bits or "") if decoded else ""
+        kind = visible(decoded.type if decoded else line.type)
+        table.add_row(
+            key.source, f"{key.file}:{line.number}", Text(kind), bits, prints, Text(visible(line.comment))
+        )
+    return table
+
+
+def comparison(item: Comparison) -> Group:
+    """Return one comparison as lines marked like a diff."""
+    marks: list[tuple[str, str, str, Key]] = [
+        *((" ", "", "same", left) for left, _ in item.same),
+        *(("!", "yellow", "same key, other options or comment", left) for left, _ in item.changed),
+        *(("-", "red", "only left", key) for key in item.only_left),
+        *(("+", "green", "only right", key) for key in item.only_right),
+    ]
+    parts: list[RenderableType] = [
+        Text(f"--- {visible(item.left.label)}", style="bold"),
+        Text(f"+++ {visible(item.right.label)}", style="bold"),
+    ]
+    for mark, style, meaning, key in marks:
+        decoded = key.line.key
+        fingerprint = decoded.sha256 if decoded else ""
+        parts.append(Text(f"{mark} {fingerprint}  ", style=style).append_text(_kind(key.line)))
+        parts.append(Text(f"  {meaning}; {visible(key.origin)} line {key.line.number}", style="dim"))
+    for one, right in item.changed:
+        parts += [Text(f"  left:  {_tail(one.line)}"), Text(f"  right: {_tail(right.line)}")]
+    for side in (item.left, item.right):
+        for key in side.broken:
+            text = (
+                f"  {visible(key.origin)} line {key.line.number} is not accepted: {visible(key.line.error)}"
+            )
+            parts.append(Text(text, style="yellow"))
+    if not marks:
+        parts.append(Text("  no keys on either side", style="dim"))
+    return Group(*parts)
+
+
+def _tail(line: Line) -> str:
+    options = ",".join(str(option) for option in line.options)
+    return visible(f"options {options or 'none'}, comment {line.comment or 'none'}")
+
+
+def listing(entries: Sequence[Entry]) -> Table:
+    """Return a directory as ``ls -l`` would show it, times in UTC."""
+    grid = Table.grid(padding=(0, 1))
+    for name in ("mode", "owner", "size", "time", "name"):
+        grid.add_column(
+            name, justify="right" if name == "size" else "left", overflow="fold", no_wrap=name != "name"
+        )
+    for entry in entries:
+        node = entry.node
+        name = Text(visible(entry.name), style="bold" if entry.type == "directory" else "")
+        if entry.type == "symlink":
+            name.append(f" -> {visible(node.link)}", style="dim")
+        elif entry.type == "directory":
+            name.append("/")
+        grid.add_row(_mode(entry), f"{node.uid}:{node.gid}", str(node.size), _time(node.mtime), name)
+    return grid
+
+
+def _mode(entry: Entry) -> str:
+    import stat
+
+    return stat.filemode(entry.node.mode) if entry.node.mode & 0o170000 else f"?{entry.node.mode:04o}"
+
+
+def _time(seconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"@{seconds}"
+
+
+def console(is_error: bool = False) -> Console:
+    """Return a console for stdout or stderr: colour only on a terminal, NO_COLOR obeyed, no markup."""
+    return Console(stderr=is_error, markup=False, highlight=False, emoji=False, soft_wrap=False)

@@ -1,0 +1,290 @@
+"""ByteSource: a size and positional, read-only access to bytes. Everything above reads through one.
+
+There is no shared seek position and no way to write. A read is clamped at the end of the source, so a
+slice can never leak its neighbour's bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from b2dinspect.errors import EvidenceError, MissingDataError, SourceError
+
+SECTOR = 512
+
+
+class Extent(NamedTuple):
+    """A run of bytes that are alike in where they come from. Offsets and lengths in bytes.
+
+    Attributes:
+        offset: Start within the source that was asked.
+        length: Bytes.
+        kind: ``data`` is stored, ``zero`` reads as zeros without being stored, ``missing`` cannot be read.
+        file_offset: Where ``data`` begins in the file on the examiner's disk; None for the other kinds, and
+            for data that no file holds as such.
+    """
+
+    offset: int
+    length: int
+    kind: Literal["data", "zero", "missing"]
+    file_offset: int | None = None
+
+
+class ByteSource(ABC):
+    """``size`` bytes that can be read at any offset."""
+
+    size: int
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes at ``offset``; fewer only at the end of the source.
+
+        Raises:
+            MissingDataError: Some of the range is known to exist but is not in this evidence.
+            SourceError: The operating system could not read the file.
+        """
+        if offset < 0 or length < 0:
+            raise ValueError(f"offset {offset} and length {length} must not be negative")
+        length = min(length, self.size - offset)
+        return self._pread(offset, length) if length > 0 else b""
+
+    @abstractmethod
+    def _pread(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes; the range lies within the source and is not empty."""
+
+    @abstractmethod
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield the extents that cover the range in order, without gaps, clamped at the end."""
+
+    def locate(self, offset: int) -> int | None:
+        """Return the offset in the file that holds this byte, or None when no file does."""
+        extent = next(self.extents(offset, 1), None)
+        return extent.file_offset if extent else None
+
+    def _clamp(self, offset: int, length: int | None) -> tuple[int, int]:
+        end = self.size if length is None else min(self.size, offset + length)
+        return min(offset, end), end
+
+
+class MemorySource(ByteSource):
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return bytes(self._data[offset : offset + length])
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield one extent that no file holds."""
+        start, end = self._clamp(offset, length)
+        if start < end:
+            yield Extent(start, end - start, "data")
+
+
+class FileSource(ByteSource):
+    """An open file descriptor: a regular file, or a block device.
+
+    Args:
+        fd: Open for reading; closed by ``close()``.
+        size: Bytes.
+        origin: What the bytes are, for people: ``"file"``, ``"block device"``, ``"gzip"``, ``"stream"``.
+        allocated: Bytes that the file system stores for the file.
+    """
+
+    def __init__(self, fd: int, size: int, origin: str = "file", allocated: int | None = None) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self.size = size
+        self.origin = origin
+        self.allocated = size if allocated is None else allocated
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        pieces = []
+        while length:
+            piece = self._read_some(offset, min(length, 1 << 30))
+            if not piece:
+                raise SourceError("the file ends here, but was longer when it was opened", offset=offset)
+            pieces.append(piece)
+            offset += len(piece)
+            length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_some(self, offset: int, length: int) -> bytes:
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self._fd, length, offset)
+            with self._lock:  # Windows has no pread
+                os.lseek(self._fd, offset, os.SEEK_SET)
+                return os.read(self._fd, length)
+        except OSError as error:
+            raise SourceError(f"cannot read: {error.strerror}", offset=offset) from error
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield data and holes as the file system tells them (SEEK_DATA); all data where it cannot."""
+        position, end = self._clamp(offset, length)
+        while position < end:
+            data, hole = self._next_data(position, end)
+            if data > position:
+                yield Extent(position, data - position, "zero")
+            if hole > data:
+                yield Extent(data, hole - data, "data", data)
+            position = max(hole, data)
+
+    def _next_data(self, position: int, end: int) -> tuple[int, int]:
+        if self.origin == "block device" or not hasattr(os, "SEEK_DATA"):
+            return position, end
+        with self._lock:
+            try:
+                data = min(end, os.lseek(self._fd, position, os.SEEK_DATA))
+                return data, min(end, os.lseek(self._fd, data, os.SEEK_HOLE)) if data < end else end
+            except OSError as error:
+                import errno
+
+                return (end, end) if error.errno == errno.ENXIO else (position, end)
+
+    def close(self) -> None:
+        """Close the descriptor; closing twice is harmless."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class SliceSource(ByteSource):
+    """A window on another source, clamped to it."""
+
+    def __init__(self, parent: ByteSource, offset: int, length: int) -> None:
+        self._parent = parent
+        self._offset = min(max(offset, 0), parent.size)
+        self.size = max(0, min(length, parent.size - self._offset))
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return self._parent.pread(self._offset + offset, length)
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield the parent's extents, counted from the start of the slice."""
+        start, end = self._clamp(offset, length)
+        for extent in self._parent.extents(self._offset + start, end - start):
+            yield extent._replace(offset=extent.offset - self._offset)
+
+
+class PatchedSource(ByteSource):
+    """A source with some of its bytes replaced in the reader's eyes: the evidence stays as it is."""
+
+    def __init__(self, parent: ByteSource, offset: int, patch: bytes) -> None:
+        self._parent = parent
+        self._offset = offset
+        self._patch = patch
+        self.size = parent.size
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        data = bytearray(self._parent.pread(offset, length))
+        start, end = max(offset, self._offset), min(offset + length, self._offset + len(self._patch))
+        if start < end:
+            data[start - offset : end - offset] = self._patch[start - self._offset : end - self._offset]
+        return bytes(data)
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield the parent's extents."""
+        return self._parent.extents(offset, length)
+
+
+class Run(NamedTuple):
+    """Part of a scattered file: ``length`` bytes of it at ``parent_offset``, or a hole when that is None."""
+
+    length: int
+    parent_offset: int | None
+
+
+class RunsSource(ByteSource):
+    """A file scattered over a parent source, as a filesystem lays it out.
+
+    Args:
+        parent: What the runs point into.
+        runs: In file order; bytes after the last one read as zeros (a sparse tail).
+        size: Size of the file in bytes.
+    """
+
+    def __init__(self, parent: ByteSource, runs: Sequence[Run], size: int) -> None:
+        self._parent = parent
+        self._runs = [*runs]
+        self.size = size
+        self._starts = [0]
+        for run in self._runs:
+            self._starts.append(self._starts[-1] + run.length)
+        if self._starts[-1] < size:
+            self._runs.append(Run(size - self._starts[-1], None))
+
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int | None]]:
+        index = max(0, bisect_right(self._starts, start) - 1)
+        while start < end:
+            run, begin = self._runs[index], self._starts[index]
+            length = min(end, begin + run.length) - start
+            if length > 0:
+                yield start, length, None if run.parent_offset is None else run.parent_offset + start - begin
+                start += length
+            index += 1
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return b"".join(
+            self._read_piece(start, count, where)
+            for start, count, where in self._pieces(offset, offset + length)
+        )
+
+    def _read_piece(self, start: int, count: int, where: int | None) -> bytes:
+        if where is None:
+            return bytes(count)
+        data = self._parent.pread(where, count)
+        if len(data) < count:
+            raise MissingDataError(
+                "the file's blocks lie past the end of the disk", layer="file content", offset=start
+            )
+        return data
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield the parent's extents in the order of the file."""
+        start, end = self._clamp(offset, length)
+        for position, count, where in self._pieces(start, end):
+            if where is None:
+                yield Extent(position, count, "zero")
+                continue
+            covered = 0
+            for extent in self._parent.extents(where, count):
+                yield extent._replace(offset=position + extent.offset - where)
+                covered += extent.length
+            if covered < count:
+                yield Extent(position + covered, count - covered, "missing")
+
+    def parent_offset(self, offset: int) -> int | None:
+        """Return where in the parent this byte lies, or None in a hole."""
+        piece = next(self._pieces(*self._clamp(offset, 1)), None)
+        return piece[2] if piece else None
+
+
+def read_exactly(
+    source: ByteSource, offset: int, length: int, error: type[EvidenceError], layer: str
+) -> bytes:
+    """Return ``length`` bytes at ``offset``.
+
+    Raises:
+        EvidenceError: As ``error``, naming ``layer``, when the source ends before that.
+    """
+    data = source.pread(offset, length) if offset <= source.size else b""
+    if len(data) < length:
+        raise error(
+            "cut short", layer=layer, offset=offset, expected=f"{length} bytes", found=f"{len(data)} bytes"
+        )
+    return data
+
+
+def read_lenient(source: ByteSource, offset: int, length: int) -> bytes:
+    """Return what can be read at ``offset``: empty where the evidence holds no bytes."""
+    try:
+        return source.pread(offset, length)
+    except MissingDataError:
+        return b""

@@ -1,0 +1,1 @@
+"""The userdata tar and the keys in it."""

@@ -1,0 +1,73 @@
+"""The public half of a private key file, as one authorized_keys line.
+
+Source: OpenSSH's PROTOCOL.key, whose public half is readable even when the private one is encrypted; PEM
+through the cryptography library.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+
+from b2dinspect.errors import UserdataError
+
+LAYER = "private key"
+OPENSSH_MAGIC = b"openssh-key-v1\0"
+_ARMOUR = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.S)
+
+
+def is_private_key(data: bytes) -> bool:
+    """Tell whether a file begins like a private key."""
+    return data.lstrip()[:64].startswith(b"-----BEGIN ") and b"PRIVATE KEY-----" in data[:256]
+
+
+def public_line(data: bytes) -> bytes:
+    """Return ``TYPE BASE64`` for a private key file in OpenSSH or PEM form.
+
+    Raises:
+        UserdataError: Broken, of a kind that ssh does not use, or encrypted in a form that hides the public half.
+    """
+    match = _ARMOUR.search(data)
+    if match is None:
+        raise UserdataError("no end of the key found: the file is cut short", layer=LAYER)
+    if match[1] == b"OPENSSH PRIVATE KEY":
+        return _from_openssh(match[2])
+    return _from_pem(data)
+
+
+def _from_openssh(armoured: bytes) -> bytes:
+    try:
+        data = binascii.a2b_base64(b"".join(armoured.split()))
+        if not data.startswith(OPENSSH_MAGIC):
+            raise UserdataError("no openssh-key-v1 in it", layer=LAYER)
+        offset = len(OPENSSH_MAGIC)
+        for _ in range(3):  # cipher, key derivation, its options
+            _, offset = _string(data, offset)
+        blob, _ = _string(data, offset + 4)
+        kind, _ = _string(blob, 0)
+    except (binascii.Error, struct.error) as error:
+        raise UserdataError(f"cannot be decoded: {error}", layer=LAYER) from error
+    return kind + b" " + base64.b64encode(blob)
+
+
+def _string(data: bytes, offset: int) -> tuple[bytes, int]:
+    (length,) = struct.unpack_from(">I", data, offset)
+    end = offset + 4 + length
+    if end > len(data):
+        raise struct.error(f"a string of {length} bytes does not fit")
+    return data[offset + 4 : end], end
+
+
+def _from_pem(data: bytes) -> bytes:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    try:
+        public = load_pem_private_key(data, None).public_key()
+        return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    except TypeError as error:
+        raise UserdataError("is encrypted; name its .pub file instead", layer=LAYER) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UserdataError(f"cannot be decoded: {' '.join(str(error).split())}", layer=LAYER) from error
