@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from b2dinspect.containers import vdi
 from b2dinspect.errors import UsageError
@@ -21,8 +22,7 @@ TAR_PADDING = 64 << 10
 """Bytes of zeros that may follow a tar in a file of its own; more, and the file is a disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A key and where it is from.
 
     Attributes:
@@ -42,8 +42,7 @@ class Key:
         return (key.identity, key.certified) if key else (self.line.raw, False)
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(NamedTuple):
     """The keys of one side.
 
     Attributes:
@@ -138,7 +137,7 @@ def within_disk(facts: Inspection) -> Iterator[Comparison]:
         if first and second:
             yield compare(first, second)
     for source in ("fresh", "residue"):
-        other = facts.of_source(source)  # type: ignore[arg-type]
+        other = facts.of_source(source)
         if other is not None and item is not None and other is not item:
             yield compare(
                 _joined(f"{source} userdata", list(_userdata_keys(other))),

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.source import FileSource
@@ -33,6 +33,8 @@ def open_evidence(path: str, progress: Progress | None = None) -> FileSource:
         SourceError: It cannot be opened or read, or it is larger than can be spooled.
     """
     if path == "-":
+        if sys.stdin is None:
+            raise SourceError("standard input is closed")
         return _spool(sys.stdin.buffer, "stream", progress)
     fd = _open_for_reading(path)
     try:
@@ -78,24 +80,33 @@ def _from_descriptor(fd: int, path: str) -> FileSource:
 def _spool(stream: BinaryIO, origin: str, progress: Progress | None) -> FileSource:
     import tempfile
 
-    with tempfile.TemporaryFile(prefix="b2dinspect-") as spool:
-        room = _free_space() // 2
-        length = stored = 0
-        for chunk in _unpacked(stream, progress):
-            if chunk.strip(b"\0"):
-                os.lseek(spool.fileno(), length, os.SEEK_SET)
-                spool.write(chunk)
-                spool.flush()
-                stored += len(chunk)
-            length += len(chunk)
-            if stored > room or length > SPOOL_LENGTH_LIMIT:
-                raise SourceError(
-                    f"too large to unpack into the temporary folder ({stored:,} bytes of data so far)",
-                    layer=origin,
-                    offset=length,
-                )
-        os.ftruncate(spool.fileno(), length)
-        return FileSource(os.dup(spool.fileno()), length, origin, stored)
+    try:
+        with tempfile.TemporaryFile(prefix="b2dinspect-") as spool:
+            length, stored = _copy(stream, spool, origin, progress)
+            return FileSource(os.dup(spool.fileno()), length, origin, stored)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SourceError(f"cannot be copied into the temporary folder: {reason}", layer=origin) from error
+
+
+def _copy(stream: BinaryIO, spool: IO[bytes], origin: str, progress: Progress | None) -> tuple[int, int]:
+    """Write the unpacked stream to ``spool`` with holes; return its length and the bytes stored."""
+    room = _free_space() // 2
+    length = stored = 0
+    for chunk in _unpacked(stream, progress):
+        if chunk.strip(b"\0"):
+            spool.seek(length)
+            spool.write(chunk)
+            stored += len(chunk)
+        length += len(chunk)
+        if stored > room or length > SPOOL_LENGTH_LIMIT:
+            raise SourceError(
+                f"too large to unpack into the temporary folder ({stored:,} bytes of data so far)",
+                layer=origin,
+                offset=length,
+            )
+    spool.truncate(length)
+    return length, stored
 
 
 def _free_space() -> int:
@@ -127,7 +138,7 @@ class _Counted:
         self._stream = stream
         self._head = head
         self._progress = progress
-        self._total = os.fstat(stream.fileno()).st_size or None
+        self._total = _length(stream)
         self._done = 0
 
     def read(self, length: int) -> bytes:
@@ -136,6 +147,13 @@ class _Counted:
         if self._progress:
             self._progress("unpacking", self._done, self._total)
         return data
+
+
+def _length(stream: BinaryIO) -> int | None:
+    try:
+        return os.fstat(stream.fileno()).st_size or None
+    except OSError:  # not a descriptor
+        return None
 
 
 def _gunzip(stream: _Counted) -> Iterator[bytes]:
@@ -154,7 +172,8 @@ def _gunzip(stream: _Counted) -> Iterator[bytes]:
                     continue  # a full chunk may have more behind it without more input
                 if not (packed := stream.read(CHUNK)):
                     raise SourceError("ends in the middle of its data", layer="gzip", offset=done)
-            packed = member.unused_data or stream.read(CHUNK)
-            packed = b"" if not packed.strip(b"\0") else packed  # zero padding after the last member
+            packed = member.unused_data.lstrip(b"\0")  # zero padding between members, and after the last
+            while not packed and (padded := stream.read(CHUNK)):
+                packed = padded.lstrip(b"\0")
     except zlib.error as error:
         raise SourceError(f"is damaged after {done:,} unpacked bytes: {error}", layer="gzip") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from construct import Adapter, Array, Bytes, Construct, Renamed, Struct, Subconstruct
@@ -88,8 +87,7 @@ class Field(NamedTuple):
     doc: str
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A structure found in the evidence: its bytes and the declaration that explains them.
 
     Attributes:

@@ -7,8 +7,7 @@ and minikube's package/automount/minikube-automount (today).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from b2dinspect.filesystems import Volume
 from b2dinspect.filesystems.superblock import block_count, block_size
@@ -21,8 +20,7 @@ USERDATA_PATHS = (b"/var/lib/boot2docker/userdata.tar", b"/vm/userdata.tar")
 SWAP_SECTORS = 1000 * 2048
 
 
-@dataclass(frozen=True, slots=True)
-class GuestProfile:
+class GuestProfile(NamedTuple):
     """What one generation does at its first boot.
 
     Attributes:
@@ -64,8 +62,7 @@ PROFILES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
+class Guest(NamedTuple):
     """Which generation made a disk, and how that is known.
 
     Attributes:
@@ -135,9 +132,7 @@ def _partition_facts(volumes: Sequence[Volume]) -> list[Fact]:
     else:
         facts.append(("partition 2 is no swap", []))
     if second.filesystem == "swap":
-        text = (
-            f"swap label {ascii(second.label.decode('latin-1'))}" if second.label else "swap without a label"
-        )
+        text = f"swap label {second.label.decode('latin-1')!a}" if second.label else "swap without a label"
         facts.append((text, [p for p in PROFILES if p.swap and p.swap_label == second.label]))
     return facts
 

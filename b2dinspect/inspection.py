@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from b2dinspect.containers import Container, open_container
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
@@ -37,8 +36,7 @@ MAX_TAR = 64 << 20
 MAX_KEY_FILE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Magic:
+class Magic(NamedTuple):
     """The marker, tested as the guests do: the first 29 bytes of the disk.
 
     Attributes:
@@ -46,16 +44,18 @@ class Magic:
         file_offset: Where byte 0 of the disk is in the container file; None when it is not stored.
         data: What is there instead of it, or it.
         damaged_at: Virtual offsets of the bytes that differ, when most of them do not.
+        copy_offset: Virtual offset of the marker's second copy, the content of the tar's first entry, when
+            the one at byte 0 is gone. fdisk leaves it when it makes an MBR.
     """
 
     found: bool
     file_offset: int | None
     data: bytes
     damaged_at: tuple[int, ...] = ()
+    copy_offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DataChoice:
+class DataChoice(NamedTuple):
     """The volume that a guest would mount as its data partition.
 
     Attributes:
@@ -71,12 +71,12 @@ class DataChoice:
     others: tuple[Volume, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Userdata:
+class Userdata(NamedTuple):
     """A userdata tar, or what is left of one.
 
     Attributes:
-        source: ``fresh`` at the start of the disk, ``data`` on the data partition, ``residue`` of a fresh one.
+        source: ``fresh`` at the start of the disk, ``data`` on the data partition, ``residue`` of a fresh
+            one.
         path: Path on the data partition; "" for the other two.
         content: The tar as a source; offsets in ``tar`` count in it.
         virtual_offset: Of its first byte; None when no single place holds it.
@@ -109,8 +109,7 @@ class Userdata:
         return None if within is None else self.volume.partition.offset + within
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKey:
+class FoundKey(NamedTuple):
     """One line of an authorized_keys file that is meant to be a key."""
 
     source: Source
@@ -118,8 +117,7 @@ class FoundKey:
     line: Line
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """All facts about one disk.
 
     Attributes:
@@ -213,7 +211,10 @@ def _test_magic(disk: Container) -> Magic:
     data = read_lenient(disk, 0, len(MAGIC))
     differing = tuple(i for i, pair in enumerate(zip(data, MAGIC, strict=False)) if pair[0] != pair[1])
     is_near = len(data) == len(MAGIC) and 0 < len(differing) <= len(MAGIC) // 3
-    return Magic(data == MAGIC, disk.locate(0), data, differing if is_near else ())
+    if data == MAGIC:
+        return Magic(True, disk.locate(0), data)
+    copy = SECTOR if read_lenient(disk, SECTOR, len(MAGIC)) == MAGIC else None
+    return Magic(False, disk.locate(0), data, differing if is_near else (), copy)
 
 
 def _volumes(disk: Container, table: PartitionTable) -> tuple[Volume, ...]:

@@ -5,14 +5,13 @@ Source: libmachine/persist and the drivers of docker-machine and minikube, which
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 DISK_NAMES = ("disk.vmdk", "disk.vhd", "disk.vdi", "disk.qcow2", "disk.img")
 
 
-@dataclass(frozen=True, slots=True)
-class MachineFiles:
+class MachineFiles(NamedTuple):
     """What is in a machine directory.
 
     Attributes:

@@ -6,8 +6,22 @@ import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from b2dinspect.errors import SourceError, UsageError
+
+
+class Sink(Protocol):
+    """What a writer of disk images needs: a NewFile is one."""
+
+    def pwrite(self, offset: int, data: bytes) -> None:
+        """Write ``data`` at ``offset`` (bytes)."""
+
+    def truncate(self, size: int) -> None:
+        """Set the size in bytes."""
+
+    def flush(self) -> None:
+        """Reach stable storage."""
 
 
 class NewFile:
@@ -22,13 +36,15 @@ class NewFile:
         mode: Permission bits from the first byte on.
 
     Raises:
-        UsageError: The file exists and ``force`` is not given.
+        UsageError: The file exists and ``force`` is not given, or it is a directory.
         SourceError: The file cannot be made.
     """
 
     def __init__(self, path: str | Path, *, force: bool = False, mode: int = 0o644) -> None:
         self.path = Path(path)
         self._force = force
+        if self.path.is_dir():
+            raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
             raise UsageError(f"{self.path} exists; say --force to replace it")
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
@@ -68,14 +84,18 @@ class NewFile:
 
         Raises:
             UsageError: Somebody else made a file of that name meanwhile.
+            OSError: The disk is full or broken. Whatever is raised, the temporary file is gone.
         """
-        self.flush()
-        os.close(self._fd)
-        self._fd = -1
-        if not self._force and os.path.lexists(self.path):
+        try:
+            self.flush()
+            os.close(self._fd)
+            self._fd = -1
+            if not self._force and os.path.lexists(self.path):
+                raise UsageError(f"{self.path} exists; say --force to replace it")
+            self._temporary.replace(self.path)
+        except BaseException:
             self.discard()
-            raise UsageError(f"{self.path} exists; say --force to replace it")
-        self._temporary.replace(self.path)
+            raise
         self._sync_folder()
 
     def discard(self) -> None:

@@ -47,10 +47,8 @@ class ByteSource(ABC):
             MissingDataError: Some of the range is known to exist but is not in this evidence.
             SourceError: The operating system could not read the file.
         """
-        if offset < 0 or length < 0:
-            raise ValueError(f"offset {offset} and length {length} must not be negative")
-        length = min(length, self.size - offset)
-        return self._pread(offset, length) if length > 0 else b""
+        start, end = self._clamp(offset, length)
+        return self._pread(start, end - start) if start < end else b""
 
     @abstractmethod
     def _pread(self, offset: int, length: int) -> bytes:
@@ -66,6 +64,8 @@ class ByteSource(ABC):
         return extent.file_offset if extent else None
 
     def _clamp(self, offset: int, length: int | None) -> tuple[int, int]:
+        if offset < 0 or (length or 0) < 0:
+            raise ValueError(f"offset {offset} and length {length} must not be negative")
         end = self.size if length is None else min(self.size, offset + length)
         return min(offset, end), end
 
@@ -182,16 +182,30 @@ class PatchedSource(ByteSource):
         self._patch = patch
         self.size = parent.size
 
+    def _split(self, start: int, end: int) -> tuple[int, int]:
+        """Return where the patch begins and ends within the range."""
+        first = min(max(start, self._offset), end)
+        return first, min(max(first, self._offset + len(self._patch)), end)
+
     def _pread(self, offset: int, length: int) -> bytes:
-        data = bytearray(self._parent.pread(offset, length))
-        start, end = max(offset, self._offset), min(offset + length, self._offset + len(self._patch))
-        if start < end:
-            data[start - offset : end - offset] = self._patch[start - self._offset : end - self._offset]
-        return bytes(data)
+        end = offset + length
+        first, last = self._split(offset, end)
+        return b"".join(
+            (
+                self._parent.pread(offset, first - offset),
+                self._patch[first - self._offset : last - self._offset] if first < last else b"",
+                self._parent.pread(last, end - last),
+            )
+        )
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
-        """Yield the parent's extents."""
-        return self._parent.extents(offset, length)
+        """Yield the parent's extents, and the patch as data that no file holds."""
+        start, end = self._clamp(offset, length)
+        first, last = self._split(start, end)
+        yield from self._parent.extents(start, first - start)
+        if first < last:
+            yield Extent(first, last - first, "data")
+        yield from self._parent.extents(last, end - last)
 
 
 class Run(NamedTuple):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from b2dinspect.cli.common import FINDINGS, Json, ProgressBar, command, is_folder, out
-from b2dinspect.comparison import Comparison, compare, key_set, machine_sides, within_disk
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection import inspect
 from b2dinspect.render import console
+
+if TYPE_CHECKING:
+    from b2dinspect.comparison import Comparison
 
 Side = "disk image, authorized_keys or .pub file, private key, tar, or machine directory"
 
@@ -30,6 +32,8 @@ def diff(
 
     Exit status: 0 the same keys, 1 they differ, 2 trouble.
     """
+    from b2dinspect.comparison import compare, key_set, within_disk
+
     with ProgressBar() as progress:
         if right is not None:
             found = [compare(key_set(left, progress), key_set(right, progress))]
@@ -51,5 +55,7 @@ def diff(
 
 
 def _within_machine(path: str, progress: ProgressBar) -> list[Comparison]:
+    from b2dinspect.comparison import compare, machine_sides
+
     sides = machine_sides(path, progress)
     return [compare(*sides)] if len(sides) == 2 else []

@@ -13,7 +13,6 @@ from b2dinspect.cli.browse import Partition, Path, opened
 from b2dinspect.cli.common import FINDINGS, Format, Image, ProgressBar, command, complain
 from b2dinspect.errors import EvidenceError, SourceError
 from b2dinspect.filesystems.ext4 import Entry, Ext4, show
-from b2dinspect.newfile import NewFile
 from b2dinspect.source import ByteSource
 
 CHUNK = 1 << 20
@@ -101,6 +100,8 @@ class _Copier:
                 raise SourceError(f"cannot write {target}: {error.strerror}") from error
 
     def _copy_content(self, content: ByteSource, target: HostPath) -> None:
+        from b2dinspect.newfile import NewFile
+
         with NewFile(target, force=self._force) as file:
             for extent in content.extents():
                 if extent.kind == "zero":

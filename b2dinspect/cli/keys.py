@@ -1,4 +1,4 @@
-"""``b2dinspect keys``: the authorized_keys of a disk, verbatim or as a table."""
+"""``b2dinspect keys``: the authorized_keys of a disk, verbatim or as a list with fingerprints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES = ("fresh", "data", "residue")
 @command
 def keys(
     image: Image,
-    fingerprints: Annotated[bool, typer.Option("--fingerprints", help="A table of all key lines.")] = False,
+    fingerprints: Annotated[bool, typer.Option("--fingerprints", help="List all key lines with fingerprints.")] = False,
     as_json: Json = False,
     source: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def keys(
     elif fingerprints:
         if not chosen:
             raise UserdataError(_nothing(facts, source))
-        out(console.key_table(chosen))
+        out(console.key_list(chosen))
     else:
         _print_file(facts, source)
     if any(not key.line.valid for key in chosen):

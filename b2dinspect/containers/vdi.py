@@ -21,8 +21,7 @@ import sys
 import uuid
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
@@ -31,6 +30,9 @@ from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.fields import Bits, Header, Named, UuidLE
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR, ByteSource, Extent, read_exactly
+
+if TYPE_CHECKING:
+    from b2dinspect.newfile import Sink
 
 SIGNATURE = 0xBEDA107F
 FREE = 0xFFFFFFFF
@@ -254,28 +256,28 @@ class BlockMap:
         return range(-(-self.held // self.PAGE))
 
 
-@dataclass(slots=True)
 class _Fault:
     """The first block that has a fault, and how many have it."""
 
-    first: int = -1
-    count: int = 0
+    def __init__(self) -> None:
+        self.first = -1
+        self.count = 0
 
     def add(self, block: int) -> None:
+        """Count one more block."""
         self.first = block if not self.count else self.first
         self.count += 1
 
 
-@dataclass(slots=True)
-class _Survey:
+class _Survey(NamedTuple):
+    allocated: int
     shared: _Fault
     outside: _Fault
-    allocated: int = 0
 
 
 def _survey(block_map: BlockMap, disk: VdiContainer) -> _Survey:
     """Go once through the map: count, and collect entries that share a block or point outside the file."""
-    survey = _Survey(_Fault(), _Fault())
+    allocated, shared, outside = 0, _Fault(), _Fault()
     blocks_in_file = max(0, disk.file.size - disk.block_offset(0)) // (disk.block_size + disk._extra) + 1
     seen = bytearray(min(blocks_in_file, block_map.count))
     for number in block_map.pages:
@@ -286,17 +288,17 @@ def _survey(block_map: BlockMap, disk: VdiContainer) -> _Survey:
         for index, entry in enumerate(entries):
             if entry >= ZERO:
                 continue
-            survey.allocated += 1
+            allocated += 1
             if (
                 entry >= len(seen)
                 or disk.block_offset(entry) + _last_bytes(disk, first + index) > disk.file.size
             ):
-                survey.outside.add(first + index)
+                outside.add(first + index)
             elif seen[entry]:
-                survey.shared.add(first + index)
+                shared.add(first + index)
             else:
                 seen[entry] = 1
-    return survey
+    return _Survey(allocated, shared, outside)
 
 
 def _last_bytes(disk: VdiContainer, block: int) -> int:
@@ -432,25 +434,11 @@ def _offsets(header: Any) -> tuple[int, int]:
     return start, start + header.block_count * ENTRY_SIZE
 
 
-class Sink(Protocol):
-    """A file being written: see ``newfile.NewFile``."""
-
-    def pwrite(self, offset: int, data: bytes) -> None:
-        """Write ``data`` at ``offset``."""
-
-    def truncate(self, size: int) -> None:
-        """Set the size in bytes."""
-
-    def flush(self) -> None:
-        """Reach stable storage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """The three UUIDs of an image; pin them for reproducible files."""
 
-    create: uuid.UUID = field(default_factory=uuid.uuid4)
-    modify: uuid.UUID = field(default_factory=uuid.uuid4)
+    create: uuid.UUID
+    modify: uuid.UUID
     parent: uuid.UUID = uuid.UUID(int=0)
 
 
@@ -492,7 +480,7 @@ class VdiWriter:
         self._sink = sink
         self._variant = variant
         self._block_size = block_size
-        self._identity = identity or Identity()
+        self._identity = identity or Identity(uuid.uuid4(), uuid.uuid4())
         self._comment = comment
         self._map_offset = 1 << 20
         self._data_offset = _align(self._map_offset + count * ENTRY_SIZE, 1 << 20)
@@ -547,7 +535,7 @@ class VdiWriter:
             }
         )
         cylinders = min(1024, self.size // (SECTOR * 63 * 16))
-        return pre + HEADER_1_1_PLUS.build(
+        header = HEADER_1_1_PLUS.build(
             {
                 "header_size": HEADER_1_1_PLUS.sizeof(),
                 "type": FIXED if self._variant == "fixed" else DYNAMIC,
@@ -555,7 +543,10 @@ class VdiWriter:
                 "comment": self._comment.ljust(256, b"\0"),
                 "blocks_offset": self._map_offset,
                 "data_offset": self._data_offset,
-                **{"cylinders": 0, "heads": 0, "sectors": 0, "sector_size": SECTOR},
+                "cylinders": 0,
+                "heads": 0,
+                "sectors": 0,
+                "sector_size": SECTOR,
                 "unused": 0,
                 "disk_size": self.size,
                 "block_size": self._block_size,
@@ -567,9 +558,12 @@ class VdiWriter:
                 "uuid_linkage": self._identity.parent,
                 "uuid_parent_modify": uuid.UUID(int=0),
                 "lchs_cylinders": cylinders,
-                **{"lchs_heads": 16, "lchs_sectors": 63, "lchs_sector_size": SECTOR},
+                "lchs_heads": 16,
+                "lchs_sectors": 63,
+                "lchs_sector_size": SECTOR,
             }
         )
+        return bytes(pre + header)
 
 
 def _align(value: int, unit: int) -> int:

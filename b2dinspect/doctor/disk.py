@@ -41,14 +41,17 @@ def marker(facts: Inspection) -> Iterator[Finding]:
     if magic.damaged_at:
         at = magic.damaged_at[0]
         text = (
-            f"the marker at byte 0 is damaged: byte {at} is {magic.data[at]:#04x} instead of {MAGIC[at]:#04x}; "
-            "no guest takes this disk for its own, and the 18.09 guest would format it"
+            f"the marker at byte 0 is damaged: byte {at} is {magic.data[at]:#04x} instead of {MAGIC[at]:#04x}"
+            "; no guest takes this disk for its own, and the 18.09 guest would format it"
         )
         yield Finding("magic-damaged", "error", text, at)
     if not magic.found or facts.table.kind == "none":
         return
     if facts.data is not None and facts.data.by == "label":
-        text = "the marker is still at byte 0 beside a partition table; the label is looked for first, so it is inert"
+        text = (
+            "the marker is still at byte 0 beside a partition table; "
+            "the label is looked for first, so it is inert"
+        )
         yield Finding("magic-inert", "info", text, 0)
     else:
         text = (
@@ -67,7 +70,7 @@ def label(facts: Inspection) -> Iterator[Finding]:
     if data.by == "fallback":
         text = (
             f"partition {data.volume.partition.number} holds the data but is labelled "
-            f"{ascii(data.volume.label.decode('latin-1'))}, not {DATA_LABEL.decode()!r}; "
+            f"{data.volume.label.decode('latin-1')!a}, not {DATA_LABEL.decode()!r}; "
             f"only {' and '.join(data.takers)} would mount it all the same"
         )
         yield Finding("label-missing", "error", text, where)
@@ -109,14 +112,12 @@ def _cut(item: Userdata) -> Iterator[Finding]:
         missing = entry.missing if entry else promised.size if promised else 0
         if not missing:
             continue
-        whole = item.kept is not None
-        text = (
-            f"the guest keeps only {GUEST_KEEPS} bytes, which cuts the last {missing} bytes off {name.decode()}: {outcome}"
-            if whole
-            else f"{name.decode()} lacks its last {missing} bytes, as the tar was cut after {item.size}: {outcome}"
-        )
+        if item.kept is None:
+            text = f"{name.decode()} lacks its last {missing} bytes, as the tar was cut after {item.size}"
+        else:
+            text = f"the guest keeps only {GUEST_KEEPS} bytes: {name.decode()} loses its last {missing} bytes"
         at = entry.offset + entry.available if entry else GUEST_KEEPS
-        yield Finding(finding_id, severity, text, item.locate(at)[0])  # type: ignore[arg-type]
+        yield Finding(finding_id, severity, f"{text}: {outcome}", item.locate(at)[0])  # type: ignore[arg-type]
 
 
 def keys(facts: Inspection) -> Iterator[Finding]:
@@ -130,7 +131,8 @@ def keys(facts: Inspection) -> Iterator[Finding]:
             yield Finding("key-only-in-second", "warning", text, facts.effective.virtual_offset)
     for key in facts.keys:
         if not key.line.valid and key.source != "residue":
-            text = f"{key.file} line {key.line.number} of the {key.source} userdata is not accepted: {key.line.error}"
+            where = f"{key.file} line {key.line.number} of the {key.source} userdata"
+            text = f"{where} is not accepted: {key.line.error}"
             yield Finding("key-broken", "warning", text)
 
 
@@ -148,7 +150,10 @@ def same_keys(facts: Inspection) -> Iterator[Finding]:
     if residue is not None and deciding is not residue:
         original = _accepted(facts, residue, AUTHORIZED_KEYS)
         if original and not original & (first | second):
-            text = "the residue of the original tar holds another key: the machine's key was replaced since its creation"
+            text = (
+                "the residue of the original tar holds another key: "
+                "the machine's key was replaced since its creation"
+            )
             yield Finding("key-replaced", "info", text, residue.virtual_offset)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from b2dinspect.errors import FilesystemError, MissingDataError
 from b2dinspect.fields import Header
@@ -34,8 +33,7 @@ BACKUP_SUPERBLOCKS = ((8193, 1024), (16384, 2048), (32768, 4096))
 """Block and block size: group 1 holds a copy in every ext filesystem with more than one group."""
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """A partition, or a whole disk without a table, and the filesystem on it.
 
     Attributes:
@@ -74,15 +72,24 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
             "filesystem-missing", "error", f"partition {partition.number}: {error}", partition.offset
         )
         return Volume(partition, source, "unreadable", findings=(fault,))
-    if found := swap.read_swap(source, partition.offset):
-        header, structure = found
-        label = header.label.rstrip(b"\0")
-        return Volume(partition, source, "swap", label, str(header.uuid), headers=(structure,))
     try:
         block, raw = superblock.parse_superblock(source)
     except FilesystemError as error:
-        return _from_backup(partition, source, error) or _by_signature(partition, source, error)
+        return (
+            _swap(partition, source)
+            or _from_backup(partition, source, error)
+            or _by_signature(partition, source, error)
+        )
     return _ext(partition, source, block, raw, ())
+
+
+def _swap(part: Partition, source: ByteSource) -> Volume | None:
+    found = swap.read_swap(source, part.offset)
+    if found is None:
+        return None
+    header, structure = found
+    label = header.label.split(b"\0")[0]
+    return Volume(part, source, "swap", label, str(header.uuid), headers=(structure,))
 
 
 def _ext(
@@ -139,8 +146,9 @@ def _from_backup(part: Partition, source: ByteSource, error: FilesystemError) ->
         if block.block_group != 1 or superblock.block_size(block) != block_size:
             continue
         text = (
-            f"the primary superblock of partition {part.number} is damaged ({error}); read through its backup in "
-            f"block {block_number}: e2fsck -b {block_number} -B {block_size} on a copy would restore it"
+            f"the primary superblock of partition {part.number} is damaged ({error}); "
+            f"read through its backup in block {block_number}: "
+            f"e2fsck -b {block_number} -B {block_size} on a copy would restore it"
         )
         fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
         return _ext(part, patched, block, raw, (fault,))

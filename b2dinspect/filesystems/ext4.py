@@ -7,7 +7,7 @@ everything else, so each byte has a virtual and a file offset. Symbolic links ar
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError, NotFoundError
 from b2dinspect.filesystems.sleuthkit import Node, SleuthKit
@@ -16,8 +16,7 @@ from b2dinspect.source import ByteSource, MemorySource, Run, RunsSource
 MAX_DEPTH = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A name in a directory, and what it names.
 
     Attributes:

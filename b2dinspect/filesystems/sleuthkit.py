@@ -8,11 +8,13 @@ the pipe close and reports which. Where fork does not exist (Windows) it runs in
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import signal
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from b2dinspect.errors import EvidenceError, FilesystemError
@@ -23,6 +25,7 @@ MEMORY_LIMIT = 256 << 20
 MAX_NAMES = 200_000
 MAX_RUNS = 200_000
 MAX_INLINE = 64 << 10
+MAX_LINK = 4096
 
 _SPARSE = 0x2 | 0x1  # TSK_FS_ATTR_RUN_FLAG_SPARSE and _FILLER
 _LENGTH = struct.Struct("<I")
@@ -60,7 +63,11 @@ class SleuthKit:
     def __init__(self, fs: ByteSource) -> None:
         self._ask = _Child(fs) if hasattr(os, "fork") else _InProcess(fs)
         self._names: dict[int, list[tuple[bytes, int]]] = {}
-        self.root: int = self._ask("root")
+        try:
+            self.root: int = self._ask("root")
+        except FilesystemError:
+            self.close()
+            raise
 
     def names(self, inode: int) -> list[tuple[bytes, int]]:
         """Return the names in a directory and their inode numbers, without ``.`` and ``..``."""
@@ -137,16 +144,20 @@ class _Library:
         return found
 
     def _node(self, inode: int) -> tuple[Any, ...]:
-        meta = self._fs.open_meta(inode=inode).info.meta
+        file = self._fs.open_meta(inode=inode)
+        meta = file.info.meta
         kinds = {
             self._tsk.TSK_FS_META_TYPE_REG: 0o100000,
             self._tsk.TSK_FS_META_TYPE_DIR: 0o040000,
             self._tsk.TSK_FS_META_TYPE_LNK: 0o120000,
         }
         mode = kinds.get(meta.type, 0) | int(meta.mode) & 0o7777
-        link = meta.link if mode & 0o170000 == 0o120000 else None
-        link = link.encode("utf-8", "surrogateescape") if isinstance(link, str) else link or b""
-        return inode, mode, int(meta.uid), int(meta.gid), max(0, int(meta.size)), int(meta.mtime), bytes(link)
+        size = max(0, int(meta.size))
+        link = b""
+        if mode & 0o170000 == 0o120000 and size <= MAX_LINK:
+            # The library gives no target that lies in an extent or an extended attribute.
+            link = meta.link or (file.read_random(0, size) if size else b"")
+        return inode, mode, int(meta.uid), int(meta.gid), size, int(meta.mtime), bytes(link)
 
     def _runs(self, inode: int) -> list[tuple[int, int | None]]:
         block = int(self._fs.info.block_size)
@@ -210,23 +221,32 @@ class _Child:
 
     def _epitaph(self) -> str:
         """Reap the child and say what it died of."""
-        _, status = os.waitpid(self._pid, 0)
-        self._pid = 0
+        status = self._reap()
         self.close()
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
             return f"The Sleuth Kit found no end in it within {SECONDS_PER_ANSWER} seconds"
         return f"The Sleuth Kit crashed on it (wait status {status})"
 
     def close(self) -> None:
-        """End the child; closing twice is harmless."""
+        """End the child; closing twice is harmless.
+
+        It is killed, not left to see its pipe close: a child forked after it may hold that pipe open.
+        """
         for pipe in (self._requests, self._answers):
-            try:
+            with contextlib.suppress(OSError):  # a request that a dead child never took
                 pipe.close()
-            except OSError:
-                pass  # a request that a dead child never took
         if self._pid:
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._reap()
+
+    def _reap(self) -> int:
+        """Wait for the child and return its wait status, 0 when the system keeps none."""
+        pid, self._pid = self._pid, 0
+        try:
+            return os.waitpid(pid, 0)[1]
+        except ChildProcessError:
+            return 0  # this process ignores SIGCHLD
 
     def __del__(self) -> None:
         if getattr(self, "_pid", 0):
@@ -247,7 +267,7 @@ def _serve(fs: ByteSource, requests: int, answers: int) -> None:  # pragma: no c
                 signal.alarm(SECONDS_PER_ANSWER)
                 _send(outgoing, _attempt(library.answer, call, *arguments))
                 signal.alarm(0)
-    except BaseException:  # noqa: BLE001, S110 - whatever it is, the parent sees the pipe close
+    except BaseException:  # noqa: S110 - whatever it is, the parent sees the pipe close
         pass
     finally:
         os._exit(0)
@@ -261,9 +281,13 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
 
 
 def _limit_memory() -> None:
+    """Allow MEMORY_LIMIT more bytes than were mapped at the fork, touched or not."""
     import resource
 
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except OSError:  # no Linux
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY_LIMIT, used + MEMORY_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

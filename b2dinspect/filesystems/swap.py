@@ -6,6 +6,7 @@ offset tells the page size.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from construct import Bytes, Int32ul, Struct
@@ -36,3 +37,17 @@ def read_swap(part: ByteSource, virtual_offset: int) -> tuple[Any, Header] | Non
                 "swap header", "virtual", virtual_offset + HEADER_OFFSET, HEADER, raw
             )
     return None
+
+
+def build_swap(size: int, identity: uuid.UUID, label: bytes = b"") -> bytes:
+    """Return the first page of a swap area, as mkswap writes it with pages of 4096 bytes.
+
+    Args:
+        size: Bytes of the whole area.
+        identity: UUID.
+        label: At most 16 bytes.
+    """
+    page = PAGE_SIZES[0]
+    fields = {"version": 1, "last_page": size // page - 1, "bad_pages": 0, "uuid": identity}
+    header = HEADER.build(fields | {"label": label.ljust(16, b"\0")})
+    return bytes(bytes(HEADER_OFFSET) + header).ljust(page - len(SIGNATURE), b"\0") + SIGNATURE

@@ -52,7 +52,7 @@ def _from_gpt(disk: ByteSource, table: gpt.Gpt, findings: tuple[Finding, ...]) -
 def _backup_findings(disk: ByteSource, primary: gpt.Gpt) -> tuple[Finding, ...]:
     lba, last = primary.header.alternate_lba, disk.size // SECTOR - 1
     if lba > last:
-        text = f"the backup GPT belongs to sector {lba}, but the disk ends at {last}: it was cut or is incomplete"
+        text = f"the backup GPT belongs to sector {lba}, but the disk ends at {last}: it was cut"
         return (Finding("gpt-backup-outside", "error", text, lba * SECTOR),)
     backup = _try_gpt(disk, lba, "backup")
     if isinstance(backup, EvidenceError):
@@ -71,10 +71,10 @@ def _without_primary(disk: ByteSource, primary: EvidenceError, is_protective: bo
     backup = _try_gpt(disk, disk.size // SECTOR - 1, "backup") if disk.size >= 2 * SECTOR else primary
     if isinstance(backup, gpt.Gpt):
         return _from_gpt(disk, backup, (fault,))
-    reasons = (f"gpt: {primary}", f"gpt: {backup}")
+    reasons = [f"gpt: {primary}", f"gpt: {backup}"]
     if is_protective:
-        reasons += ("mbr: only a protective entry, which says that a GPT should be here",)
-    return PartitionTable("damaged", findings=(fault,), reasons=reasons)
+        reasons.append("mbr: only a protective entry, which says that a GPT should be here")
+    return PartitionTable("damaged", findings=(fault,), reasons=tuple(reasons))
 
 
 def _from_mbr(disk: ByteSource, table: Any, header: Header, reasons: tuple[str, ...]) -> PartitionTable:

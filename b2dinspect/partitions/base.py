@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import itertools
+from typing import Literal, NamedTuple
 
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """One entry of a table, or the whole disk when there is no table.
 
     Attributes:
@@ -50,8 +49,7 @@ class Partition:
         return self.sectors * SECTOR
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionTable:
+class PartitionTable(NamedTuple):
     """What was found where a table belongs.
 
     Attributes:
@@ -77,7 +75,7 @@ def layout_findings(partitions: tuple[Partition, ...], disk_sectors: int) -> tup
             text = f"partition {part.number} ends at sector {part.end}, the disk at {disk_sectors}"
             findings.append(Finding("partition-outside", "error", text, part.offset))
     in_order = sorted(partitions, key=lambda part: part.start)
-    for first, second in zip(in_order, in_order[1:], strict=False):
+    for first, second in itertools.pairwise(in_order):
         if second.start < first.end:
             text = f"partitions {first.number} and {second.number} overlap from sector {second.start} on"
             findings.append(Finding("partition-overlap", "error", text, second.offset))

@@ -5,15 +5,17 @@ Source: UEFI specification 2.10, chapter 5.3. Sectors of 512 bytes.
 
 from __future__ import annotations
 
+import uuid
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from construct import Bytes, Int32ul, Int64ul, Struct
 
 from b2dinspect.errors import PartitionError
 from b2dinspect.fields import Bits, Header, UuidLE
 from b2dinspect.partitions.base import Partition
+from b2dinspect.partitions.mbr import TYPE_PROTECTIVE, build_mbr
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
 SIGNATURE = b"EFI PART"
@@ -31,6 +33,8 @@ TYPES = {
 }
 UNUSED = bytes(16)
 MAX_ENTRIES = 4096
+ENTRIES = 128
+ALIGNMENT = 2048  # sectors: fdisk keeps the first MiB free
 
 HEADER = Struct(
     "signature" / Bytes(8) * "EFI PART",
@@ -59,8 +63,7 @@ ENTRY = Struct(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Gpt:
+class Gpt(NamedTuple):
     """One sound copy of a table: header and entries, both checksums verified."""
 
     header: Any
@@ -145,3 +148,63 @@ def _decode_entries(
         where = header.entries_lba * SECTOR + start
         structures.append(Header(f"GPT entry {index + 1} ({name})", "virtual", where, ENTRY, raw))
     return tuple(partitions), tuple(structures)
+
+
+class NewPartition(NamedTuple):
+    """A partition to be written: type and own GUID, first and last sector."""
+
+    type: str
+    guid: uuid.UUID
+    first: int
+    last: int
+
+
+def build_gpt(
+    disk_sectors: int, disk_guid: uuid.UUID, partitions: Sequence[NewPartition]
+) -> list[tuple[int, bytes]]:
+    """Return what to write where, as (virtual offset, bytes): protective MBR, both headers, both arrays.
+
+    Args:
+        disk_sectors: Size of the disk in sectors of 512 bytes.
+        disk_guid: Identity of the disk.
+        partitions: By number; at most 128.
+    """
+    array = b"".join(
+        ENTRY.build(
+            {"type": uuid.UUID(part.type), "guid": part.guid, "first_lba": part.first, "last_lba": part.last}
+            | {"attributes": 0, "name": bytes(72)}
+        )
+        for part in partitions
+    ).ljust(ENTRIES * ENTRY.sizeof(), b"\0")
+    last, array_sectors = disk_sectors - 1, len(array) // SECTOR
+    protective = build_mbr([(TYPE_PROTECTIVE, 1, min(last, 0xFFFFFFFF))], 0)
+    backup_array = last - array_sectors
+    return [
+        (0, protective),
+        (SECTOR, _build_header(1, last, 2, disk_guid, array)),
+        (2 * SECTOR, array),
+        (backup_array * SECTOR, array),
+        (last * SECTOR, _build_header(last, 1, backup_array, disk_guid, array)),
+    ]
+
+
+def _build_header(lba: int, alternate: int, entries_lba: int, disk_guid: uuid.UUID, array: bytes) -> bytes:
+    disk_sectors = max(lba, alternate) + 1
+    fields = {
+        "signature": SIGNATURE,
+        "revision": 0x10000,
+        "header_size": HEADER.sizeof(),
+        "header_crc32": 0,
+        "reserved": 0,
+        "my_lba": lba,
+        "alternate_lba": alternate,
+        "first_usable_lba": ALIGNMENT,
+        "last_usable_lba": disk_sectors - len(array) // SECTOR - 2,
+        "disk_guid": disk_guid,
+        "entries_lba": entries_lba,
+        "entry_count": ENTRIES,
+        "entry_size": ENTRY.sizeof(),
+        "entries_crc32": zlib.crc32(array),
+    }
+    fields["header_crc32"] = zlib.crc32(HEADER.build(fields))
+    return bytes(HEADER.build(fields)).ljust(SECTOR, b"\0")

@@ -7,6 +7,7 @@ relative to the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
@@ -20,6 +21,8 @@ TYPE_LINUX, TYPE_SWAP, TYPE_PROTECTIVE = 0x83, 0x82, 0xEE
 EXTENDED = (0x05, 0x0F, 0x85)
 SIGNATURE = 0xAA55
 MAX_LOGICAL = 128
+NO_CHS = b"\xfe\xff\xff"
+"""What stands for a place beyond what cylinder, head and sector can say."""
 
 TYPES = {
     0x00: "Empty",
@@ -109,3 +112,24 @@ def _logical(disk: ByteSource, extended_start: int) -> tuple[list[Partition], li
 
 def _partition(number: int, start: int, entry: Any) -> Partition:
     return Partition("mbr", number, start, entry.sectors, f"{entry.type:x}", TYPES.get(entry.type, ""))
+
+
+def build_mbr(partitions: Sequence[tuple[int, int, int]], disk_signature: int) -> bytes:
+    """Return a sector 0 with these primary partitions.
+
+    Args:
+        partitions: Up to four of type, first sector, length in sectors; by number.
+        disk_signature: Disk identifier.
+    """
+    blank = {"status": 0, "chs_first": bytes(3), "type": 0, "chs_last": bytes(3), "start": 0, "sectors": 0}
+    entries = [
+        blank | {"type": kind, "start": start, "sectors": sectors, "chs_first": NO_CHS, "chs_last": NO_CHS}
+        for kind, start, sectors in partitions
+    ]
+    fields = {
+        "bootstrap": bytes(440),
+        "disk_signature": disk_signature,
+        "reserved": 0,
+        "signature": SIGNATURE,
+    }
+    return bytes(MBR.build(fields | {"partitions": entries + [blank] * (4 - len(entries))}))

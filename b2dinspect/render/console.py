@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from b2dinspect.comparison import Comparison, Key
 from b2dinspect.fields import Header
 from b2dinspect.filesystems import Volume
 from b2dinspect.filesystems.ext4 import Entry
@@ -19,6 +19,9 @@ from b2dinspect.inspection import FoundKey, Inspection, Userdata
 from b2dinspect.render.text import offset, size, visible
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import MAGIC
+
+if TYPE_CHECKING:
+    from b2dinspect.comparison import Comparison, Key
 
 STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -53,7 +56,8 @@ def _file(facts: Inspection) -> Text:
         origin = f", read from a {facts.origin}"
     kind = f"{disk.format} {disk.variant}"
     first = Text(visible(facts.path), style="bold")
-    second = f"{kind}: a disk of {size(disk.size)} in {size(facts.file_size)}{origin}, {size(disk.allocated_size)} stored"
+    stored = f"{size(facts.file_size)}{origin}, {size(disk.allocated_size)} stored"
+    second = f"{kind}: a disk of {size(disk.size)} in {stored}"
     described = ", ".join(
         f"{name} {visible(value)}" for name, value in disk.describe().items() if name != "read from"
     )
@@ -71,15 +75,15 @@ def _table(facts: Inspection) -> RenderableType:
         volumes = [f"{volume.filesystem} on the whole disk{_label(volume)}" for volume in facts.volumes]
         return _lines("none" if table.kind == "none" else "damaged", *volumes)
     grid = Table.grid(padding=(0, 2))
+    for column in range(4):
+        grid.add_column(overflow="fold", no_wrap=column != 1)
     for volume in sorted(facts.volumes, key=lambda volume: volume.partition.start):
         part = volume.partition
-        grid.add_row(
-            f"{part.number}",
-            volume.filesystem + _label(volume),
-            size(part.size),
-            f"sectors {part.start}-{part.end - 1}",
-            Text(visible(part.type_name or f"type {part.type}"), style="dim"),
-        )
+        what = volume.filesystem + _label(volume)
+        if volume.filesystem in ("none", "unreadable"):
+            what += f", type {part.type_name or part.type}"
+        place = Text(f"sectors {part.start}-{part.end - 1}", style="dim")
+        grid.add_row(f"{part.number}", Text(visible(what)), size(part.size), place)
     return Group(Text(table.kind.upper()), grid)
 
 
@@ -90,7 +94,8 @@ def _label(volume: Volume) -> str:
 def _guest(facts: Inspection) -> Text:
     program = next((p.program for p in PROFILES if p.name == facts.guest.profile), "")
     head = Text.assemble((facts.guest.profile, "bold"), f" ({program})" if program else "")
-    return _lines(head, *(Text(visible(line), style="dim") for line in facts.guest.evidence))
+    evidence = Text(visible("; ".join(facts.guest.evidence)), style="dim")
+    return _lines(head, evidence) if facts.guest.evidence else head
 
 
 def _magic(facts: Inspection) -> Text:
@@ -105,7 +110,10 @@ def _magic(facts: Inspection) -> Text:
         return _lines(Text.assemble(("damaged", "bold red"), f' at byte {where}: "{visible(magic.data)}"'))
     if not magic.data:
         return Text("byte 0 of the disk cannot be read")
-    return Text("not at byte 0 of the disk")
+    text = Text("not at byte 0 of the disk")
+    if magic.copy_offset is not None:
+        text.append(f"; the marker's content survives at {offset(magic.copy_offset)}")
+    return text
 
 
 def _userdata(facts: Inspection) -> RenderableType:
@@ -121,7 +129,7 @@ def _one_userdata(item: Userdata) -> Iterator[RenderableType]:
         head.append(", cut", style="yellow")
     yield head
     yield Text(f"disk {offset(item.virtual_offset)}, file {offset(item.file_offset)}", style="dim")
-    grid = Table.grid(padding=(0, 2))
+    grid = Table.grid(padding=(0, 1))
     for entry in item.tar.entries[:20]:
         virtual, file = item.locate(entry.header_offset)
         stored = f"{entry.size}" if not entry.missing else f"{entry.available} of {entry.size}"
@@ -141,12 +149,23 @@ def _keys(keys: Sequence[FoundKey]) -> RenderableType:
     if not keys:
         return Text("none")
     parts: list[RenderableType] = []
-    for key in keys[:24]:
-        head = Text.assemble((key.source, "bold"), f" {key.file}:{key.line.number}  ")
-        parts += [head.append_text(_kind(key.line)), *_fingerprint(key.line)]
-    if len(keys) > 24:
-        parts.append(Text(f"and {len(keys) - 24} more lines; see b2dinspect keys"))
+    groups = _alike(keys)
+    for group in groups[:16]:
+        places = ", ".join(f"{key.file}:{key.line.number}" for key in group[:4]) + ", …" * (len(group) > 4)
+        parts.append(Text.assemble((group[0].source, "bold"), f" {places}"))
+        parts.append(Text("  ").append_text(_kind(group[0].line)))
+        parts += _fingerprint(group[0].line)
+    if len(groups) > 16:
+        parts.append(Text(f"and {len(groups) - 16} more; see b2dinspect keys --fingerprints"))
     return Group(*parts)
+
+
+def _alike(keys: Sequence[FoundKey]) -> list[list[FoundKey]]:
+    """Return the lines of each source that say the same, together."""
+    groups: dict[tuple[str, bytes], list[FoundKey]] = {}
+    for key in keys:
+        groups.setdefault((key.source, key.line.raw), []).append(key)
+    return list(groups.values())
 
 
 def _kind(line: Line) -> Text:
@@ -214,24 +233,15 @@ def _value(value: object) -> str:
     return f"{value} ({value:#x})" if isinstance(value, int) and value > 9 else str(value)
 
 
-def key_table(keys: Sequence[FoundKey]) -> Table:
-    """Return the table of ``keys --fingerprints``."""
-    table = Table(box=None, padding=(0, 1), show_edge=False)
-    for name in ("source", "file:line", "type", "bits", "fingerprint", "comment"):
-        table.add_column(name, overflow="fold", no_wrap=name == "source")
+def key_list(keys: Sequence[FoundKey]) -> Group:
+    """Return every key line with both fingerprints, for ``keys --fingerprints``; fits 80 columns."""
+    parts: list[RenderableType] = []
     for key in keys:
-        line, decoded = key.line, key.line.key
-        prints = Text(f"{decoded.sha256}\n{decoded.md5}" if decoded else "")
-        if line.error:
-            prints.append(
-                f"\nnot accepted: {visible(line.error)}".lstrip("\n" if not decoded else ""), style="red"
-            )
-        bits = str(decoded.bits or "") if decoded else ""
-        kind = visible(decoded.type if decoded else line.type)
-        table.add_row(
-            key.source, f"{key.file}:{line.number}", Text(kind), bits, prints, Text(visible(line.comment))
-        )
-    return table
+        head = Text.assemble((key.source, "bold"), f" {key.file}:{key.line.number}  ")
+        sha256, *rest = [*_fingerprint(key.line)] or [Text("  no key")]
+        md5 = [Text(f"  {key.line.key.md5}")] if key.line.key else []
+        parts += [head.append_text(_kind(key.line)), sha256, *md5, *rest]
+    return Group(*parts)
 
 
 def comparison(item: Comparison) -> Group:
@@ -272,9 +282,9 @@ def _tail(line: Line) -> str:
 def listing(entries: Sequence[Entry]) -> Table:
     """Return a directory as ``ls -l`` would show it, times in UTC."""
     grid = Table.grid(padding=(0, 1))
-    for name in ("mode", "owner", "size", "time", "name"):
+    for column in ("mode", "owner", "size", "time", "name"):
         grid.add_column(
-            name, justify="right" if name == "size" else "left", overflow="fold", no_wrap=name != "name"
+            column, justify="right" if column == "size" else "left", overflow="fold", no_wrap=column != "name"
         )
     for entry in entries:
         node = entry.node

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from b2dinspect.comparison import Comparison, Key
 from b2dinspect.fields import Header
 from b2dinspect.filesystems import Volume
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
 from b2dinspect.inspection import FoundKey, Inspection, Userdata
 from b2dinspect.userdata.authorized_keys import Line
-from b2dinspect.userdata.tarball import Tarball
 from b2dinspect.userdata.tarball import Entry as TarEntry
+from b2dinspect.userdata.tarball import Tarball
+
+if TYPE_CHECKING:
+    from b2dinspect.comparison import Comparison, Key
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +57,7 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
             "virtual_offset": 0,
             "file_offset": facts.magic.file_offset,
             "damaged_at": [*facts.magic.damaged_at],
+            "copy_virtual_offset": facts.magic.copy_offset,
         },
         "table": {"kind": facts.table.kind, "reasons": [*facts.table.reasons]},
         "partitions": [_partition(volume) for volume in facts.volumes],

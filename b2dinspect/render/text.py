@@ -48,12 +48,9 @@ def size(count: int) -> str:
     """
     if count < 10 << 10:
         return f"{count} bytes"
-    value = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        value /= 1024
-        if value < 1024:
-            break
-    return f"{value:.1f} {unit}".replace(".0 ", " ")
+    power = min((count.bit_length() - 1) // 10, 5)
+    unit = ("KiB", "MiB", "GiB", "TiB", "PiB")[power - 1]
+    return f"{count / (1 << 10 * power):.1f} {unit}".replace(".0 ", " ")
 
 
 def offset(value: int | None) -> str:

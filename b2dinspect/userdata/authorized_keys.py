@@ -25,7 +25,6 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
     _Decoder: TypeAlias = Callable[["_Reader"], tuple[int, list[bytes]]]
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """One public key, decoded from its blob.
 
     Attributes:
@@ -74,8 +72,7 @@ class PublicKey:
         return "MD5:" + hashlib.md5(self.identity, usedforsecurity=False).digest().hex(":")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     r"""One option of a key line.
 
     Attributes:
@@ -92,8 +89,7 @@ class Option:
         return '{}="{}"'.format(self.name, self.value.replace('"', '\\"'))
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     r"""One line of the file, whatever it holds.
 
     Attributes:
@@ -291,7 +287,7 @@ def _read_options(text: bytes) -> tuple[tuple[Option, ...], str]:
     pattern = re.compile(rb'([^,="]*)(?:=' + _QUOTED + rb")?,*")
     at = 0
     while (parts := pattern.match(text, at)) and at < len(text):
-        name = _text(parts[1]).lower()
+        name = _text(parts[1].lower())
         value = None if parts[2] is None else parts[2].replace(b'\\"', b'"')
         at = parts.end()
         ended = at == len(text) or text[at - 1 : at] == b","

@@ -15,7 +15,7 @@ from b2dinspect.errors import UserdataError
 
 LAYER = "private key"
 OPENSSH_MAGIC = b"openssh-key-v1\0"
-_ARMOUR = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.S)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----")
 
 
 def is_private_key(data: bytes) -> bool:
@@ -27,13 +27,15 @@ def public_line(data: bytes) -> bytes:
     """Return ``TYPE BASE64`` for a private key file in OpenSSH or PEM form.
 
     Raises:
-        UserdataError: Broken, of a kind that ssh does not use, or encrypted in a form that hides the public half.
+        UserdataError: Broken, of a kind that ssh does not use, or encrypted in a form that hides the public
+            half.
     """
-    match = _ARMOUR.search(data)
-    if match is None:
+    begin = _BEGIN.search(data)
+    end = data.find(b"-----END " + begin[1] + b"-----", begin.end()) if begin else -1
+    if begin is None or end < 0:
         raise UserdataError("no end of the key found: the file is cut short", layer=LAYER)
-    if match[1] == b"OPENSSH PRIVATE KEY":
-        return _from_openssh(match[2])
+    if begin[1] == b"OPENSSH PRIVATE KEY":
+        return _from_openssh(data[begin.end() : end])
     return _from_pem(data)
 
 

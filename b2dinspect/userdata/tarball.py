@@ -10,8 +10,7 @@ them. The reader never extracts; it says what is there, where, and how much of i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from construct import Bytes, Struct
 
@@ -64,8 +63,7 @@ TYPES = {
 Trailer = Literal["two zero blocks", "a lone zero block", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry. Offsets in bytes from the start of the source that was read.
 
     Attributes:
@@ -100,8 +98,7 @@ class Entry:
         return self.size - self.available
 
 
-@dataclass(frozen=True, slots=True)
-class Tarball:
+class Tarball(NamedTuple):
     """What a tar holds.
 
     Attributes:
@@ -196,12 +193,19 @@ class _Reader:
         name = header.name.split(b"\0")[0]
         if header.magic == b"ustar\0" and (prefix := header.prefix.split(b"\0")[0]):
             name = prefix + b"/" + name
-        numbers = [self._number(header[field], field) for field in ("mode", "uid", "gid", "mtime")]
-        available = max(0, min(size, self._source.size - offset))
         return Entry(
-            name, kind, numbers[0] & 0o7777, *numbers[1:], size, available, self.position, offset,
-            header.linkname.split(b"\0")[0],
-        )  # fmt: skip
+            name=name,
+            type=kind,
+            mode=self._number(header.mode, "mode") & 0o7777,
+            uid=self._number(header.uid, "uid"),
+            gid=self._number(header.gid, "gid"),
+            mtime=self._number(header.mtime, "mtime"),
+            size=size,
+            available=max(0, min(size, self._source.size - offset)),
+            header_offset=self.position,
+            offset=offset,
+            linkname=header.linkname.split(b"\0")[0],
+        )
 
     def _number(self, field: bytes, name: str) -> int:
         if field[0] & 0x80:
@@ -230,8 +234,8 @@ class _Reader:
         long, self._long = self._long, {}
         if not long:
             return entry
-        return replace(
-            entry, name=long.get("path", entry.name), linkname=long.get("linkpath", entry.linkname)
+        return entry._replace(
+            name=long.get("path", entry.name), linkname=long.get("linkpath", entry.linkname)
         )
 
     def _end(self, block: bytes) -> None:
@@ -258,7 +262,7 @@ def _checksum(block: bytes) -> int:
 
 
 def _pax_records(content: bytes) -> dict[str, bytes]:
-    """Return the records that rename an entry. Each is ``LENGTH KEY=VALUE\\n``."""
+    r"""Return the records that rename an entry. Each is ``LENGTH KEY=VALUE\n``."""
     found = {}
     while content:
         digits, _, _ = content.partition(b" ")

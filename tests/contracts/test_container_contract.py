@@ -1,0 +1,322 @@
+"""What every container format owes its reader. A new format is one row in ``ROWS``.
+
+The disk under test is coded by position: every eight bytes tell where they are, except in the holes. Its
+first block is a hole, and its last one is not whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from b2dinspect.containers import open_container, vdi
+from b2dinspect.containers.base import Container
+from b2dinspect.evidence import open_evidence
+from b2dinspect.newfile import NewFile
+from b2dinspect.source import FileSource
+from tests.containers.handmade import FREE, ZERO, make_vdi
+from tests.oracles import needs, run
+
+MIB = 1 << 20
+SIZE = 6 * MIB + 3 * 512
+DATA = ((MIB + 4096, 3 * MIB - 512), (4 * MIB, 4 * MIB + 1536), (5 * MIB + 8, SIZE))
+"""Where the payload is: the first begins and ends inside a block, the last reaches into a cut block."""
+
+
+def payload() -> bytes:
+    coded = struct.pack(f"<{SIZE // 8}Q", *range(1, SIZE // 8 + 1))
+    disk = bytearray(SIZE)
+    for start, end in DATA:
+        disk[start:end] = coded[start:end]
+    return bytes(disk)
+
+
+PAYLOAD = payload()
+
+
+# --- the ways to make the disk ---
+
+
+def raw_flat(path: Path) -> None:
+    path.write_bytes(PAYLOAD)
+
+
+def raw_sparse(path: Path) -> None:
+    with path.open("wb") as stream:
+        for start, end in DATA:
+            stream.seek(start)
+            stream.write(PAYLOAD[start:end])
+
+
+def our_writer(block_size: int = MIB, *, variant: str = "dynamic") -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with NewFile(path) as file:
+            writer = vdi.VdiWriter(file, SIZE, variant=variant, block_size=block_size)
+            for start, end in reversed(DATA):
+                writer.pwrite(start, PAYLOAD[start:end])
+            writer.flush()
+
+    return make
+
+
+def by_hand(
+    block_size: int, *, hole: int = FREE, stride: int = 1, **options: object
+) -> Callable[[Path], None]:
+    """A VDI whose blocks are stored in steps of ``stride``, going round; -1 is last block first."""
+
+    def make(path: Path) -> None:
+        padded = PAYLOAD.ljust(-(-SIZE // block_size) * block_size, b"\0")
+        pieces = [padded[start : start + block_size] for start in range(0, SIZE, block_size)]
+        blocks = [piece if piece.strip(b"\0") else hole for piece in pieces]
+        stored = [number for number, block in enumerate(blocks) if block != hole]
+        order = [number for first in range(abs(stride)) for number in stored[first :: abs(stride)]]
+        if stride < 0:
+            order.reverse()
+        path.write_bytes(make_vdi(blocks, stored_order=order, disk_size=SIZE, **options))
+
+    return make
+
+
+def by_qemu(*options: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        source = path.with_name("source.raw")
+        source.write_bytes(PAYLOAD)
+        run("qemu-img", "convert", "-f", "raw", "-O", "vdi", *options, source, path)
+
+    return make
+
+
+def by_qemu_in_reverse(path: Path) -> None:
+    run("qemu-img", "create", "-q", "-f", "vdi", path, SIZE)
+    commands = []
+    for start in reversed(range(0, SIZE, MIB)):
+        piece = path.with_name(f"{start}.piece")
+        piece.write_bytes(PAYLOAD[start : start + MIB])
+        if PAYLOAD[start : start + MIB].strip(b"\0"):
+            commands += ["-c", f"write -s {piece} {start} {min(MIB, SIZE - start)}"]
+    run("qemu-io", "-f", "vdi", *commands, path)
+
+
+class Row(NamedTuple):
+    """One way to make the disk.
+
+    Attributes:
+        name: For people.
+        format: What ``open_container`` must recognise.
+        make: Writes the file.
+        unit: Bytes that the format stores together.
+        has_holes: Whether what is not stored is known not to be.
+        programs: What ``make`` runs.
+    """
+
+    name: str
+    format: str
+    make: Callable[[Path], None]
+    unit: int = MIB
+    has_holes: bool = True
+    programs: tuple[str, ...] = ()
+
+
+ROWS = (
+    Row("raw", "raw", raw_flat, has_holes=False),
+    Row("raw-sparse", "raw", raw_sparse),
+    Row("vdi-dynamic", "vdi", our_writer()),
+    Row("vdi-fixed", "vdi", our_writer(variant="fixed"), has_holes=False),
+    Row("vdi-small-blocks", "vdi", our_writer(4096), unit=4096),
+    Row("vdi-0.1", "vdi", by_hand(MIB, layout=vdi.HEADER_0_1)),
+    Row("vdi-short-header", "vdi", by_hand(MIB, layout=vdi.HEADER_1_1)),
+    Row("vdi-extra", "vdi", by_hand(65536, extra=512), unit=65536),
+    Row("vdi-odd-extra", "vdi", by_hand(65536, extra=520, stride=-1), unit=65536),
+    Row("vdi-zero-blocks", "vdi", by_hand(MIB, hole=ZERO)),
+    Row("vdi-reversed", "vdi", by_hand(65536, stride=-1), unit=65536),
+    Row("vdi-shuffled", "vdi", by_hand(65536, stride=7), unit=65536),
+    Row("vdi-512", "vdi", by_hand(512, stride=2), unit=512),
+    Row("vdi-qemu", "vdi", by_qemu(), programs=("qemu-img",)),
+    Row("vdi-qemu-static", "vdi", by_qemu("-o", "static=on"), has_holes=False, programs=("qemu-img",)),
+    Row("vdi-qemu-reversed", "vdi", by_qemu_in_reverse, programs=("qemu-img", "qemu-io")),
+)
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(row, id=row.name, marks=needs(*row.programs)) for row in ROWS]
+)
+def row(request: pytest.FixtureRequest) -> Row:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def path(row: Row, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("container") / "disk"
+    row.make(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(path: Path) -> Iterator[FileSource]:
+    source = open_evidence(str(path))
+    yield source
+    source.close()
+
+
+@pytest.fixture(scope="module")
+def disk(file: FileSource) -> Container:
+    return open_container(file)
+
+
+# --- the contract ---
+
+
+def test_the_payload_has_what_the_contract_needs() -> None:
+    assert not PAYLOAD[:MIB].strip(b"\0")
+    assert SIZE % MIB
+    assert len({PAYLOAD[at : at + 8] for start, end in DATA for at in range(start, end, 8)}) == sum(
+        (end - start) // 8 for start, end in DATA
+    )
+
+
+def test_recognised_without_being_told(disk: Container, row: Row) -> None:
+    assert disk.format == row.format
+    assert disk.findings == ()
+
+
+def test_size_is_the_virtual_size(disk: Container) -> None:
+    assert disk.size == SIZE
+    assert 0 < disk.allocated_size <= SIZE
+
+
+def test_everything_in_one_read(disk: Container) -> None:
+    assert disk.pread(0, SIZE) == PAYLOAD
+
+
+@pytest.mark.parametrize("unit_share", ["511", "512", "unit-1", "unit", "unit+1", "2 units", "3 units"])
+def test_everything_in_strides(disk: Container, row: Row, unit_share: str) -> None:
+    unit = row.unit
+    strides = {"unit-1": unit - 1, "unit": unit, "unit+1": unit + 1, "2 units": 2 * unit, "3 units": 3 * unit}
+    stride = strides.get(unit_share) or int(unit_share)
+    pieces = [disk.pread(offset, stride) for offset in range(0, SIZE, stride)]
+    assert {len(piece) for piece in pieces[:-1]} == {stride}
+    assert b"".join(pieces) == PAYLOAD
+
+
+def edges(unit: int) -> list[int]:
+    """Places where something ends: some units, and all data."""
+    units = [number * unit for number in range(1, SIZE // unit + 1)]
+    return sorted({0, SIZE, *units[:: max(1, len(units) // 40)], *(place for pair in DATA for place in pair)})
+
+
+def test_single_bytes_around_every_edge(disk: Container, row: Row) -> None:
+    for edge in edges(row.unit):
+        start = max(0, edge - 20)
+        assert (
+            b"".join(disk.pread(offset, 1) for offset in range(start, edge + 20))
+            == PAYLOAD[start : edge + 20]
+        )
+
+
+def test_reads_across_every_edge(disk: Container, row: Row) -> None:
+    for edge in edges(row.unit):
+        for length in (2, 513, row.unit + 2, 2 * row.unit + 2):
+            start = max(0, edge - 1)
+            assert disk.pread(start, length) == PAYLOAD[start : start + length]
+
+
+@settings(max_examples=60, deadline=None)
+@given(offset=st.integers(0, SIZE + 10), length=st.integers(0, 3 * MIB))
+def test_any_range(disk: Container, offset: int, length: int) -> None:
+    assert disk.pread(offset, length) == PAYLOAD[offset : offset + length]
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"), [(SIZE - 1, 2), (SIZE, 1), (SIZE + 1, 1), (10**20, 1), (SIZE - 1024, MIB), (0, 0)]
+)
+def test_reads_past_the_end_are_clamped(disk: Container, offset: int, length: int) -> None:
+    assert disk.pread(offset, length) == PAYLOAD[offset : offset + length]
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [
+        (0, None),
+        (0, 1),
+        (MIB - 1, 2),
+        (MIB + 4095, 2 * MIB),
+        (3 * MIB - 513, 2),
+        (SIZE - 1, 100),
+        (7, 5 * MIB),
+    ],
+)
+def test_extents_cover_the_range(disk: Container, offset: int, length: int | None) -> None:
+    position = offset
+    for extent in disk.extents(offset, length):
+        assert extent.offset == position
+        assert extent.length > 0
+        assert extent.kind in ("data", "zero")
+        position += extent.length
+    assert position == (SIZE if length is None else min(SIZE, offset + length))
+
+
+def test_no_extents_past_the_end(disk: Container) -> None:
+    assert list(disk.extents(SIZE)) == []
+    assert list(disk.extents(SIZE + 1, 5)) == []
+    assert list(disk.extents(0, 0)) == []
+
+
+def test_extents_point_to_the_very_bytes(disk: Container, path: Path) -> None:
+    stored = path.read_bytes()
+    for offset, length, kind, file_offset in disk.extents():
+        expected = PAYLOAD[offset : offset + length]
+        if kind == "data":
+            assert stored[file_offset : file_offset + length] == expected
+        else:
+            assert file_offset is None
+            assert not expected.strip(b"\0")
+
+
+def test_locate_points_to_the_very_byte(disk: Container, path: Path, row: Row) -> None:
+    stored = path.read_bytes()
+    for edge in edges(row.unit):
+        for offset in range(max(0, edge - 9), min(SIZE, edge + 9)):
+            place = disk.locate(offset)
+            assert place is not None or PAYLOAD[offset] == 0
+            assert place is None or stored[place] == PAYLOAD[offset]
+    assert disk.locate(SIZE) is None
+
+
+def test_holes_are_known(disk: Container, path: Path, row: Row) -> None:
+    if row.format == "raw" and row.has_holes and path.stat().st_blocks * 512 >= SIZE:
+        pytest.skip("this file system stores no holes")
+    assert (disk.locate(0) is None) == row.has_holes
+    assert (disk.allocated_size < SIZE) == row.has_holes
+
+
+def test_headers_lie_where_they_say(disk: Container, path: Path) -> None:
+    stored = path.read_bytes()
+    for header in disk.headers:
+        assert stored[header.offset : header.offset + len(header.data)] == header.data
+        assert header.fields()[0].offset == 0
+
+
+def test_two_readers_do_not_disturb_each_other(disk: Container, file: FileSource) -> None:
+    other = open_container(file)
+    first = MIB + 4096
+    assert disk.pread(first, 100) == PAYLOAD[first : first + 100]
+    assert other.pread(SIZE - 100, 100) == PAYLOAD[-100:]
+    assert disk.pread(first + 100, 100) == PAYLOAD[first + 100 : first + 200]
+
+
+@needs("qemu-img")
+def test_qemu_reads_the_same(path: Path, disk: Container, row: Row, tmp_path: Path) -> None:
+    header = disk.headers[1].fields() if row.format == "vdi" else []
+    values = {field.name: field.value for field in header}
+    if row.format == "vdi" and (values["block_size"], values.get("block_extra")) != (MIB, 0):
+        pytest.skip("qemu reads only VDI 1.1 with blocks of 1 MiB and nothing extra")
+    if any(extent.file_offset and extent.file_offset % 512 for extent in disk.extents()):
+        pytest.skip("qemu wants blocks at whole sectors")
+    run("qemu-img", "convert", "-f", row.format, "-O", "raw", path, tmp_path / "raw")
+    assert (tmp_path / "raw").read_bytes() == PAYLOAD
