@@ -218,7 +218,8 @@ def _test_magic(disk: Container) -> Magic:
 
 
 def _volumes(disk: Container, table: PartitionTable) -> tuple[Volume, ...]:
-    if table.kind == "none":
+    if table.kind == "none" or (table.kind == "mbr" and not table.partitions):
+        # A boot sector with a filesystem behind it can look like an MBR that lists nothing.
         whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))
         return () if whole.filesystem == "none" else (whole,)
     extended = ("5", "f", "85")
@@ -353,7 +354,7 @@ def _state(
         ].message if table.findings else "the partition table cannot be read"
     if unreadable is not None and unreadable.findings:
         return "damaged", unreadable.findings[0].message
-    if table.kind != "none":
+    if table.kind != "none" and (table.partitions or not volumes):
         return _partitioned(table, volumes)
     return _without_table(disk, magic, volumes)
 
@@ -377,7 +378,7 @@ def _without_table(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -
         places = ", ".join(str(offset) for offset in magic.damaged_at)
         return "damaged", f"the marker at byte 0 is damaged: wrong at byte {places}"
     if volumes:
-        return "foreign", f"{volumes[0].filesystem} on the whole disk, no partition table"
+        return "foreign", f"{volumes[0].filesystem} on the whole disk, no partitions"
     if len(magic.data) < min(disk.size, len(MAGIC)):
         return "damaged", "the start of the disk is missing from this evidence"
     head = read_lenient(disk, 0, HEAD)

@@ -80,16 +80,19 @@ def fresh(public_key: bytes, size: int = DISK_SIZE) -> Disk:
     return Disk(size, [Write(0, build_userdata(public_key))])
 
 
-def provisioned(guest: str, userdata: bytes | None, original: bytes | None = None) -> Disk:
+def provisioned(
+    guest: str, userdata: bytes | None, original: bytes | None = None, size: int = DISK_SIZE
+) -> Disk:
     """Return a disk after its first boot.
 
     Args:
         guest: The generation that booted it.
         userdata: Content of var/lib/boot2docker/userdata.tar; None leaves the file out.
         original: The tar that was at byte 0 before, of which an MBR leaves all but the first sector.
+        size: Bytes.
     """
     profile = next(profile for profile in PROFILES if profile.name == guest)
-    disk = Disk()
+    disk = Disk(size)
     if original and profile.table == "mbr":
         disk.put(0, original)
     first, last = _data_partition(profile, disk.size)

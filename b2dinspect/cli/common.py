@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import sys
 import time
@@ -35,29 +37,56 @@ R = TypeVar("R")
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command: errors become one line on stderr and status 2, an interrupt status 130."""
+    """Wrap a command, or all: errors become one line on stderr and status 2, an interrupt status 130."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            result = function(*args, **kwargs)
-            sys.stdout.flush()
-            return result
+            try:
+                return function(*args, **kwargs)
+            finally:
+                sys.stdout.flush()
         except B2dError as error:
             complain(str(error))
-            raise typer.Exit(TROUBLE) from None
+            raise SystemExit(TROUBLE) from None
         except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+            raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-            raise typer.Exit(FINE) from None
+            _drop_output()
+            raise SystemExit(FINE) from None
+        except OSError as error:
+            _drop_output()
+            complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+            raise SystemExit(TROUBLE) from None
 
     return wrapped
 
 
+def _drop_output() -> None:
+    """Send what could not be written nowhere, or the flush at exit would fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def prepare_streams() -> None:
+    """Make the standard streams fit for use, whatever the caller did to them.
+
+    A closed one becomes the null device, or the evidence would be opened in its place and the guard around
+    The Sleuth Kit would cut it off. A character that the terminal's encoding lacks is printed escaped.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def complain(message: str) -> None:
     """Print one line on stderr. It may quote evidence, so it is escaped."""
-    sys.stderr.write(f"b2dinspect: {visible(message)}\n")
+    with contextlib.suppress(OSError):  # nobody is listening: the exit status tells it all the same
+        sys.stderr.write(f"b2dinspect: {visible(message)}\n")
 
 
 def out(renderable: Any) -> None:
@@ -68,8 +97,7 @@ def out(renderable: Any) -> None:
 def write_bytes(data: bytes) -> None:
     """Write evidence to stdout: verbatim into a pipe or file, escaped on a terminal."""
     if sys.stdout.isatty():
-        for line in data.splitlines(keepends=True):
-            sys.stdout.write(visible(line.rstrip(b"\r\n")) + "\n")
+        sys.stdout.write("\n".join(visible(line) for line in data.split(b"\n")))
     else:
         sys.stdout.buffer.write(data)
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from b2dinspect.cli.browse import Partition, Path, opened
-from b2dinspect.cli.common import FINDINGS, Format, Image, ProgressBar, command, complain
-from b2dinspect.errors import EvidenceError, SourceError
-from b2dinspect.filesystems.ext4 import Entry, Ext4, show
+from b2dinspect.cli.common import FINDINGS, TROUBLE, Format, Image, ProgressBar, command, complain
+from b2dinspect.errors import EvidenceError, SourceError, UsageError
+from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.source import ByteSource
 
 CHUNK = 1 << 20
@@ -33,24 +33,26 @@ def get(
     Example: b2dinspect get disk.vdi /var/lib/docker/volumes ./rescued
 
     Symbolic links and special files are reported and left out. Each file appears whole or not at all, holes
-    stay holes, times are kept, owners and modes are not. Exit status: 0 all copied, 1 something left out.
+    stay holes, times are kept, owners and modes are not.
+
+    Exit status: 0 all copied, 1 something in the directory left out, 2 nothing copied.
     """
     with opened(image, path, partition, format_name) as (files, entry), ProgressBar() as progress:
         target = HostPath(destination)
+        copier = _Copier(image, files, force, progress)
         if entry.type == "directory":
-            copier = _Copier(files, force, progress)
             copier.copy_directory(entry, target)
         else:
-            copier = _Copier(files, force, progress)
             copier.copy(entry, target / _safe_name(entry.name) if target.is_dir() else target)
     if copier.left_out:
-        raise typer.Exit(FINDINGS)
+        raise typer.Exit(FINDINGS if entry.type == "directory" else TROUBLE)
 
 
 class _Copier:
     """Copies entries and counts what was left out."""
 
-    def __init__(self, files: Ext4, force: bool, progress: ProgressBar) -> None:
+    def __init__(self, image: str, files: Ext4, force: bool, progress: ProgressBar) -> None:
+        self._image = image
         self._files = files
         self._force = force
         self._progress = progress
@@ -87,7 +89,7 @@ class _Copier:
     def copy(self, entry: Entry, target: HostPath) -> None:
         """Copy one file; a link or special file is left out."""
         if entry.type == "symlink":
-            self._leave_out(entry.name, target, f"a symbolic link to {show(entry.node.link)}")
+            self._leave_out(entry.name, target, f"a symbolic link to {os.fsdecode(entry.node.link)}")
         elif entry.type != "file":
             self._leave_out(entry.name, target, f"a {entry.type} file")
         else:
@@ -102,6 +104,8 @@ class _Copier:
     def _copy_content(self, content: ByteSource, target: HostPath) -> None:
         from b2dinspect.newfile import NewFile
 
+        if self._image != "-" and target.exists() and target.samefile(self._image):
+            raise UsageError(f"{target} is the disk image itself")
         with NewFile(target, force=self._force) as file:
             for extent in content.extents():
                 if extent.kind == "zero":
@@ -116,12 +120,12 @@ class _Copier:
 
     def _leave_out(self, name: bytes, target: HostPath, reason: str) -> None:
         self.left_out += 1
-        complain(f"left out {show(name)} ({target}): {reason}")
+        complain(f"left out {os.fsdecode(name) or '/'} ({target}): {reason}")
 
 
 def _safe_name(name: bytes) -> str:
     if not _is_safe(name):
-        raise SourceError(f"{show(name)} is no name for a file here; give DEST as a file name")
+        raise SourceError(f"{os.fsdecode(name)} is no name for a file here; give DEST as a file name")
     return os.fsdecode(name)
 
 

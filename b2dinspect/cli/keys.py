@@ -8,7 +8,7 @@ import typer
 
 from b2dinspect.cli.common import FINDINGS, Format, Image, Json, command, complain, examine, out, write_bytes
 from b2dinspect.errors import UsageError, UserdataError
-from b2dinspect.inspection import Inspection, Userdata, key_file
+from b2dinspect.inspection import FoundKey, Inspection, Userdata, key_file
 from b2dinspect.render import console
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
 
@@ -18,7 +18,9 @@ SOURCES = ("fresh", "data", "residue")
 @command
 def keys(
     image: Image,
-    fingerprints: Annotated[bool, typer.Option("--fingerprints", help="List all key lines with fingerprints.")] = False,
+    fingerprints: Annotated[
+        bool, typer.Option("--fingerprints", help="List all key lines with fingerprints.")
+    ] = False,
     as_json: Json = False,
     source: Annotated[
         str | None,
@@ -42,16 +44,17 @@ def keys(
 
         print(json.dumps({"path": facts.path, "keys": [json.key(key) for key in chosen]}))  # noqa: T201
     elif fingerprints:
-        if not chosen:
-            raise UserdataError(_nothing(facts, source))
         out(console.key_list(chosen))
     else:
-        _print_file(facts, source)
+        chosen = _print_file(facts, source)
+    if not chosen:
+        raise UserdataError(_nothing(facts, source))
     if any(not key.line.valid for key in chosen):
         raise typer.Exit(FINDINGS)
 
 
-def _print_file(facts: Inspection, source: str | None) -> None:
+def _print_file(facts: Inspection, source: str | None) -> list[FoundKey]:
+    """Print authorized_keys and return the key lines in it."""
     item = _userdata(facts, source)
     entry = item.tar.find(AUTHORIZED_KEYS)
     if entry is None:
@@ -59,6 +62,7 @@ def _print_file(facts: Inspection, source: str | None) -> None:
     if entry.missing:
         complain(f"{AUTHORIZED_KEYS.decode()} is cut: {entry.available} of {entry.size} bytes are there")
     write_bytes(key_file(item, entry))
+    return [key for key in facts.keys if (key.source, key.file) == (item.source, AUTHORIZED_KEYS.decode())]
 
 
 def _userdata(facts: Inspection, source: str | None) -> Userdata:
@@ -69,6 +73,6 @@ def _userdata(facts: Inspection, source: str | None) -> Userdata:
 
 
 def _nothing(facts: Inspection, source: str | None) -> str:
-    there = ", ".join(item.source for item in facts.userdata)
-    hint = f"; there is some from: {there} (say --from)" if there else ""
-    return f"no {source + ' ' if source else ''}userdata on this disk, which is {facts.state}{hint}"
+    there = ", ".join(dict.fromkeys(f"{key.source} {key.file}" for key in facts.keys))
+    hint = f"; there are some in {there}: see --fingerprints and --from" if there else ""
+    return f"no {source or 'deciding'} key on this disk, which is {facts.state}{hint}"

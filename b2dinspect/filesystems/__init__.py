@@ -80,7 +80,7 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
             or _from_backup(partition, source, error)
             or _by_signature(partition, source, error)
         )
-    return _ext(partition, source, block, raw, ())
+    return _ext(partition, source, block, raw)
 
 
 def _swap(part: Partition, source: ByteSource) -> Volume | None:
@@ -93,9 +93,14 @@ def _swap(part: Partition, source: ByteSource) -> Volume | None:
 
 
 def _ext(
-    part: Partition, source: ByteSource, block: Any, raw: bytes, findings: tuple[Finding, ...]
+    part: Partition,
+    source: ByteSource,
+    block: Any,
+    raw: bytes,
+    offset: int = superblock.OFFSET,
+    findings: tuple[Finding, ...] = (),
 ) -> Volume:
-    where = part.offset + superblock.OFFSET
+    where = part.offset + offset
     structure = Header("ext4 superblock", "virtual", where, superblock.SUPERBLOCK, raw)
     return Volume(
         part,
@@ -105,12 +110,11 @@ def _ext(
         str(block.uuid),
         block,
         (structure,),
-        (*findings, *_ext_findings(part, source, block, raw)),
+        (*findings, *_ext_findings(part, source, block, raw, where)),
     )
 
 
-def _ext_findings(part: Partition, source: ByteSource, block: Any, raw: bytes) -> list[Finding]:
-    where = part.offset + superblock.OFFSET
+def _ext_findings(part: Partition, source: ByteSource, block: Any, raw: bytes, where: int) -> list[Finding]:
     name = f"the filesystem on partition {part.number}" if part.number else "the filesystem"
     findings = []
     if fault := superblock.checksum_fault(block, raw):
@@ -127,7 +131,8 @@ def _ext_findings(part: Partition, source: ByteSource, block: Any, raw: bytes) -
     if block.state & superblock.STATE_ERRORS or block.error_count:
         text = f"the kernel marked {name} as having errors; run e2fsck on a copy"
         findings.append(Finding("ext4-errors", "error", text, where + 58))
-    if block.feature_incompat & superblock.NEEDS_RECOVERY or not block.state & superblock.STATE_CLEAN:
+    is_clean = block.state & superblock.STATE_CLEAN and not block.feature_incompat & superblock.NEEDS_RECOVERY
+    if not is_clean and block.block_group == 0:  # no backup is ever marked clean
         text = f"{name} was not cleanly unmounted: what is shown may lack what its journal still holds"
         findings.append(Finding("ext4-unclean", "warning", text, where + 58))
     return findings
@@ -151,7 +156,7 @@ def _from_backup(part: Partition, source: ByteSource, error: FilesystemError) ->
             f"e2fsck -b {block_number} -B {block_size} on a copy would restore it"
         )
         fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
-        return _ext(part, patched, block, raw, (fault,))
+        return _ext(part, patched, block, raw, offset, (fault,))
     return None
 
 

@@ -51,7 +51,7 @@ class Ext4:
             NotFoundError: A part of the path does not exist, or is not a directory.
             FilesystemError: The structures on the way cannot be read.
         """
-        entry = Entry(b"", self._kit.node(self._kit.root))
+        entry = self._used(Entry(b"", self._kit.node(self._kit.root)))
         walked = b""
         for name in [part for part in path.split(b"/") if part and part != b"."]:
             if name == b"..":
@@ -65,7 +65,13 @@ class Ext4:
             walked += b"/" + name
             if inode is None:
                 raise NotFoundError(f"no {show(walked)} on this filesystem")
-            entry = Entry(name, self._kit.node(inode))
+            entry = self._used(Entry(name, self._kit.node(inode)))
+        return entry
+
+    def _used(self, entry: Entry) -> Entry:
+        """Return the entry, or refuse a name whose inode was wiped: that is damage, not absence."""
+        if not stat.S_IFMT(entry.node.mode):
+            raise FilesystemError(f"{show(entry.name)} is inode {entry.node.inode}, which is not in use")
         return entry
 
     def list(self, directory: Entry) -> list[Entry]:

@@ -36,7 +36,7 @@ class Node(NamedTuple):
 
     Attributes:
         inode: Its number.
-        mode: Unix type and permission bits.
+        mode: Unix type and permission bits; no type when the inode is not in use.
         uid: Owner.
         gid: Group.
         size: Bytes.
@@ -150,6 +150,10 @@ class _Library:
             self._tsk.TSK_FS_META_TYPE_REG: 0o100000,
             self._tsk.TSK_FS_META_TYPE_DIR: 0o040000,
             self._tsk.TSK_FS_META_TYPE_LNK: 0o120000,
+            self._tsk.TSK_FS_META_TYPE_CHR: 0o020000,
+            self._tsk.TSK_FS_META_TYPE_BLK: 0o060000,
+            self._tsk.TSK_FS_META_TYPE_FIFO: 0o010000,
+            self._tsk.TSK_FS_META_TYPE_SOCK: 0o140000,
         }
         mode = kinds.get(meta.type, 0) | int(meta.mode) & 0o7777
         size = max(0, int(meta.size))

@@ -1,4 +1,8 @@
-"""Partition tables: GPT is tried first, its backup next, then MBR; every refusal keeps its reason."""
+"""Partition tables: GPT, its backup, MBR; every refusal keeps its reason.
+
+As in Linux and sfdisk, an MBR with partitions of its own and no protective entry outranks a GPT behind it.
+Without any MBR a GPT is read all the same, which those do not.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,9 @@ def read_table(disk: ByteSource) -> PartitionTable:
         entry.type == mbr.TYPE_PROTECTIVE for entry in found[0].partitions
     )
     primary = _try_gpt(disk, 1, "primary")
+    if not isinstance(found, str) and mbr.is_plain(found[0]):
+        old = "sound, but the MBR has no protective entry: a leftover"
+        return _from_mbr(disk, *found, (f"gpt: {old if isinstance(primary, gpt.Gpt) else primary}",))
     if isinstance(primary, gpt.Gpt):
         return _from_gpt(disk, primary, _backup_findings(disk, primary))
     if is_protective or head[SECTOR:].startswith(gpt.SIGNATURE):
@@ -79,8 +86,10 @@ def _without_primary(disk: ByteSource, primary: EvidenceError, is_protective: bo
 
 def _from_mbr(disk: ByteSource, table: Any, header: Header, reasons: tuple[str, ...]) -> PartitionTable:
     partitions, chain = mbr.partitions_of(disk, table)
-    primaries = tuple(part for part in partitions if part.number <= 4)
-    findings = (*chain, *layout_findings(primaries, disk.size // SECTOR))
+    primary = tuple(part for part in partitions if part.number <= 4)
+    logical = tuple(part for part in partitions if part.number > 4)
+    sectors = disk.size // SECTOR
+    findings = (*chain, *layout_findings(primary, sectors), *layout_findings(logical, sectors))
     return PartitionTable(
         "mbr", partitions, (header,), findings, (*reasons, "mbr: signature 55 aa at byte 510")
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Literal, NamedTuple
 
 from b2dinspect.fields import Header
@@ -68,15 +67,20 @@ class PartitionTable(NamedTuple):
 
 
 def layout_findings(partitions: tuple[Partition, ...], disk_sectors: int) -> tuple[Finding, ...]:
-    """Return findings about partitions that overlap or stick out of the disk."""
+    """Return findings about partitions that are empty, overlap or stick out of the disk."""
     findings = []
     for part in partitions:
-        if part.end > disk_sectors:
+        if not part.sectors:
+            text = f"partition {part.number} ends before it begins at sector {part.start}"
+            findings.append(Finding("partition-empty", "error", text, part.offset))
+        elif part.end > disk_sectors:
             text = f"partition {part.number} ends at sector {part.end}, the disk at {disk_sectors}"
             findings.append(Finding("partition-outside", "error", text, part.offset))
-    in_order = sorted(partitions, key=lambda part: part.start)
-    for first, second in itertools.pairwise(in_order):
-        if second.start < first.end:
-            text = f"partitions {first.number} and {second.number} overlap from sector {second.start} on"
-            findings.append(Finding("partition-overlap", "error", text, second.offset))
+    reaching: Partition | None = None  # furthest of those that begin earlier
+    for part in sorted((part for part in partitions if part.sectors), key=lambda part: part.start):
+        if reaching and part.start < reaching.end:
+            text = f"partitions {reaching.number} and {part.number} overlap from sector {part.start} on"
+            findings.append(Finding("partition-overlap", "error", text, part.offset))
+        if not reaching or part.end > reaching.end:
+            reaching = part
     return tuple(findings)

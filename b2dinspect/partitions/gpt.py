@@ -62,6 +62,8 @@ ENTRY = Struct(
     "name" / Bytes(72) * "UTF-16LE",
 )
 
+HEADER_SIZE, ENTRY_SIZE = HEADER.sizeof(), ENTRY.sizeof()
+
 
 class Gpt(NamedTuple):
     """One sound copy of a table: header and entries, both checksums verified."""
@@ -87,11 +89,11 @@ def read_gpt(disk: ByteSource, lba: int, name: str) -> Gpt:
     sector = read_exactly(disk, lba * SECTOR, SECTOR, PartitionError, layer)
     if not sector.startswith(SIGNATURE):
         raise PartitionError("no signature EFI PART", layer=layer, offset=lba * SECTOR)
-    header = HEADER.parse(sector[: HEADER.sizeof()])
+    header = HEADER.parse(sector[:HEADER_SIZE])
     _check_header(header, sector, lba, layer)
     entries = _read_entries(disk, header, f"{name} GPT entries")
     partitions, structures = _decode_entries(header, entries, name)
-    headers = (Header(f"GPT header ({name})", "virtual", lba * SECTOR, HEADER, sector[: HEADER.sizeof()]),)
+    headers = (Header(f"GPT header ({name})", "virtual", lba * SECTOR, HEADER, sector[:HEADER_SIZE]),)
     return Gpt(header, entries, partitions, headers + structures)
 
 
@@ -101,7 +103,7 @@ def _check_header(header: Any, sector: bytes, lba: int, layer: str) -> None:
             message, layer=layer, offset=lba * SECTOR + offset, expected=expected, found=found
         )
 
-    if not HEADER.sizeof() <= header.header_size <= SECTOR:
+    if not HEADER_SIZE <= header.header_size <= SECTOR:
         raise refuse("header size is out of range", 12, "92 to 512", header.header_size)
     raw = sector[: header.header_size]
     computed = zlib.crc32(raw[:16] + bytes(4) + raw[20:])
@@ -109,7 +111,7 @@ def _check_header(header: Any, sector: bytes, lba: int, layer: str) -> None:
         raise refuse("wrong header checksum", 16, f"{computed:#010x}", f"{header.header_crc32:#010x}")
     if header.my_lba != lba:
         raise refuse("the header belongs to another sector", 24, lba, header.my_lba)
-    if header.entry_size < ENTRY.sizeof() or header.entry_size % 8 or header.entry_size > 4096:
+    if header.entry_size < ENTRY_SIZE or header.entry_size % 8 or header.entry_size > 4096:
         raise refuse("entry size is out of range", 84, "128 to 4096", header.entry_size)
     if header.entry_count > MAX_ENTRIES:
         raise refuse("too many entries", 80, f"at most {MAX_ENTRIES}", header.entry_count)
@@ -136,7 +138,7 @@ def _decode_entries(
     partitions, structures = [], []
     for index in range(header.entry_count):
         start = index * header.entry_size
-        raw = entries[start : start + ENTRY.sizeof()]
+        raw = entries[start : start + ENTRY_SIZE]
         if raw[:16] == UNUSED:
             continue
         entry = ENTRY.parse(raw)
@@ -175,7 +177,7 @@ def build_gpt(
             | {"attributes": 0, "name": bytes(72)}
         )
         for part in partitions
-    ).ljust(ENTRIES * ENTRY.sizeof(), b"\0")
+    ).ljust(ENTRIES * ENTRY_SIZE, b"\0")
     last, array_sectors = disk_sectors - 1, len(array) // SECTOR
     protective = build_mbr([(TYPE_PROTECTIVE, 1, min(last, 0xFFFFFFFF))], 0)
     backup_array = last - array_sectors
@@ -193,7 +195,7 @@ def _build_header(lba: int, alternate: int, entries_lba: int, disk_guid: uuid.UU
     fields = {
         "signature": SIGNATURE,
         "revision": 0x10000,
-        "header_size": HEADER.sizeof(),
+        "header_size": HEADER_SIZE,
         "header_crc32": 0,
         "reserved": 0,
         "my_lba": lba,
@@ -203,7 +205,7 @@ def _build_header(lba: int, alternate: int, entries_lba: int, disk_guid: uuid.UU
         "disk_guid": disk_guid,
         "entries_lba": entries_lba,
         "entry_count": ENTRIES,
-        "entry_size": ENTRY.sizeof(),
+        "entry_size": ENTRY_SIZE,
         "entries_crc32": zlib.crc32(array),
     }
     fields["header_crc32"] = zlib.crc32(HEADER.build(fields))

@@ -21,6 +21,9 @@ TYPE_LINUX, TYPE_SWAP, TYPE_PROTECTIVE = 0x83, 0x82, 0xEE
 EXTENDED = (0x05, 0x0F, 0x85)
 SIGNATURE = 0xAA55
 MAX_LOGICAL = 128
+
+BOOT_SECTORS = ((3, b"NTFS"), (3, b"EXFAT"), (54, b"FAT"), (82, b"FAT32"))
+"""Where a filesystem that ends its first sector with 55 aa too has its name."""
 NO_CHS = b"\xfe\xff\xff"
 """What stands for a place beyond what cylinder, head and sector can say."""
 
@@ -69,25 +72,38 @@ def read_mbr(data: bytes) -> tuple[Any, Header] | str:
         return f"no signature 55 aa at byte 510, but {data[510:512].hex(' ')}"
     if any(entry.status not in (0x00, 0x80) for entry in table.partitions):
         return "55 aa at byte 510, but bytes 446 to 509 are no partition table: a boot sector"
+    if not any(entry.type for entry in table.partitions):
+        for offset, name in BOOT_SECTORS:
+            if data.startswith(name, offset):
+                return f"55 aa at byte 510, but no partition; {name.decode()} at byte {offset}: a boot sector"
     return table, Header("MBR", "virtual", 0, MBR, data)
+
+
+def is_plain(table: Any) -> bool:
+    """Tell whether the table has partitions of its own and does not send its reader to a GPT."""
+    used = [entry.type for entry in table.partitions if entry.type and entry.sectors]
+    return bool(used) and TYPE_PROTECTIVE not in used
 
 
 def partitions_of(disk: ByteSource, table: Any) -> tuple[tuple[Partition, ...], tuple[Finding, ...]]:
     """Return all partitions of a parsed MBR, logical ones included, and what is odd about the chain."""
-    found: list[Partition] = []
+    primary: list[Partition] = []
+    logical: list[Partition] = []
     findings: list[Finding] = []
     for number, entry in enumerate(table.partitions, 1):
         if not entry.type or not entry.sectors:
             continue
-        found.append(_partition(number, entry.start, entry))
+        primary.append(_partition(number, entry.start, entry))
         if entry.type in EXTENDED:
-            logical, problems = _logical(disk, entry.start)
-            found += logical
+            found, problems = _logical(disk, entry.start, 5 + len(logical))
+            logical += found
             findings += problems
-    return tuple(found), tuple(findings)
+    return (*primary, *logical), tuple(findings)
 
 
-def _logical(disk: ByteSource, extended_start: int) -> tuple[list[Partition], list[Finding]]:
+def _logical(
+    disk: ByteSource, extended_start: int, first_number: int
+) -> tuple[list[Partition], list[Finding]]:
     found: list[Partition] = []
     record, visited = extended_start, set[int]()
     while len(visited) < MAX_LOGICAL:
@@ -102,7 +118,7 @@ def _logical(disk: ByteSource, extended_start: int) -> tuple[list[Partition], li
             return found, [Finding("mbr-chain-broken", "error", text, record * SECTOR)]
         entry, following = table.partitions[0], table.partitions[1]
         if entry.type and entry.sectors:
-            found.append(_partition(5 + len(found), record + entry.start, entry))
+            found.append(_partition(first_number + len(found), record + entry.start, entry))
         if following.type not in EXTENDED or not following.sectors:
             return found, []
         record = extended_start + following.start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -16,6 +15,7 @@ from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
 from b2dinspect.guests import PROFILES
 from b2dinspect.inspection import FoundKey, Inspection, Userdata
+from b2dinspect.render.json import all_headers
 from b2dinspect.render.text import offset, size, visible
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import MAGIC
@@ -42,7 +42,7 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     sheet.add_row("Odd", _findings(findings))
     if not with_headers:
         return sheet
-    return Group(sheet, *(part for header in _all_headers(facts) for part in ("", _header(header))))
+    return Group(sheet, *(part for header in all_headers(facts) for part in ("", _header(header))))
 
 
 def _lines(*lines: Text | str) -> Text:
@@ -199,17 +199,6 @@ def _finding(item: Finding) -> Text:
     return text.append(f"[{item.id}{where}]", style="dim")
 
 
-def _all_headers(facts: Inspection) -> Iterator[Header]:
-    yield from facts.container.headers
-    yield from facts.table.headers
-    for volume in facts.volumes:
-        yield from volume.headers
-    for item in facts.userdata:
-        for header in item.tar.headers:
-            virtual, _ = item.locate(header.offset)
-            yield Header(f"{item.source} {header.name}", "virtual", virtual or 0, header.layout, header.data)
-
-
 def _header(header: Header) -> Table:
     title = f"{header.name} at {header.space} offset {offset(header.offset)}, {len(header.data)} bytes"
     table = Table(
@@ -304,6 +293,8 @@ def _mode(entry: Entry) -> str:
 
 
 def _time(seconds: int) -> str:
+    from datetime import UTC, datetime
+
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
     except (ValueError, OverflowError, OSError):
@@ -312,4 +303,10 @@ def _time(seconds: int) -> str:
 
 def console(is_error: bool = False) -> Console:
     """Return a console for stdout or stderr: colour only on a terminal, NO_COLOR obeyed, no markup."""
-    return Console(stderr=is_error, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    return _Console(stderr=is_error, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the command line, where rich would exit with status 1."""
+        raise BrokenPipeError

@@ -7,7 +7,7 @@ lone surrogate U+DCNN, so no byte is lost and ``text.encode("utf-8", "surrogatee
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from b2dinspect.fields import Header
@@ -70,8 +70,6 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
 
 def headers(facts: Inspection) -> list[dict[str, Any]]:
     """Return every decoded structure with its fields, for ``show --json --headers``."""
-    found = [*facts.container.headers, *facts.table.headers]
-    found += [header for volume in facts.volumes for header in volume.headers]
     return [
         {
             "name": header.name,
@@ -80,8 +78,21 @@ def headers(facts: Inspection) -> list[dict[str, Any]]:
             "size": len(header.data),
             "fields": [{**field._asdict(), "value": _value(field.value)} for field in header.fields()],
         }
-        for header in found
+        for header in all_headers(facts)
     ]
+
+
+def all_headers(facts: Inspection) -> Iterator[Header]:
+    """Yield every decoded structure from the outside in, those of the tars where they are on the disk."""
+    yield from facts.container.headers
+    yield from facts.table.headers
+    for volume in facts.volumes:
+        yield from volume.headers
+    for item in facts.userdata:
+        for header in item.tar.headers:
+            virtual, _ = item.locate(header.offset)
+            if virtual is not None:
+                yield header._replace(name=f"{item.source} {header.name}", space="virtual", offset=virtual)
 
 
 def fields(header: Header) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import base64
 import binascii
 import re
 import struct
+import warnings
 
 from b2dinspect.errors import UserdataError
+from b2dinspect.userdata.authorized_keys import decode_blob
 
 LAYER = "private key"
 OPENSSH_MAGIC = b"openssh-key-v1\0"
@@ -48,10 +50,9 @@ def _from_openssh(armoured: bytes) -> bytes:
         for _ in range(3):  # cipher, key derivation, its options
             _, offset = _string(data, offset)
         blob, _ = _string(data, offset + 4)
-        kind, _ = _string(blob, 0)
     except (binascii.Error, struct.error) as error:
         raise UserdataError(f"cannot be decoded: {error}", layer=LAYER) from error
-    return kind + b" " + base64.b64encode(blob)
+    return decode_blob(blob).type.encode() + b" " + base64.b64encode(blob)
 
 
 def _string(data: bytes, offset: int) -> tuple[bytes, int]:
@@ -67,8 +68,10 @@ def _from_pem(data: bytes) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
     try:
-        public = load_pem_private_key(data, None).public_key()
-        return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a kind of key is old is not news to a forensic tool
+            public = load_pem_private_key(data, None).public_key()
+            return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     except TypeError as error:
         raise UserdataError("is encrypted; name its .pub file instead", layer=LAYER) from error
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -9,6 +9,7 @@ them. The reader never extracts; it says what is there, where, and how much of i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -59,6 +60,8 @@ TYPES = {
     b"6": "fifo",
     b"7": "file",
 }
+
+_PAX_LENGTH = re.compile(rb"(\d{1,6}) ")
 
 Trailer = Literal["two zero blocks", "a lone zero block", "none"]
 
@@ -264,14 +267,15 @@ def _checksum(block: bytes) -> int:
 def _pax_records(content: bytes) -> dict[str, bytes]:
     r"""Return the records that rename an entry. Each is ``LENGTH KEY=VALUE\n``."""
     found = {}
-    while content:
-        digits, _, _ = content.partition(b" ")
-        if not digits.isdigit() or len(digits) > 6 or not len(digits) < int(digits) <= len(content):
+    at = 0
+    while head := _PAX_LENGTH.match(content, at):
+        end = at + int(head[1])
+        if not head.end() < end <= len(content):
             break
-        key, _, value = content[len(digits) + 1 : int(digits) - 1].partition(b"=")
+        key, _, value = content[head.end() : end - 1].partition(b"=")
         if key in (b"path", b"linkpath"):
             found[key.decode()] = value
-        content = content[int(digits) :]
+        at = end
     return found
 
 

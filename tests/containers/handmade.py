@@ -1,4 +1,4 @@
-"""Disk images laid out by hand from the structures of the format, with the oddities that writers never make."""
+"""Disk images laid out by hand from the structures of the format, odd in ways that no writer is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from construct import Struct
 from b2dinspect.containers import vdi
 
 FREE, ZERO = 0xFFFFFFFF, 0xFFFFFFFE
-CREATE, MODIFY, LINKAGE = (uuid.UUID(int=0x1111 * number << 64 | number) for number in (1, 2, 3))
+NOBODY = uuid.UUID(int=0)
+CREATE, MODIFY = uuid.UUID(int=0x1111), uuid.UUID(int=0x2222)
 FILLER = b"\xee"
 """What stands where no reader may look: gaps, and the extra bytes before each block."""
 
@@ -60,7 +61,8 @@ def make_vdi(
     entries = [order.index(number) if number in contents else blocks[number] for number in range(len(blocks))]
     is_old = layout is vdi.HEADER_0_1
     map_offset = 72 + 348 if is_old else 512
-    data_offset = map_offset + 4 * len(blocks) + (0 if is_old else 100)
+    map_end = map_offset + 4 * len(blocks)
+    data_offset = map_end if is_old else (map_end // 512 + 2) * 512
     values = {
         "header_size": layout.sizeof(),
         "type": vdi.DYNAMIC,
@@ -76,8 +78,8 @@ def make_vdi(
         "blocks_allocated": len(order),
         "uuid_create": CREATE,
         "uuid_modify": MODIFY,
-        "uuid_linkage": LINKAGE,
-        "uuid_parent_modify": uuid.UUID(int=0),
+        "uuid_linkage": NOBODY,
+        "uuid_parent_modify": NOBODY,
         **dict.fromkeys(("cylinders", "heads", "sectors", "unused"), 0),
         **dict.fromkeys(("lchs_cylinders", "lchs_heads", "lchs_sectors", "lchs_sector_size"), 0),
         **header,

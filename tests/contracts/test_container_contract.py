@@ -112,6 +112,7 @@ class Row(NamedTuple):
         make: Writes the file.
         unit: Bytes that the format stores together.
         has_holes: Whether what is not stored is known not to be.
+        qemu_reads: Whether qemu reads this kind: of VDI only 1.1, in blocks of 1 MiB with nothing extra.
         programs: What ``make`` runs.
     """
 
@@ -120,6 +121,7 @@ class Row(NamedTuple):
     make: Callable[[Path], None]
     unit: int = MIB
     has_holes: bool = True
+    qemu_reads: bool = True
     programs: tuple[str, ...] = ()
 
 
@@ -128,15 +130,15 @@ ROWS = (
     Row("raw-sparse", "raw", raw_sparse),
     Row("vdi-dynamic", "vdi", our_writer()),
     Row("vdi-fixed", "vdi", our_writer(variant="fixed"), has_holes=False),
-    Row("vdi-small-blocks", "vdi", our_writer(4096), unit=4096),
-    Row("vdi-0.1", "vdi", by_hand(MIB, layout=vdi.HEADER_0_1)),
+    Row("vdi-small-blocks", "vdi", our_writer(4096), unit=4096, qemu_reads=False),
+    Row("vdi-0.1", "vdi", by_hand(MIB, layout=vdi.HEADER_0_1), qemu_reads=False),
     Row("vdi-short-header", "vdi", by_hand(MIB, layout=vdi.HEADER_1_1)),
-    Row("vdi-extra", "vdi", by_hand(65536, extra=512), unit=65536),
-    Row("vdi-odd-extra", "vdi", by_hand(65536, extra=520, stride=-1), unit=65536),
+    Row("vdi-extra", "vdi", by_hand(65536, extra=512), unit=65536, qemu_reads=False),
+    Row("vdi-odd-extra", "vdi", by_hand(65536, extra=520, stride=-1), unit=65536, qemu_reads=False),
     Row("vdi-zero-blocks", "vdi", by_hand(MIB, hole=ZERO)),
-    Row("vdi-reversed", "vdi", by_hand(65536, stride=-1), unit=65536),
-    Row("vdi-shuffled", "vdi", by_hand(65536, stride=7), unit=65536),
-    Row("vdi-512", "vdi", by_hand(512, stride=2), unit=512),
+    Row("vdi-reversed", "vdi", by_hand(65536, stride=-1), unit=65536, qemu_reads=False),
+    Row("vdi-shuffled", "vdi", by_hand(65536, stride=7), unit=65536, qemu_reads=False),
+    Row("vdi-512", "vdi", by_hand(512, stride=2), unit=512, qemu_reads=False),
     Row("vdi-qemu", "vdi", by_qemu(), programs=("qemu-img",)),
     Row("vdi-qemu-static", "vdi", by_qemu("-o", "static=on"), has_holes=False, programs=("qemu-img",)),
     Row("vdi-qemu-reversed", "vdi", by_qemu_in_reverse, programs=("qemu-img", "qemu-io")),
@@ -311,12 +313,8 @@ def test_two_readers_do_not_disturb_each_other(disk: Container, file: FileSource
 
 
 @needs("qemu-img")
-def test_qemu_reads_the_same(path: Path, disk: Container, row: Row, tmp_path: Path) -> None:
-    header = disk.headers[1].fields() if row.format == "vdi" else []
-    values = {field.name: field.value for field in header}
-    if row.format == "vdi" and (values["block_size"], values.get("block_extra")) != (MIB, 0):
-        pytest.skip("qemu reads only VDI 1.1 with blocks of 1 MiB and nothing extra")
-    if any(extent.file_offset and extent.file_offset % 512 for extent in disk.extents()):
-        pytest.skip("qemu wants blocks at whole sectors")
+def test_qemu_reads_the_same(path: Path, row: Row, tmp_path: Path) -> None:
+    if not row.qemu_reads:
+        pytest.skip("qemu does not read this kind")
     run("qemu-img", "convert", "-f", row.format, "-O", "raw", path, tmp_path / "raw")
     assert (tmp_path / "raw").read_bytes() == PAYLOAD

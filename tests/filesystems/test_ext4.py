@@ -7,6 +7,7 @@ import mmap
 import os
 import random
 import signal
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -240,7 +241,22 @@ def test_special_files_are_named_so() -> None:
     make_ext(path, 8 * MIB)
     change_ext(path, "mknod pipe p", "mknod disk b 8 0")
     with closing(Ext4(open_file(path))) as files:
-        assert [files.find(name).type for name in (b"pipe", b"disk")] == ["special", "special"]
+        pipe, disk = (files.find(name) for name in (b"pipe", b"disk"))
+        assert (pipe.type, disk.type) == ("special", "special")
+        assert stat.S_ISFIFO(pipe.node.mode)
+        assert stat.S_ISBLK(disk.node.mode)
+
+
+def test_a_name_whose_inode_was_wiped_is_damage_not_absence() -> None:
+    path, data = new_path("fs.img"), new_path("data")
+    make_ext(path, 8 * MIB)
+    data.write_bytes(b"content")
+    change_ext(path, f"write {data} file", "clri file")
+    with closing(Ext4(open_file(path))) as files:
+        assert [entry.name for entry in files.list(files.find(b"/"))] == [b"file", b"lost+found"]
+        with pytest.raises(FilesystemError, match="file is inode 12, which is not in use") as caught:
+            files.find(b"file")
+        assert not isinstance(caught.value, NotFoundError)
 
 
 def test_deleted_names_are_not_listed() -> None:
@@ -373,9 +389,9 @@ def test_one_that_is_forgotten_ends_its_process() -> None:
 
 
 def test_memory_that_is_only_mapped_does_not_count() -> None:
-    with closing(mmap.mmap(-1, 2 * sleuthkit.MEMORY_LIMIT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)):
-        with closing(Ext4(partition(image("ext4")))) as files:
-            assert files.find(b"small").type == "file"
+    untouched = mmap.mmap(-1, 2 * sleuthkit.MEMORY_LIMIT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with closing(untouched), closing(Ext4(partition(image("ext4")))) as files:
+        assert files.find(b"small").type == "file"
 
 
 def test_without_fork_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,8 +458,8 @@ def targets(path: Path) -> dict[str, tuple[int, int]]:
         "superblock": (1024, 1024),
         "descriptors": (2048, 64),
         "inodes": (inodes, 128 * 24),
-        "root": (root, 1024),
-        "userdata": (int(debugfs(path, "bmap /var/lib/boot2docker 0").split()[-1]) * 1024, 1024),
+        "root": (root, 64),
+        "userdata": (int(debugfs(path, "bmap /var/lib/boot2docker 0").split()[-1]) * 1024, 64),
     }
 
 

@@ -1,0 +1,134 @@
+"""``python -m benchmarks``: start-up, memory and reading speed of b2dinspect, beside programs that do less.
+
+Prints ratios, each of two things measured in turns in the same run, so that a busy machine slows both.
+Needs qemu-img, mke2fs and debugfs; Linux.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from b2dinspect.containers import open_container
+from b2dinspect.containers.vdi import VdiWriter
+from b2dinspect.evidence import open_evidence
+from b2dinspect.newfile import NewFile
+from sample_images.recipes import DISK_SIZE, Disk, Write, kept, key, provisioned
+
+ROUNDS = 15
+IMPORTS = "import typer, rich.console, construct, pytsk3"
+TERABYTES = 2 << 40
+
+
+def make_vdi(disk: Disk, path: Path, size: int) -> None:
+    """Write a disk's content into a VDI of any size."""
+    with NewFile(path) as file:
+        writer = VdiWriter(file, size)
+        for offset, data in disk.writes:
+            writer.pwrite(offset, data)
+        writer.flush()
+
+
+def seconds(*command: str) -> float:
+    """Return the wall time of a command, with compiled modules as an installed program has them."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    start = time.perf_counter()
+    subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, env=environment
+    )
+    return time.perf_counter() - start
+
+
+def side_by_side(*commands: tuple[str, ...]) -> list[float]:
+    """Return the median wall time of each command, run in turns."""
+    times: list[list[float]] = [[] for _ in commands]
+    for round_number in range(ROUNDS + 1):
+        for command, found in zip(commands, times, strict=True):
+            taken = seconds(*command)
+            if round_number:  # the first round warms caches
+                found.append(taken)
+    return [statistics.median(found) for found in times]
+
+
+def peak_memory(*command: str) -> int:
+    """Return the largest resident size of a command or its children, in bytes."""
+    script = "import resource,subprocess,sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
+    script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    found = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, check=True)
+    return int(found.stdout) * 1024
+
+
+def read_all(path: Path) -> None:
+    """Read a whole disk in pieces of 1 MiB, skipping what is not stored."""
+    disk = open_container(open_evidence(str(path)))
+    for extent in disk.extents():
+        if extent.kind == "data":
+            for offset in range(extent.offset, extent.offset + extent.length, 1 << 20):
+                disk.pread(offset, min(1 << 20, extent.offset + extent.length - offset))
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return the median wall time of a function."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def rows(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield what was measured, beside what, and the result."""
+    show = (sys.executable, "-m", "b2dinspect", "show")
+    imports = (sys.executable, "-c", IMPORTS)
+    small, huge, half = folder / "20g.vdi", folder / "2t.vdi", folder / "half.vdi"
+    disk = provisioned("autoformat", kept(key("owner")))
+    make_vdi(disk, small, DISK_SIZE)
+    make_vdi(provisioned("autoformat", kept(key("owner")), size=TERABYTES), huge, TERABYTES)
+    base, one, two, info = side_by_side(
+        imports, (*show, str(small)), (*show, str(huge)), ("qemu-img", "info", str(small))
+    )
+    yield "show, 20 GB VDI", f"{IMPORTS} ({base * 1000:.0f} ms)", f"{one / base:.2f} x"
+    yield "show, 2 TB VDI", "the same", f"{two / base:.2f} x"
+    yield "show, 20 GB VDI", f"qemu-img info ({info * 1000:.0f} ms)", f"{one / info:.2f} x"
+    for name, path in (("20 GB", small), ("2 TB", huge)):
+        yield (
+            f"peak memory of show, {name} VDI",
+            "limit 60 MB",
+            f"{peak_memory(*show, str(path)) / 1e6:.1f} MB",
+        )
+    make_vdi(Disk(1 << 30, [Write(n << 20, os.urandom(1 << 20)) for n in range(512)]), half, 1 << 30)
+    ours = timed(lambda: read_all(half))
+    theirs = timed(lambda: seconds("qemu-img", "convert", "-O", "raw", str(half), str(folder / "raw")))
+    yield (
+        "reading 512 MiB of a VDI",
+        f"qemu-img convert -O raw, which also writes it ({theirs:.2f} s)",
+        f"{theirs / ours:.2f} x as fast",
+    )
+
+
+def main() -> None:
+    """Measure and print a table."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+    missing = [name for name in ("qemu-img", "mke2fs", "debugfs") if not shutil.which(name, path=path)]
+    if missing:
+        sys.exit(f"benchmarks need {', '.join(missing)}")
+    table = Table("measured", "beside", "result")
+    with tempfile.TemporaryDirectory(prefix="b2d-bench-") as folder:
+        for row in rows(Path(folder)):
+            table.add_row(*row)
+    Console().print(table)
+    print(f"{ROUNDS} rounds in turns, medians")
+
+
+main()
