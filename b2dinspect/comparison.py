@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.containers import vdi
+from b2dinspect.containers import open_container, vdi
 from b2dinspect.errors import UsageError
-from b2dinspect.evidence import Progress, open_evidence
-from b2dinspect.inspection import Inspection, Userdata, inspect, key_file
+from b2dinspect.evidence import Progress, about, open_evidence
+from b2dinspect.inspection import Inspection, Userdata, inspect_disk, key_file
 from b2dinspect.machine import find_machine_files
 from b2dinspect.source import SECTOR, ByteSource
 from b2dinspect.userdata.authorized_keys import Line, parse
@@ -105,22 +105,32 @@ def key_set(path: str, progress: Progress | None = None) -> KeySet:
     if path != "-" and Path(path).is_dir():
         sides = machine_sides(path, progress)
         return _joined(path, [key for side in sides for key in (*side.keys, *side.broken)])
-    file = open_evidence(path, progress)
-    try:
-        head = file.pread(0, MAX_TEXT)
-        if is_private_key(head):
-            return _joined(path, [Key(path, line, derived=True) for line in parse(public_line(head))])
-        if is_header(head[:SECTOR]) and not vdi.probe(file).matched:
-            tar = read_tar(file)
-            if file.size - tar.size <= TAR_PADDING:
-                return _joined(path, list(_tar_keys(path, file, tar)))
-        if file.size <= MAX_TEXT and b"\0" not in head:
-            return _joined(path, [Key(path, line) for line in parse(head)])
-    finally:
-        file.close()
+    with about(path):
+        file = open_evidence(path, progress)
+        try:
+            head = file.pread(0, MAX_TEXT)
+            if is_private_key(head):
+                return _joined(path, [Key(path, line, derived=True) for line in parse(public_line(head))])
+            if is_header(head[:SECTOR]) and not vdi.probe(file).matched:
+                tar = read_tar(file)
+                if file.size - tar.size <= TAR_PADDING:
+                    return _joined(path, list(_tar_keys(path, file, tar)))
+            if file.size <= MAX_TEXT and b"\0" not in head:
+                return _joined(path, [Key(path, line) for line in parse(head)])
+        finally:
+            file.close()
     if path == "-":
         raise UsageError("standard input holds no keys; give a disk image by its name")
-    return disk_side(inspect(path, progress=progress))
+    return _disk_at(path, progress)
+
+
+def _disk_at(path: str, progress: Progress | None) -> KeySet:
+    with about(path):
+        file = open_evidence(path, progress)
+        try:
+            return disk_side(inspect_disk(open_container(file), path, file))
+        finally:
+            file.close()
 
 
 def disk_side(facts: Inspection) -> KeySet:
@@ -159,7 +169,7 @@ def machine_sides(path: str, progress: Progress | None = None) -> list[KeySet]:
         host += [*key_set(str(files.public_key)).keys]
     sides = [_joined(f"{path} (host)", host)] if host else []
     if files.disk:
-        sides.append(disk_side(inspect(str(files.disk), progress=progress)))
+        sides.append(_disk_at(str(files.disk), progress))
     if not sides:
         raise UsageError(f"{path} is no machine directory: neither id_rsa nor a disk in it")
     return sides

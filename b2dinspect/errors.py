@@ -35,9 +35,11 @@ class EvidenceError(B2dError):
         offset: Where, in bytes from the start of that layer's source; None when no one place is at fault.
         expected: What a sound image has there, if that can be said.
         found: What this one has.
+        path: The file that was read, once somebody who knows it has said so.
     """
 
     layer = "evidence"
+    path: str | None = None
 
     def __init__(
         self,
@@ -56,7 +58,8 @@ class EvidenceError(B2dError):
         self.found = found
 
     def __str__(self) -> str:
-        text = f"{self.layer}: {self.message}"
+        text = f"{self.path}: " if self.path else ""
+        text += f"{self.layer}: {self.message}"
         if self.expected is not None or self.found is not None:
             text += f" (expected {self.expected}, found {self.found})"
         if self.offset is not None:

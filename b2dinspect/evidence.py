@@ -10,9 +10,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, BinaryIO
 
-from b2dinspect.errors import SourceError, UsageError
+from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.source import FileSource
 
 CHUNK = 1 << 20
@@ -25,6 +26,16 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, bytes done, and bytes in all when that is known."""
 
 
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Make every EvidenceError raised within say which file it is about."""
+    try:
+        yield
+    except EvidenceError as error:
+        error.path = error.path or path
+        raise
+
+
 def open_evidence(path: str, progress: Progress | None = None) -> FileSource:
     """Open ``path`` for reading; ``-`` is standard input.
 
@@ -32,6 +43,11 @@ def open_evidence(path: str, progress: Progress | None = None) -> FileSource:
         UsageError: The path is a directory or something else that is not a disk image.
         SourceError: It cannot be opened or read, or it is larger than can be spooled.
     """
+    with about(path):
+        return _open_anything(path, progress)
+
+
+def _open_anything(path: str, progress: Progress | None) -> FileSource:
     if path == "-":
         if sys.stdin is None:
             raise SourceError("standard input is closed")
@@ -62,7 +78,7 @@ def _open_for_reading(path: str) -> int:
             return os.open(path, flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"cannot open {path}: {reason}") from error
+        raise SourceError(f"cannot be opened: {reason}") from error
 
 
 def _from_descriptor(fd: int, path: str) -> FileSource:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.containers import Container, open_container
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
-from b2dinspect.evidence import Progress, open_evidence
+from b2dinspect.evidence import Progress, about, open_evidence
 from b2dinspect.filesystems import Volume, identify
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.findings import Finding
@@ -172,12 +172,13 @@ def inspect(path: str, *, format_name: str | None = None, progress: Progress | N
         SourceError: The file cannot be read.
         ContainerError: No disk can be made out of the file.
     """
-    file = open_evidence(path, progress)
-    try:
-        return inspect_disk(open_container(file, format_name), path, file)
-    except BaseException:
-        file.close()
-        raise
+    with about(path):
+        file = open_evidence(path, progress)
+        try:
+            return inspect_disk(open_container(file, format_name), path, file)
+        except BaseException:
+            file.close()
+            raise
 
 
 def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:

@@ -52,4 +52,4 @@ def run() -> None:
     try:
         app(prog_name="b2dinspect")
     finally:
-        gc.freeze()  # or the interpreter looks for cycles in all that is left: a fifth of the time of ``show``
+        gc.freeze()  # or a fifth of the time of ``show`` goes into a last search for cycles

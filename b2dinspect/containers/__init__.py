@@ -30,4 +30,5 @@ def open_container(file: ByteSource, format_name: str | None = None) -> Containe
         if found.matched:
             return reader(file)
         reasons.append(f"{name}: {found.reason}")
-    raise ContainerError("no format matches; " + "; ".join(reasons))
+    # raw was asked last, and tells best what this is
+    raise ContainerError("no format matches; " + "; ".join(reversed(reasons)))

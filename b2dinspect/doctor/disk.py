@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
-from b2dinspect.inspection import Inspection, Userdata
+from b2dinspect.inspection import Inspection, Source, Userdata
 from b2dinspect.userdata.authorized_keys import PublicKey
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
@@ -93,12 +93,17 @@ def userdata(facts: Inspection) -> Iterator[Finding]:
         text = "the data partition has no var/lib/boot2docker/userdata.tar: no key is unpacked at boot"
         yield Finding("userdata-missing", "error", text, facts.data.volume.partition.offset)
     for item in facts.userdata:
-        if item.source == "residue":
-            continue  # an old tar in a gap is allowed to be broken
+        if not _counts(facts, item.source):
+            continue
         for finding in item.tar.findings:
             virtual, _ = item.locate(finding.offset or 0)
             yield finding._replace(offset=virtual)
         yield from _cut(item)
+
+
+def _counts(facts: Inspection, source: Source) -> bool:
+    """Tell whether a guest would unpack that tar. One that a table was written over may be broken."""
+    return source == "data" or (source == "fresh" and facts.state != "provisioned")
 
 
 def _cut(item: Userdata) -> Iterator[Finding]:
@@ -130,7 +135,7 @@ def keys(facts: Inspection) -> Iterator[Finding]:
             text = ".ssh/authorized_keys holds no valid key; login depends on .ssh/authorized_keys2"
             yield Finding("key-only-in-second", "warning", text, facts.effective.virtual_offset)
     for key in facts.keys:
-        if not key.line.valid and key.source != "residue":
+        if not key.line.valid and _counts(facts, key.source):
             where = f"{key.file} line {key.line.number} of the {key.source} userdata"
             text = f"{where} is not accepted: {key.line.error}"
             yield Finding("key-broken", "warning", text)

@@ -300,7 +300,10 @@ def _limit_memory() -> None:
 
 
 def _silence() -> None:
-    """Keep what the library might print off the examiner's screen."""
+    """Keep what the library might print, and the trace of a crash, off the examiner's screen."""
+    import faulthandler
+
+    faulthandler.disable()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -37,7 +37,7 @@ def _escaped(char: str) -> str:
         return f"\\x{code - 0xDC00:02x}"
     if unicodedata.category(char) not in _HIDDEN:
         return char
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{{{code:x}}}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
 
 
 def size(count: int) -> str:

@@ -1,0 +1,196 @@
+"""``get``: whole files, in their place, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from b2dinspect.newfile import NewFile
+from tests.cli.conftest import TIME, Disk
+from tests.cli.helpers import b2d, invoke, snapshot
+from tests.oracles import needs, run
+
+
+def names(folder: Path) -> set[str]:
+    """Return everything in a folder, links not followed."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_file_to_a_name(disk: Disk, tmp_path: Path) -> None:
+    done = invoke("get", disk.image, "/docs/sub/deep/b.bin", tmp_path / "copy")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (tmp_path / "copy").read_bytes() == (disk.tree / "docs/sub/deep/b.bin").read_bytes()
+    assert (tmp_path / "copy").stat().st_mtime == TIME
+    assert names(tmp_path) == {"copy"}
+
+
+def test_a_file_into_a_directory(disk: Disk, tmp_path: Path) -> None:
+    assert invoke("get", disk.image, "docs/a.txt", tmp_path).returncode == 0
+    assert (tmp_path / "a.txt").read_bytes() == b"hello\n"
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_a_directory_with_all_in_it(disk: Disk, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "copy"
+    done = invoke("get", disk.image, "docs", target)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert names(target) == {"a.txt", "empty", "sub", "sub/deep", "sub/deep/b.bin", "sub/sparse"}
+    for name in ("a.txt", "empty", "sub/deep/b.bin", "sub/sparse"):
+        assert (target / name).read_bytes() == (disk.tree / "docs" / name).read_bytes()
+        assert (target / name).stat().st_mtime == TIME
+    said = done.stderr.decode().splitlines()
+    assert sorted(line.split()[3] for line in said) == ["abs", "fifo", "link"]
+    assert any("a symbolic link to /etc/passwd" in line for line in said)
+    assert any("a special file" in line for line in said)
+
+
+def test_a_directory_without_links_is_copied_without_a_word(disk: Disk, tmp_path: Path) -> None:
+    done = invoke("get", disk.image, "docs/sub", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert names(tmp_path) == {"deep", "deep/b.bin", "sparse"}
+
+
+def test_hostile_names_are_kept_byte_for_byte(disk: Disk, tmp_path: Path) -> None:
+    done = invoke("get", disk.image, "hostile", tmp_path)
+    wanted = {name for name in os.listdir(os.fsencode(disk.tree / "hostile")) if b"\\" not in name}
+    assert done.returncode == 1
+    assert set(os.listdir(os.fsencode(tmp_path))) == wanted - {b"link"}
+    assert rb"a symbolic link to esc\x1b[31mred" in done.stderr
+    for name in wanted - {b"link"}:
+        assert Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).read_bytes() == name
+
+
+def test_holes_stay_holes(disk: Disk, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    assert invoke("get", disk.image, "docs/sub/sparse", copy).returncode == 0
+    assert copy.stat().st_size == 5 << 20
+    assert copy.stat().st_blocks * 512 <= 64 << 10
+
+
+def test_nothing_is_overwritten_unless_forced(disk: Disk, tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"mine")
+    for destination in (target, tmp_path):
+        done = invoke("get", disk.image, "docs/a.txt", destination)
+        assert (done.returncode, target.read_bytes()) == (2, b"mine")
+        assert b"--force" in done.stderr
+    assert invoke("get", disk.image, "docs", tmp_path).returncode == 2
+    assert target.read_bytes() == b"mine"
+    assert invoke("get", "--force", disk.image, "docs/a.txt", target).returncode == 0
+    assert target.read_bytes() == b"hello\n"
+
+
+def test_force_replaces_a_link_and_not_what_it_points_to(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("precious")
+    assert invoke("get", "--force", disk.image, "docs/a.txt", tmp_path / "link").returncode == 0
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert (tmp_path / "link").read_bytes() == b"hello\n"
+
+
+def test_names_that_lead_elsewhere_are_refused(disk: Disk, tmp_path: Path) -> None:
+    target = tmp_path / "in" / "here"
+    done = invoke("get", disk.image, "evil", target)
+    assert done.returncode == 1
+    assert names(tmp_path) == {"in", "in/here", "in/here/good"}
+    assert (target / "good").read_bytes() == b"good"
+    assert done.stderr.decode().count("its name leads elsewhere") == 4
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "C:drive"])
+def test_a_file_whose_name_leads_elsewhere_needs_a_name(disk: Disk, tmp_path: Path, name: str) -> None:
+    assert invoke("get", disk.image, f"evil/{name}", tmp_path).returncode == 2
+    assert names(tmp_path) == set()
+    assert invoke("get", disk.image, f"evil/{name}", tmp_path / "named").returncode == 0
+    assert (tmp_path / "named").read_bytes() == name.lower().encode()
+
+
+@pytest.mark.parametrize("name", ["link", "abs", "fifo"])
+def test_a_link_or_special_file_alone_is_not_copied(disk: Disk, tmp_path: Path, name: str) -> None:
+    done = invoke("get", disk.image, f"docs/{name}", tmp_path / "copy")
+    assert (done.returncode, names(tmp_path)) == (2, set())
+    assert b"left out" in done.stderr
+
+
+def test_nothing_is_copied_through_a_link_to_a_directory(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "target").symlink_to("real")
+    assert invoke("get", disk.image, "docs/sub", tmp_path / "target").returncode == 2
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / "deep").symlink_to(tmp_path / "real")
+    assert invoke("get", disk.image, "docs/sub", tmp_path / "outer").returncode == 2
+    assert names(tmp_path / "real") == set()
+
+
+@pytest.mark.parametrize("destination", ["missing/copy", "file/copy", "n" * 300])
+def test_a_place_that_cannot_be_written_is_trouble(disk: Disk, tmp_path: Path, destination: str) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    done = b2d("get", disk.image, "docs/a.txt", tmp_path / destination)
+    assert (done.returncode, done.stdout, names(tmp_path)) == (2, b"", {"file"})
+    assert done.stderr.startswith(b"b2dinspect: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 2)]
+)
+@pytest.mark.parametrize("path", ["docs", "docs/sub/deep/b.bin"])
+def test_stopped_halfway_leaves_no_part_of_a_file(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException, status: int, path: str
+) -> None:
+    write = NewFile.pwrite
+
+    def fails_at_the_second_chunk(self: NewFile, offset: int, data: bytes) -> None:
+        if offset and self.path.name in ("copy", "b.bin"):
+            raise fault
+        write(self, offset, data)
+
+    monkeypatch.setattr(NewFile, "pwrite", fails_at_the_second_chunk)
+    done = invoke("get", disk.image, path, tmp_path / "copy")
+    assert done.returncode == status
+    assert not [name for name in names(tmp_path) if "b.bin" in name or ".part" in name or name == "copy/copy"]
+    assert not (tmp_path / "copy").is_file()
+
+
+@needs("debugfs")
+def test_a_file_that_is_not_all_there_is_left_out(disk: Disk, tmp_path: Path) -> None:
+    blocks = run("debugfs", "-R", "blocks docs/sub/deep/b.bin", disk.image).stdout.split()
+    cut = tmp_path / "cut.img"
+    shutil.copy(disk.image, cut)
+    os.truncate(cut, int(blocks[-1]) * 1024)
+    target = tmp_path / "target"
+    done = invoke("get", cut, "docs/sub", target)
+    assert done.returncode == 1
+    assert "b.bin" in done.stderr.decode()
+    assert "deep/b.bin" not in names(target)
+    assert not [name for name in names(target) if ".part" in name]
+    assert invoke("get", cut, "docs/sub/deep/b.bin", target / "alone").returncode == 2
+    assert not (target / "alone").exists()
+
+
+def test_the_disk_image_itself_is_never_replaced(disk: Disk, tmp_path: Path) -> None:
+    evidence = tmp_path / "good"  # the name of a file on the disk
+    shutil.copy(disk.image, evidence)
+    before = snapshot(evidence)
+    done = invoke("get", "--force", evidence, "docs/a.txt", evidence)
+    assert (done.returncode, snapshot(evidence)) == (2, before)
+    assert b"the disk image itself" in done.stderr
+    assert invoke("get", "--force", evidence, "evil", tmp_path).returncode == 2
+    assert (snapshot(evidence), names(tmp_path)) == (before, {"good"})
+
+
+def test_the_disk_may_come_from_standard_input(disk: Disk, tmp_path: Path) -> None:
+    done = b2d("get", "-", "docs/a.txt", tmp_path / "copy", stdin=disk.image.read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "copy").read_bytes() == b"hello\n"
+
+
+def test_cat_and_get_agree(disk: Disk, tmp_path: Path) -> None:
+    done: subprocess.CompletedProcess[bytes] = invoke("cat", disk.image, "docs/sub/sparse")
+    invoke("get", disk.image, "docs/sub/sparse", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == done.stdout

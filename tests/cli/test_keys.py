@@ -1,0 +1,151 @@
+"""``keys``: the file byte for byte, and fingerprints as ssh-keygen gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sample_images.recipes import key
+
+from b2dinspect.userdata.tarball import build_userdata
+from tests.cli.helpers import SAMPLES, b2d, document, invoke, on_terminal, raw_disk, unpacked
+from tests.disks import OTHER_PUB, PUB, userdata_tar
+from tests.oracles import needs, run
+
+WHOLE = (
+    ("fresh.raw", None, "owner"),
+    ("fresh.vdi", "fresh", "owner"),
+    ("magic-damaged.vdi", "residue", "owner"),
+    ("provisioned-automount.vdi", None, "owner"),
+    ("provisioned-automount.vdi", "residue", "owner"),
+    ("provisioned-autoformat.vdi", "data", "owner"),
+    ("provisioned-minikube.vdi", None, "owner"),
+    ("out-of-order.vdi", None, "owner"),
+    ("keys-differ.vdi", None, "owner"),
+    ("key-replaced.vdi", None, "new-owner"),
+    ("key-replaced.vdi", "data", "new-owner"),
+    ("key-replaced.vdi", "residue", "owner"),
+)
+
+
+@pytest.mark.parametrize(("name", "source", "owner"), WHOLE)
+def test_the_file_is_printed_byte_for_byte(name: str, source: str | None, owner: str) -> None:
+    done = invoke("keys", unpacked(name), *(["--from", source] if source else []))
+    assert (done.returncode, done.stdout, done.stderr) == (0, key(owner), b"")
+
+
+def test_a_cut_file_is_printed_as_far_as_it_goes() -> None:
+    done = invoke("keys", unpacked("userdata-cut.vdi"))
+    assert done.returncode == 1
+    assert done.stdout == key("large")[: len(done.stdout)]
+    assert len(done.stdout) == 4096 - 2048
+    assert f"2048 of {len(key('large'))} bytes" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("blank.vdi", [], "blank"),
+        ("blank.vdi", ["--fingerprints"], "blank"),
+        ("blank.vdi", ["--from", "data"], "no data key"),
+        ("userdata-missing.vdi", [], "provisioned"),
+        ("magic-damaged.vdi", [], "residue .ssh/authorized_keys"),
+        ("fresh.vdi", ["--from", "data"], "fresh .ssh/authorized_keys"),
+        ("fresh.vdi", ["--from", "residue", "--fingerprints"], "fresh .ssh/authorized_keys"),
+        ("fresh.vdi", ["--from", "moon"], "fresh, data, residue"),
+    ],
+)
+def test_no_keys_is_trouble_and_says_where_there_are_some(name: str, options: list[str], said: str) -> None:
+    done = invoke("keys", unpacked(name), *options)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said in done.stderr.decode()
+
+
+def test_no_keys_as_json_is_an_empty_list_and_trouble() -> None:
+    done = invoke("keys", "--json", unpacked("blank.vdi"))
+    assert (done.returncode, document(done, "keys")["keys"]) == (2, [])
+
+
+@needs("ssh-keygen")
+@pytest.mark.parametrize(("name", "source", "owner"), [row for row in WHOLE if row[1]])
+def test_fingerprints_are_those_of_ssh_keygen(name: str, source: str, owner: str) -> None:
+    public = SAMPLES / "keys" / f"{owner}.pub"
+    bits, sha256, *_, kind = run("ssh-keygen", "-lf", public).stdout.decode().split()
+    md5 = run("ssh-keygen", "-E", "md5", "-lf", public).stdout.decode().split()[1]
+    done = invoke("keys", "--json", "--from", source, unpacked(name))
+    found = document(done, "keys")
+    assert done.returncode == 0
+    assert found["path"] == str(unpacked(name))
+    first = found["keys"][0]
+    assert (first["source"], first["file"], first["line"]) == (source, ".ssh/authorized_keys", 1)
+    assert (first["fingerprint_sha256"], first["fingerprint_md5"]) == (sha256, md5)
+    assert (str(first["bits"]), f"({first['type'].removeprefix('ssh-').upper()})") == (bits, kind)
+    text = invoke("keys", "--fingerprints", "--from", source, unpacked(name)).stdout.decode()
+    assert text.splitlines()[:3] == [
+        f"{source} .ssh/authorized_keys:1  {first['type']} {bits}",
+        f"  {sha256}",
+        f"  {md5}",
+    ]
+
+
+@needs("ssh-keygen")
+def test_fingerprints_of_other_kinds_of_key(tmp_path: Path) -> None:
+    lines = []
+    for kind in ("ed25519", "ecdsa"):
+        run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"{kind} of somebody", "-f", tmp_path / kind)
+        lines.append((tmp_path / f"{kind}.pub").read_bytes())
+    keys = tmp_path / "keys"
+    keys.write_bytes(b"# comment\n\nno-pty " + lines[0] + lines[1])
+    disk = raw_disk(tmp_path / "disk", build_userdata(keys.read_bytes()))
+    by_keygen = [line.split(" ", 2) for line in run("ssh-keygen", "-lf", keys).stdout.decode().splitlines()]
+    found = document(invoke("keys", "--json", disk), "keys")["keys"][:2]
+    assert [[str(k["bits"]), k["fingerprint_sha256"]] for k in found] == [row[:2] for row in by_keygen]
+    assert [k["comment"] for k in found] == [row[2].rpartition(" ")[0] for row in by_keygen]
+    assert [(k["line"], k["options"]) for k in found] == [(3, ["no-pty"]), (4, [])]
+    assert invoke("keys", disk).stdout == keys.read_bytes()
+
+
+def test_both_files_and_all_sources_are_listed() -> None:
+    found = document(invoke("keys", "--json", unpacked("key-replaced.vdi")), "keys")["keys"]
+    files = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+    assert [(k["source"], k["file"]) for k in found] == [(s, f) for s in ("data", "residue") for f in files]
+
+
+def test_a_broken_line_is_a_finding(tmp_path: Path) -> None:
+    disk = raw_disk(tmp_path / "disk", build_userdata(b"no key\n" + PUB))
+    done = invoke("keys", disk)
+    assert (done.returncode, done.stdout) == (1, b"no key\n" + PUB)
+    done = invoke("keys", "--fingerprints", disk)
+    assert done.returncode == 1
+    assert b"not accepted" in done.stdout
+    found = document(invoke("keys", "--json", disk), "keys")["keys"]
+    assert [k["valid"] for k in found] == [False, True] * 2
+    assert [bool(k["error"]) for k in found] == [True, False] * 2
+
+
+def test_a_broken_line_counts_only_where_it_is_printed(tmp_path: Path) -> None:
+    disk = raw_disk(tmp_path / "disk", userdata_tar(PUB, b"no key\n"))
+    done = invoke("keys", disk)
+    assert (done.returncode, done.stdout) == (0, PUB)
+    assert invoke("keys", "--fingerprints", disk).returncode == 1
+    assert invoke("keys", "--json", disk).returncode == 1
+
+
+def test_a_file_without_a_key_is_printed_and_is_trouble(tmp_path: Path) -> None:
+    disk = raw_disk(tmp_path / "disk", userdata_tar(b"# nobody\n", OTHER_PUB))
+    done = invoke("keys", disk)
+    assert (done.returncode, done.stdout) == (2, b"# nobody\n")
+    assert "fresh .ssh/authorized_keys2" in done.stderr.decode()
+
+
+def test_on_a_terminal_escapes_are_shown_and_elsewhere_kept(tmp_path: Path) -> None:
+    content = OTHER_PUB.rstrip() + b" \x1b[31mred\x07 \rover \\ \xff\n" + PUB
+    disk = raw_disk(tmp_path / "disk", build_userdata(content))
+    status, printed = on_terminal("keys", disk)
+    lines = printed.decode().splitlines()
+    assert status == 0
+    assert lines[0].endswith(r" \x1b[31mred\x07 \rover \\ \xff")
+    assert lines[1:] == PUB.decode().splitlines()
+    assert not set(printed) & {0x1B, 0x07, 0x0D, 0xFF}
+    done = b2d("keys", disk)
+    assert (done.returncode, done.stdout) == (0, content)
