@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
-from b2dinspect.filesystems import Volume
 from b2dinspect.filesystems.superblock import block_count, block_size
 from b2dinspect.partitions import PartitionTable
+from b2dinspect.volumes import Volume
 
 DATA_LABEL = b"boot2docker-data"
 USERDATA_PATHS = (b"/var/lib/boot2docker/userdata.tar", b"/vm/userdata.tar")

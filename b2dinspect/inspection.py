@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 from b2dinspect.containers import Container, open_container
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
 from b2dinspect.evidence import Progress, about, open_evidence
-from b2dinspect.filesystems import Volume, identify
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL, PROFILES, USERDATA_PATHS, Guest, tell_guest
@@ -25,6 +24,7 @@ from b2dinspect.userdata.tarball import (
     is_header,
     read_tar,
 )
+from b2dinspect.volumes import Volume, identify
 
 Source = Literal["fresh", "data", "residue"]
 State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sample_images.recipes import HERE, RECIPES, build, digest
 
 from b2dinspect.doctor.disk import examine
 from b2dinspect.evidence import open_evidence
 from b2dinspect.inspection import inspect
+from sample_images.recipes import HERE, RECIPES, build, digest
 from tests.oracles import needs, run
 
 MANIFEST = json.loads((HERE / "manifest.json").read_text())["samples"]
@@ -51,7 +51,9 @@ def test_sample_is_the_one_in_the_manifest(name: str) -> None:
 def test_recipe_rebuilds_the_sample_byte_for_byte(name: str, tmp_path: Path) -> None:
     version = run("mke2fs", "-V").stderr.decode().split()[1]
     if version != "1.47.0":
-        pytest.skip(f"the samples are made by mke2fs 1.47.0, this is {version}, which lays ext4 out differently")
+        pytest.skip(
+            f"the samples are made by mke2fs 1.47.0; this is {version}, which lays ext4 out otherwise"
+        )
     build(name, tmp_path / name)
     assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == MANIFEST[name]["sha256"]
 

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from b2dinspect.fields import Header
-from b2dinspect.filesystems import Volume
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
 from b2dinspect.guests import PROFILES
@@ -19,6 +18,7 @@ from b2dinspect.render.json import all_headers
 from b2dinspect.render.text import offset, size, visible
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import MAGIC
+from b2dinspect.volumes import Volume
 
 if TYPE_CHECKING:
     from b2dinspect.comparison import Comparison, Key

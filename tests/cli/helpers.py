@@ -17,11 +17,11 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
-from sample_images.recipes import HERE as SAMPLES
 from typer.testing import CliRunner
 
 import b2dinspect.render
 from b2dinspect.cli.main import app
+from sample_images.recipes import HERE as SAMPLES
 
 MANIFEST: dict[str, dict[str, Any]] = json.loads((SAMPLES / "manifest.json").read_text())["samples"]
 SCHEMAS = Path(b2dinspect.render.__file__).parent / "schemas"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_images.recipes import key
 
 from b2dinspect.userdata.tarball import MAGIC
+from sample_images.recipes import key
 from tests.cli.helpers import MANIFEST, SAMPLES, document, evidence_bytes, invoke, snapshot, unpacked
 
 VDIS = [name for name in MANIFEST if name.endswith(".vdi")]

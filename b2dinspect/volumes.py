@@ -1,0 +1,177 @@
+"""What is on a partition: ext2/3/4 and swap in full, others by their signature only."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, NamedTuple
+
+from b2dinspect.errors import FilesystemError, MissingDataError
+from b2dinspect.fields import Header
+from b2dinspect.filesystems import superblock, swap
+from b2dinspect.findings import Finding
+from b2dinspect.partitions.base import Partition
+from b2dinspect.source import ByteSource, PatchedSource, SliceSource, read_lenient
+
+__all__ = ["Volume", "identify"]
+
+SIGNATURES = (
+    ("btrfs", 0x10040, b"_BHRfS_M"),
+    ("xfs", 0, b"XFSB"),
+    ("ntfs", 3, b"NTFS    "),
+    ("vfat", 82, b"FAT32   "),
+    ("vfat", 54, b"FAT1"),
+    ("exfat", 3, b"EXFAT   "),
+    ("iso9660", 0x8001, b"CD001"),
+    ("squashfs", 0, b"hsqs"),
+    ("LUKS", 0, b"LUKS\xba\xbe"),
+    ("LVM", 512, b"LABELONE"),
+    ("LVM", 1024, b"LABELONE"),
+)
+"""Name, offset and bytes, as libblkid knows them."""
+
+BACKUP_SUPERBLOCKS = ((8193, 1024), (16384, 2048), (32768, 4096))
+"""Block and block size: group 1 holds a copy in every ext filesystem with more than one group."""
+
+
+class Volume(NamedTuple):
+    """A partition, or a whole disk without a table, and the filesystem on it.
+
+    Attributes:
+        partition: Where it is.
+        source: Its bytes; a damaged ext superblock is replaced by its backup in this view.
+        filesystem: ``ext2``, ``ext3``, ``ext4``, ``swap``, another name, ``"unreadable"``, or ``"none"``.
+        label: Volume label, any bytes, without trailing NULs.
+        uuid: Identity of the filesystem, "" when it has none or it is not read.
+        superblock: Parsed ext superblock, None for all else.
+        headers: Decoded structures.
+        findings: What is odd.
+    """
+
+    partition: Partition
+    source: ByteSource
+    filesystem: str
+    label: bytes = b""
+    uuid: str = ""
+    superblock: Any = None
+    headers: tuple[Header, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_ext(self) -> bool:
+        """Whether its files can be read."""
+        return self.superblock is not None
+
+
+def identify(disk: ByteSource, partition: Partition) -> Volume:
+    """Return what is on ``partition`` of ``disk``. Never raises for what the disk holds."""
+    source = SliceSource(disk, partition.offset, partition.size)
+    try:
+        source.pread(0, 4096)
+    except MissingDataError as error:
+        fault = Finding(
+            "filesystem-missing", "error", f"partition {partition.number}: {error}", partition.offset
+        )
+        return Volume(partition, source, "unreadable", findings=(fault,))
+    try:
+        block, raw = superblock.parse_superblock(source)
+    except FilesystemError as error:
+        return (
+            _swap(partition, source)
+            or _from_backup(partition, source, error)
+            or _by_signature(partition, source, error)
+        )
+    return _ext(partition, source, block, raw)
+
+
+def _swap(part: Partition, source: ByteSource) -> Volume | None:
+    found = swap.read_swap(source, part.offset)
+    if found is None:
+        return None
+    header, structure = found
+    label = header.label.split(b"\0")[0]
+    return Volume(part, source, "swap", label, str(header.uuid), headers=(structure,))
+
+
+def _ext(
+    part: Partition,
+    source: ByteSource,
+    block: Any,
+    raw: bytes,
+    offset: int = superblock.OFFSET,
+    findings: tuple[Finding, ...] = (),
+) -> Volume:
+    where = part.offset + offset
+    structure = Header("ext4 superblock", "virtual", where, superblock.SUPERBLOCK, raw)
+    return Volume(
+        part,
+        source,
+        superblock.kind(block),
+        block.label.split(b"\0")[0],
+        str(block.uuid),
+        block,
+        (structure,),
+        (*findings, *_ext_findings(part, source, block, raw, where)),
+    )
+
+
+def _ext_findings(part: Partition, source: ByteSource, block: Any, raw: bytes, where: int) -> list[Finding]:
+    name = f"the filesystem on partition {part.number}" if part.number else "the filesystem"
+    findings = []
+    if fault := superblock.checksum_fault(block, raw):
+        findings.append(
+            Finding("ext4-checksum", "error", f"wrong superblock checksum: {fault}", where + 1020)
+        )
+    size = superblock.block_count(block) * superblock.block_size(block)
+    if size > source.size:
+        text = f"{name} says {size} bytes, but only {source.size} are there"
+        findings.append(Finding("ext4-larger-than-partition", "error", text, where + 4))
+    elif source.size - size > max(64 << 20, source.size // 10):
+        text = f"{name} uses {size} of {source.size} bytes: it was not grown with its partition"
+        findings.append(Finding("ext4-smaller-than-partition", "info", text, where + 4))
+    if block.state & superblock.STATE_ERRORS or block.error_count:
+        text = f"the kernel marked {name} as having errors; run e2fsck on a copy"
+        findings.append(Finding("ext4-errors", "error", text, where + 58))
+    is_clean = block.state & superblock.STATE_CLEAN and not block.feature_incompat & superblock.NEEDS_RECOVERY
+    if not is_clean and block.block_group == 0:  # no backup is ever marked clean
+        text = f"{name} was not cleanly unmounted: what is shown may lack what its journal still holds"
+        findings.append(Finding("ext4-unclean", "warning", text, where + 58))
+    return findings
+
+
+def _from_backup(part: Partition, source: ByteSource, error: FilesystemError) -> Volume | None:
+    """Return the filesystem as a backup superblock describes it, when the primary is broken."""
+    for block_number, block_size in BACKUP_SUPERBLOCKS:
+        offset = block_number * block_size
+        copy = read_lenient(source, offset, superblock.SUPERBLOCK.sizeof())
+        patched = PatchedSource(source, superblock.OFFSET, copy)
+        try:
+            block, raw = superblock.parse_superblock(patched)
+        except FilesystemError:
+            continue
+        if block.block_group != 1 or superblock.block_size(block) != block_size:
+            continue
+        text = (
+            f"the primary superblock of partition {part.number} is damaged ({error}); "
+            f"read through its backup in block {block_number}: "
+            f"e2fsck -b {block_number} -B {block_size} on a copy would restore it"
+        )
+        fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
+        return _ext(part, patched, block, raw, offset, (fault,))
+    return None
+
+
+def _by_signature(part: Partition, source: ByteSource, error: FilesystemError) -> Volume:
+    for name, offset, signature in SIGNATURES:
+        if read_lenient(source, offset, len(signature)) == signature:
+            label, identity = _btrfs_names(source) if name == "btrfs" else (b"", "")
+            return Volume(part, source, name, label, identity)
+    if error.offset == superblock.OFFSET + 56 or error.message == "cut short":
+        return Volume(part, source, "none")
+    text = f"partition {part.number}: {error}"
+    fault = Finding("ext4-superblock-damaged", "error", text, part.offset + (error.offset or 0))
+    return Volume(part, source, "unreadable", findings=(fault,))
+
+
+def _btrfs_names(source: ByteSource) -> tuple[bytes, str]:
+    head = read_lenient(source, 0x10000, 0x22B).ljust(0x22B, b"\0")
+    return head[0x12B:0x22B].split(b"\0")[0], str(uuid.UUID(bytes=head[0x20:0x30]))
