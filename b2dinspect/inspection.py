@@ -34,6 +34,7 @@ HEAD = 1 << 20
 RESIDUE_REACH = 64 << 10
 MAX_TAR = 64 << 20
 MAX_KEY_FILE = 1 << 20
+MAX_KEY_LINES = 2000
 
 
 class Magic(NamedTuple):
@@ -315,8 +316,8 @@ def _at_start(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -> Ite
 def _keys(item: Userdata) -> Iterator[FoundKey]:
     for name in (AUTHORIZED_KEYS, AUTHORIZED_KEYS2):
         if entry := item.tar.find(name):
-            text = key_file(item, entry)
-            for line in parse(text):
+            lines = key_file(item, entry).split(b"\n", MAX_KEY_LINES)
+            for line in parse(b"\n".join(lines[:MAX_KEY_LINES])):
                 if line.kind in ("key", "broken"):
                     yield FoundKey(item.source, name.decode(), line)
 

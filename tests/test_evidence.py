@@ -290,9 +290,9 @@ def test_spool_is_gone_when_closed(write: Callable[[bytes], str], monkeypatch: p
 @pytest.mark.usefixtures("no_descriptor_is_lost")
 def test_more_data_than_room(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "_free_space", lambda: 2 * CHUNK)
-    assert content(open_evidence(write(packed(bytes(5 * CHUNK) + b"data")))).endswith(b"\0data")
+    assert content(open_evidence(write(packed(bytes(5 * CHUNK) + NOISE[:CHUNK])))).endswith(NOISE[:CHUNK])
     with pytest.raises(SourceError, match="too large to unpack"):
-        open_evidence(write(packed(NOISE)))
+        open_evidence(write(packed(NOISE[: CHUNK + 1])))
 
 
 def test_longer_than_any_disk(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:

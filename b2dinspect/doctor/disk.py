@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
-from b2dinspect.inspection import Inspection, Source, Userdata
+from b2dinspect.inspection import MAX_KEY_LINES, Inspection, Source, Userdata, key_file
 from b2dinspect.userdata.authorized_keys import PublicKey
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
@@ -134,11 +134,21 @@ def keys(facts: Inspection) -> Iterator[Finding]:
         elif not _accepted(facts, facts.effective, AUTHORIZED_KEYS):
             text = ".ssh/authorized_keys holds no valid key; login depends on .ssh/authorized_keys2"
             yield Finding("key-only-in-second", "warning", text, facts.effective.virtual_offset)
+    for item in facts.userdata:
+        yield from _many_lines(item)
     for key in facts.keys:
         if not key.line.valid and _counts(facts, key.source):
             where = f"{key.file} line {key.line.number} of the {key.source} userdata"
             text = f"{where} is not accepted: {key.line.error}"
             yield Finding("key-broken", "warning", text)
+
+
+def _many_lines(item: Userdata) -> Iterator[Finding]:
+    for name in (AUTHORIZED_KEYS, AUTHORIZED_KEYS2):
+        entry = item.tar.find(name)
+        if entry and key_file(item, entry).rstrip(b"\n").count(b"\n") >= MAX_KEY_LINES:
+            text = f"{name.decode()} has more than {MAX_KEY_LINES} lines; the rest is not shown"
+            yield Finding("keys-many", "warning", text, item.locate(entry.offset)[0])
 
 
 def same_keys(facts: Inspection) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ GUEST_KEEPS = 4096
 
 AUTHORIZED_KEYS = b".ssh/authorized_keys"
 AUTHORIZED_KEYS2 = b".ssh/authorized_keys2"
-MAX_ENTRIES = 10_000
+MAX_ENTRIES = 1000
 MAX_LONG_NAME = 64 << 10
 
 HEADER = Struct(

@@ -15,6 +15,7 @@ from tests.disks import PUB
 from tests.oracles import PATH, run
 
 TIME = 1_234_567_890
+LINK = b"bidi\xe2\x80\xae [red] \xff"
 HOSTILE = (
     b"[bold red]x",
     b"esc\x1b[31mred",
@@ -55,7 +56,13 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Disk:
 
 def _fill(tree: Path) -> None:
     docs, evil, hostile = tree / "docs", tree / "evil", os.fsencode(tree / "hostile")
-    for folder in (docs / "sub/deep", evil, tree / "empty", tree / "var/lib/boot2docker", Path(tree, "hostile")):
+    for folder in (
+        docs / "sub/deep",
+        evil,
+        tree / "empty",
+        tree / "var/lib/boot2docker",
+        Path(tree, "hostile"),
+    ):
         folder.mkdir(parents=True)
     (tree / "var/lib/boot2docker/userdata.tar").write_bytes(build_userdata(PUB)[:4096])
     (docs / "a.txt").write_bytes(b"hello\n")
@@ -73,6 +80,6 @@ def _fill(tree: Path) -> None:
         (evil / name).write_bytes(name.lower().encode())
     for name in HOSTILE:
         Path(os.fsdecode(hostile + b"/" + name)).write_bytes(name)
-    Path(tree, "hostile", "link").symlink_to(os.fsdecode(HOSTILE[1]))
+    Path(tree, "hostile", "link").symlink_to(os.fsdecode(LINK))
     for path in (*tree.rglob("*"), tree):
         os.utime(path, (TIME, TIME), follow_symlinks=False)

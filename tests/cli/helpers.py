@@ -30,14 +30,21 @@ USERDATA_PATH = "/var/lib/boot2docker/userdata.tar"
 
 Done = subprocess.CompletedProcess[bytes]
 
-_DECIDES_LOOKS = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE"}
+_DECIDES_OUTPUT = {
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR_FORCE",
+    "PY_COLORS",
+    "GITHUB_ACTIONS",
+    "TTY_COMPATIBLE",
+}
 _PLAIN = {"COLUMNS": "80", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
 PROGRAM = (sys.executable, "-m", "b2dinspect")
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return this environment without what would change the look of the output."""
-    kept = {name: value for name, value in os.environ.items() if name not in _DECIDES_LOOKS}
+    """Return this environment without what would change the output."""
+    kept = {name: value for name, value in os.environ.items() if name not in _DECIDES_OUTPUT}
     return kept | _PLAIN | (extra or {})
 
 
@@ -51,7 +58,7 @@ def b2d(*args: object, stdin: bytes | None = None, env: dict[str, str] | None = 
 def invoke(*args: object, columns: int = 80) -> Done:
     """Run the program within this process. An exception that would be a traceback is raised."""
     words = [os.fspath(arg) if isinstance(arg, Path) else str(arg) for arg in args]
-    env = _PLAIN | {"COLUMNS": str(columns)} | dict.fromkeys(_DECIDES_LOOKS)
+    env = _PLAIN | {"COLUMNS": str(columns)} | dict.fromkeys(_DECIDES_OUTPUT)
     result = CliRunner().invoke(app, words, catch_exceptions=False, env=env)
     return subprocess.CompletedProcess(words, result.exit_code, result.stdout_bytes, result.stderr_bytes)
 

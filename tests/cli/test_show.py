@@ -45,12 +45,11 @@ def test_text_of_a_packed_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFEST)
-def test_json_of_a_packed_sample(name: str) -> None:
-    done = invoke("show", "--json", SAMPLES / f"{name}.gz")
+def test_json_of_a_sample(name: str) -> None:
+    done = invoke("show", "--json", unpacked(name))
     found = document(done, "show")
     assert (done.returncode, done.stderr) == (expected(name)["exit"], b"")
-    assert found["path"] == str(SAMPLES / f"{name}.gz")
-    assert found["read_from"] == "gzip"
+    assert (found["path"], found["read_from"]) == (str(unpacked(name)), "file")
     assert (found["state"], found["guest"]["profile"]) == (expected(name)["state"], expected(name)["guest"])
     assert found["magic"]["found"] == expected(name)["magic"]
     assert found["container"]["virtual_size"] == expected(name)["virtual_size"]
@@ -104,7 +103,11 @@ def fingerprint(blob: bytes) -> str:
 
 
 def test_key_bytes_are_where_the_tar_entry_says() -> None:
-    for name, owner in (("fresh.raw", "owner"), ("out-of-order.vdi", "owner"), ("key-replaced.vdi", "new-owner")):
+    for name, owner in (
+        ("fresh.raw", "owner"),
+        ("out-of-order.vdi", "owner"),
+        ("key-replaced.vdi", "new-owner"),
+    ):
         content = unpacked(name).read_bytes()
         entries = shown(name)["userdata"][0]["entries"]
         (entry,) = [entry for entry in entries if entry["name"] == ".ssh/authorized_keys"]
@@ -138,7 +141,9 @@ def test_headers_show_every_field_of_the_vdi_header_with_its_value(name: str) ->
     assert end == 72 + 400
     names = [field["name"] for header in headers for field in header["fields"]]
     assert len(names) == len(set(names))
-    assert {"signature", "header_size", "type", "uuid_create", "lchs_sector_size", "block_extra"} <= set(names)
+    assert {"signature", "header_size", "type", "uuid_create", "lchs_sector_size", "block_extra"} <= set(
+        names
+    )
 
 
 def stored(data: bytes, like: object) -> object:
@@ -194,4 +199,6 @@ def test_several_gzip_members_are_one_disk(tmp_path: Path) -> None:
     content = unpacked("fresh.vdi").read_bytes()
     path = tmp_path / "two.gz"
     path.write_bytes(gzip.compress(content[:100_000]) + gzip.compress(content[100_000:]))
-    assert document(invoke("show", "--json", path), "show")["state"] == "fresh"
+    found = document(invoke("show", "--json", path), "show")
+    assert (found["state"], found["read_from"]) == ("fresh", "gzip")
+    assert found["container"]["file_size"] == len(content)

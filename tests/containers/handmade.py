@@ -42,6 +42,7 @@ def make_vdi(
     layout: Struct = vdi.HEADER_1_1_PLUS,
     stored_order: Sequence[int] | None = None,
     extra: int = 0,
+    tight: bool = False,
     **header: Any,
 ) -> bytes:
     """Return a VDI file.
@@ -52,6 +53,7 @@ def make_vdi(
         layout: One of the three headers.
         stored_order: Numbers of the blocks with bytes, in the order in which the file holds them.
         extra: cbBlockExtra.
+        tight: Leave no gap before the map and the blocks; version 0.1 never has one.
         header: Header fields that differ from what fits the blocks.
     """
     contents = {number: block for number, block in enumerate(blocks) if isinstance(block, bytes)}
@@ -60,9 +62,10 @@ def make_vdi(
     block_size = header.get("block_size") or len(contents[order[0]])
     entries = [order.index(number) if number in contents else blocks[number] for number in range(len(blocks))]
     is_old = layout is vdi.HEADER_0_1
-    map_offset = 72 + 348 if is_old else 512
+    tight = tight or is_old
+    map_offset = 72 + layout.sizeof() if tight else 512
     map_end = map_offset + 4 * len(blocks)
-    data_offset = map_end if is_old else (map_end // 512 + 2) * 512
+    data_offset = map_end if tight else (map_end // 512 + 2) * 512
     values = {
         "header_size": layout.sizeof(),
         "type": vdi.DYNAMIC,

@@ -163,6 +163,11 @@ def test_missing_blocks_of_a_page_of_the_map_and_more() -> None:
         (20000, 1, "data"),
         (20001, 19999, "missing"),
     ]
+    assert list(disk.extents(10000 * 512, 11000 * 512)) == [
+        Extent(10000 * 512, 10000 * 512, "missing"),
+        Extent(20000 * 512, 512, "data", disk.locate(20000 * 512)),
+        Extent(20001 * 512, 999 * 512, "missing"),
+    ]
 
 
 # --- faults in the map ---
@@ -192,6 +197,20 @@ def test_entries_outside_the_file(entry: int) -> None:
     with pytest.raises(MissingDataError, match="past the end of the file") as caught:
         disk.pread(0, 3 * BLOCK)
     assert caught.value.offset == BLOCK
+
+
+@pytest.mark.parametrize("block", [0, 63, 64, 100, 16383, 16384, 20000, 20100, 39999])
+def test_a_fault_anywhere_in_a_long_map(block: int) -> None:
+    blocks: list[bytes | int] = [ZERO if number % 3000 else FREE for number in range(40000)]
+    blocks[block] = 7
+    disk = vdi(make_vdi(blocks, block_size=512, blocks_allocated=1))
+    assert [(finding.id, finding.offset) for finding in disk.findings] == [
+        ("vdi-block-outside", 512 + 4 * block)
+    ]
+    assert disk.findings[0].message.startswith(f"block {block} of the map")
+    assert [extent for extent in disk.extents() if extent.kind != "zero"] == [
+        Extent(block * 512, 512, "missing")
+    ]
 
 
 def test_an_entry_larger_than_the_map_but_inside_the_file_is_read() -> None:
@@ -284,6 +303,7 @@ CORRUPTIONS = [
     ("1.1", 376, "I", 0, "block_size makes no sense", "a multiple of 512", 0),
     ("1.1", 376, "I", 256, "block_size makes no sense", "a multiple of 512", 256),
     ("1.1", 376, "I", 4097, "block_size makes no sense", "a multiple of 512", 4097),
+    ("1.1", 376, "I", (1 << 30) + 512, "block_size makes no sense", "at most 1 GiB", (1 << 30) + 512),
     ("1.1", 376, "I", 0xFFFFFE00, "block_size makes no sense", "at most 1 GiB", 0xFFFFFE00),
     ("1.1", 380, "I", 4097, "block_extra makes no sense", "no larger than a block", 4097),
     ("1.1", 380, "I", 0xFFFFFFFF, "block_extra makes no sense", "no larger than a block", 0xFFFFFFFF),
@@ -426,6 +446,25 @@ def test_the_identity_is_in_the_header() -> None:
     header = vdi(written([], identity=Identity(CREATE, MODIFY, PARENT), comment=b"comment")).header
     assert (header.uuid_create, header.uuid_modify, header.uuid_linkage) == (CREATE, MODIFY, PARENT)
     assert header.comment == b"comment".ljust(256, b"\0")
+
+
+def test_the_longest_comment() -> None:
+    assert vdi(written([], comment=b"c" * 255)).describe()["comment"] == "c" * 255
+
+
+@pytest.mark.parametrize(("mib", "cylinders"), [(63, 128), (504, 1024), (20000, 1024)])
+def test_geometry(mib: int, cylinders: int) -> None:
+    header = vdi(written([], mib * MIB, block_size=MIB)).header
+    assert (header.lchs_cylinders, header.lchs_heads, header.lchs_sectors) == (cylinders, 16, 63)
+    assert header.lchs_sector_size == header.sector_size == 512
+
+
+def test_blocks_behind_a_long_map_begin_at_a_whole_mib() -> None:
+    data = written([(299_999 * BLOCK, A)], 300_000 * BLOCK)
+    disk = vdi(data)
+    assert disk.locate(299_999 * BLOCK) == 3 * MIB
+    assert disk.pread(299_999 * BLOCK, BLOCK) == A
+    assert disk.findings == ()
 
 
 def test_blocks_are_stored_in_the_order_of_writing() -> None:

@@ -133,6 +133,7 @@ ROWS = (
     Row("vdi-small-blocks", "vdi", our_writer(4096), unit=4096, qemu_reads=False),
     Row("vdi-0.1", "vdi", by_hand(MIB, layout=vdi.HEADER_0_1), qemu_reads=False),
     Row("vdi-short-header", "vdi", by_hand(MIB, layout=vdi.HEADER_1_1)),
+    Row("vdi-tight", "vdi", by_hand(MIB, layout=vdi.HEADER_1_1, tight=True), qemu_reads=False),
     Row("vdi-extra", "vdi", by_hand(65536, extra=512), unit=65536, qemu_reads=False),
     Row("vdi-odd-extra", "vdi", by_hand(65536, extra=520, stride=-1), unit=65536, qemu_reads=False),
     Row("vdi-zero-blocks", "vdi", by_hand(MIB, hole=ZERO)),

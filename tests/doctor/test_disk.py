@@ -97,6 +97,7 @@ HEALTHY: dict[str, Callable[[], Inspection]] = {
     "minikube": lambda: look(provisioned("minikube")),
     "old layout": lambda: look(provision("automount", place="vm/userdata.tar")),
     "small": lambda: look(with_userdata(TAR[:4096])),
+    "as many lines as are shown": lambda: look(with_userdata(userdata_tar(PUB + b"\n" * 1999, PUB))),
     "a whole tar": lambda: look(with_userdata(TAR)),
 }
 
@@ -200,6 +201,12 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         lambda: look(fresh(userdata_tar(PUB + BROKEN, PUB))),
         ["key-broken"],
         ".ssh/authorized_keys line 2 of the fresh userdata is not accepted",
+        None,
+    ),
+    "many lines": (
+        lambda: look(with_userdata(userdata_tar(PUB + b"\n" * 1999 + OTHER_PUB, PUB))),
+        ["keys-many"],
+        ".ssh/authorized_keys has more than 2000 lines",
         None,
     ),
     "different keys": (

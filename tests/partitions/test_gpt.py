@@ -138,6 +138,14 @@ def test_larger_entries(size: int) -> None:
     assert table.headers[2].offset == 100 * SECTOR + size
 
 
+def test_as_many_entries_as_are_allowed() -> None:
+    entries = b"".join(TWO).ljust(4095 * 128, b"\0") + entry(gpt.LINUX, ROOT, 40, 41)
+    data = bytearray(SECTORS * SECTOR)
+    data[PRIMARY : PRIMARY + 92] = header(entries, 1, LAST, 2)
+    data[ENTRIES : ENTRIES + len(entries)] = entries
+    assert [part.number for part in read(bytes(data)).partitions] == [1, 2, 4096]
+
+
 def test_a_header_of_a_whole_sector() -> None:
     data = with_field(patch(DISK, PRIMARY + 92, b"\xee" * 420), PRIMARY, 12, "I", 512)
     assert read(data).kind == "gpt"
@@ -160,6 +168,7 @@ HEADER_FAULTS = [
     (84, "I", 0, 84, "entry size is out of range (expected 128 to 4096, found 0)"),
     (84, "I", 127, 84, "entry size is out of range (expected 128 to 4096, found 127)"),
     (84, "I", 129, 84, "entry size is out of range (expected 128 to 4096, found 129)"),
+    (84, "I", 4104, 84, "entry size is out of range (expected 128 to 4096, found 4104)"),
     (84, "I", 0xFFFFFFF8, 84, "entry size is out of range (expected 128 to 4096, found 4294967288)"),
     (80, "I", 4097, 80, "too many entries (expected at most 4096, found 4097)"),
     (80, "I", 0xFFFFFFFF, 80, "too many entries (expected at most 4096, found 4294967295)"),

@@ -67,6 +67,27 @@ def test_an_unknown_type_keeps_its_number() -> None:
     assert (part.type, part.type_name) == ("42", "")
 
 
+def test_entries_without_a_type_or_without_a_length_are_unused() -> None:
+    table = read_table(disk({0: record(entry(0, 64, 100), entry(0x83, 64, 0), entry(0x05, 64, 0))}))
+    assert (table.kind, table.partitions, table.findings) == ("mbr", (), ())
+
+
+def test_logical_entries_without_a_type_or_without_a_length_are_unused() -> None:
+    records = {
+        100: record(entry(0, 1, 1), entry(0x05, 2, 2)),
+        102: record(entry(0x83, 1, 0), entry(0x05, 4, 2)),
+        104: record(entry(0x83, 1, 1), entry(0x83, 6, 2)),
+    }
+    table = read_table(disk({0: record(entry(0x05, 100, 50)), **records}))
+    assert places(table)[1:] == [(5, 105, 1, "83")]
+    assert table.findings == ()
+
+
+def test_a_link_without_a_length_ends_the_chain() -> None:
+    records = {100: record(entry(0x83, 1, 1), entry(0x05, 2, 0))}
+    assert read_table(disk({0: record(entry(0x05, 100, 50)), **records})).findings == ()
+
+
 def test_an_empty_table_is_a_table() -> None:
     table = read_table(disk({0: record()}))
     assert (table.kind, table.partitions, table.findings) == ("mbr", (), ())

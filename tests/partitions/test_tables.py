@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from b2dinspect.containers.vdi import VdiContainer
 from b2dinspect.evidence import open_evidence
-from b2dinspect.partitions import read_table
+from b2dinspect.partitions import gpt, mbr, read_table
 from b2dinspect.partitions.base import PartitionTable
 from b2dinspect.source import MemorySource
 from tests.containers.handmade import FREE, make_vdi
@@ -195,6 +196,54 @@ def test_no_table_where_sfdisk_finds_none(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run("sfdisk", "--dump", path)
     assert b"does not contain a recognized partition table" in caught.value.stderr
+
+
+# --- names, and tables of our own ---
+
+
+@needs("sfdisk")
+@pytest.mark.parametrize(("label", "ours"), [("dos", mbr.TYPES), ("gpt", gpt.TYPES)])
+def test_types_are_named_as_sfdisk_names_them(label: str, ours: dict[int | str, str]) -> None:
+    lines = run("sfdisk", "--label", label, "--list-types").stdout.decode().splitlines()[2:]
+    theirs = dict(line.split(maxsplit=1) for line in lines if line.strip())
+    for kind, name in ours.items():
+        assert theirs[kind if isinstance(kind, str) else f"{kind:x}"] == name
+
+
+@needs("sfdisk")
+def test_sfdisk_reads_our_mbr(tmp_path: Path) -> None:
+    path = make(tmp_path / "disk", 64 * MIB)
+    rows = [(0x83, 40960, 81920), (0x82, 2048, 38912)]
+    with path.open("r+b") as stream:
+        stream.write(mbr.build_mbr(rows, 0x12345678))
+    assert as_sfdisk_reads_it(path) == as_we_read_it(path)
+    assert [(int(part.type, 16), part.start, part.sectors) for part in read(path).partitions] == rows
+    assert json.loads(run("sfdisk", "--json", path).stdout)["partitiontable"]["id"] == "0x12345678"
+
+
+@needs("sfdisk", "sgdisk")
+def test_sfdisk_and_sgdisk_find_no_fault_in_our_gpt(tmp_path: Path) -> None:
+    path = make(tmp_path / "disk", 64 * MIB)
+    last = 64 * MIB // SECTOR - 1
+    guid = uuid.UUID("01234567-89ab-cdef-0123-456789abcdef")
+    rows = [
+        gpt.NewPartition(gpt.LINUX, uuid.UUID(int=1), 40960, last - 33),
+        gpt.NewPartition(gpt.SWAP, uuid.UUID(int=2), 2048, 40959),
+    ]
+    with path.open("r+b") as stream:
+        for offset, data in gpt.build_gpt(last + 1, guid, rows):
+            stream.seek(offset)
+            stream.write(data)
+    assert path.stat().st_size == 64 * MIB
+    assert as_sfdisk_reads_it(path) == as_we_read_it(path)
+    assert read(path).findings == ()
+    table = json.loads(run("sfdisk", "--json", path).stdout)["partitiontable"]
+    assert (table["id"], table["firstlba"], table["lastlba"]) == (str(guid).upper(), 2048, last - 33)
+    assert b"No problems found" in run("sgdisk", "-v", path).stdout
+    with path.open("r+b") as stream:
+        stream.seek(SECTOR)
+        stream.write(bytes(SECTOR))
+    assert as_sfdisk_reads_it(path) == as_we_read_it(path)
 
 
 # --- what the evidence does not hold ---

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from b2dinspect.render.text import offset, size, visible
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-any_text = st.text(st.characters(exclude_categories=())) | st.text(st.sampled_from("\x1b\r\n\\x\x85\u202e\u2028a"))
+any_text = st.text(st.characters(exclude_categories=())) | st.text(
+    st.sampled_from("\x1b\r\n\\x\x85\u202e\u2028a")
+)
 any_bytes = st.binary() | any_text.map(lambda text: text.encode("utf-8", "replace"))
 
 
