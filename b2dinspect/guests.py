@@ -85,18 +85,28 @@ def tell_guest(
         data: The data partition, if there is one.
         names: Names in ``/var/lib`` on it.
 
-    A generation is named when at least two facts point to it and none against it.
+    A generation is named when every fact fits it and no other, and the disk carries the data label or the
+    guests' swap partition.
     """
     candidates = set(PROFILES)
     evidence: list[str] = []
-    pointing = 0
     for text, fitting in _facts(table, volumes, data, names):
         candidates &= set(fitting)
-        pointing += len(fitting) < len(PROFILES)
         evidence.append(f"{text}: {', '.join(profile.name for profile in fitting) or 'none of the three'}")
-    if pointing >= 2 and len(candidates) == 1:
+    if len(candidates) == 1 and _is_made_by_a_guest(volumes, data):
         return Guest(candidates.pop().name, tuple(evidence))
     return Guest("unknown", tuple(evidence))
+
+
+def _is_made_by_a_guest(volumes: Sequence[Volume], data: Volume | None) -> bool:
+    """Tell whether anything on the disk is a guest's own, and not what any installer makes."""
+    if data is not None and data.label == DATA_LABEL:
+        return True
+    return any(volume.filesystem == "swap" and _is_guest_swap(volume) for volume in volumes)
+
+
+def _is_guest_swap(volume: Volume) -> bool:
+    return (volume.partition.start, volume.partition.sectors) == (2048, SWAP_SECTORS)
 
 
 Fact = tuple[str, list[GuestProfile]]
@@ -126,9 +136,9 @@ def _partition_facts(volumes: Sequence[Volume]) -> list[Fact]:
         return [(f"{len(numbers)} partitions", [])]
     facts = []
     if second.partition.type_name.startswith("Linux swap"):
-        is_usual = (second.partition.start, second.partition.sectors) == (2048, SWAP_SECTORS)
-        size = "1000 MiB at sector 2048" if is_usual else f"{second.partition.sectors} sectors"
-        facts.append((f"partition 2 is swap, {size}", [p for p in PROFILES if p.swap]))
+        part, is_usual = second.partition, _is_guest_swap(second)
+        size = "1000 MiB at sector 2048" if is_usual else f"{part.sectors} sectors at sector {part.start}"
+        facts.append((f"partition 2 is swap, {size}", [p for p in PROFILES if p.swap and is_usual]))
     else:
         facts.append(("partition 2 is no swap", []))
     if second.filesystem == "swap":
@@ -143,4 +153,4 @@ def _ratio_fact(data: Volume) -> list[Fact]:
     for known in sorted({profile.inode_ratio for profile in PROFILES}):
         if abs(ratio - known) < known * 0.15:
             return [(f"one inode for {known} bytes", [p for p in PROFILES if p.inode_ratio == known])]
-    return [(f"one inode for about {ratio:.0f} bytes, as no guest makes it", list(PROFILES))]
+    return [(f"one inode for about {ratio:.0f} bytes", [])]

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 from b2dinspect.containers import Container, open_container
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
 from b2dinspect.evidence import Progress, about, open_evidence
-from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
-from b2dinspect.guests import DATA_LABEL, PROFILES, USERDATA_PATHS, Guest, tell_guest
+from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, USERDATA_PATHS, Guest, tell_guest
 from b2dinspect.partitions import Partition, PartitionTable, read_table
 from b2dinspect.source import SECTOR, ByteSource, FileSource, RunsSource, SliceSource, read_lenient
 from b2dinspect.userdata.authorized_keys import Line, parse
@@ -31,6 +31,14 @@ State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "dama
 
 HEAD = 1 << 20
 """Bytes before the first partition: where a tar can be, or have been."""
+GUEST_STARTS = (2048, 2048 + SWAP_SECTORS)
+"""Sectors where the guests' first fdisk or parted partition begins: without swap in front, and behind it."""
+UNSEEN_TABLE = ("table-missing", "gpt-mbr-missing", "gpt-only-backup", "gpt-primary-damaged")
+UNMOUNTABLE = ("ext4-superblock-damaged", "ext4-larger-than-partition", "ext4-checksum")
+UNREADABLE = ("ext4-unreadable", "userdata-unreadable")
+"""Findings after which no guest finds its partition, or none mounts it, or nobody can tell what it would do."""
+BLANK_LIMIT = 64 << 20
+"""Stored bytes that are read to call a disk blank."""
 RESIDUE_REACH = 64 << 10
 MAX_TAR = 64 << 20
 MAX_KEY_FILE = 1 << 20
@@ -129,6 +137,7 @@ class Inspection(NamedTuple):
         magic: The marker test.
         table: The partition table.
         volumes: What is on each partition, or on the whole disk when there is no table.
+        remains: Filesystems where guests put them, on a disk whose table is gone.
         data: The data partition, if any guest would mount one.
         guest: Which generation made the disk.
         state: See the README's list.
@@ -145,6 +154,7 @@ class Inspection(NamedTuple):
     magic: Magic
     table: PartitionTable
     volumes: tuple[Volume, ...]
+    remains: tuple[Volume, ...]
     data: DataChoice | None
     guest: Guest
     state: State
@@ -187,10 +197,11 @@ def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:
     magic = _test_magic(disk)
     table = read_table(disk)
     volumes = _volumes(disk, table)
-    data = _choose_data(volumes)
-    found, names, problems = _on_data_partition(data)
-    userdata = (*found, *_at_start(disk, magic, volumes))
-    state, reason = _state(disk, magic, table, volumes, data, names, problems)
+    remains = _remains(disk) if table.kind == "none" and not volumes else ()
+    data = _choose_data(volumes or remains)
+    found, names, problems = _on_data_partitions(data)
+    userdata = (*found, *_at_start(disk, magic, volumes or remains))
+    state, reason = _state(_Seen(disk, magic, table, volumes, remains, data, names, problems))
     return Inspection(
         path=path,
         file_size=file.size,
@@ -199,6 +210,7 @@ def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:
         magic=magic,
         table=table,
         volumes=volumes,
+        remains=remains,
         data=data,
         guest=tell_guest(table, volumes, data.volume if data else None, names or ()),
         state=state,
@@ -223,13 +235,20 @@ def _volumes(disk: Container, table: PartitionTable) -> tuple[Volume, ...]:
     if table.kind == "none" or (table.kind == "mbr" and not table.partitions):
         # A boot sector with a filesystem behind it can look like an MBR that lists nothing.
         whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))
-        return () if whole.filesystem == "none" else (whole,)
-    extended = ("5", "f", "85")
-    return tuple(
-        identify(disk, part)
-        for part in table.partitions
-        if not (part.table == "mbr" and part.type in extended) and part.offset < disk.size
-    )
+        return () if whole.filesystem in ("none", "unknown") else (whole,)
+    return tuple(identify(disk, part) for part in table.partitions)
+
+
+def _remains(disk: Container) -> tuple[Volume, ...]:
+    """Return the filesystems that begin where guests make partitions, although no table says so."""
+    found = []
+    for start in GUEST_STARTS:
+        sectors = disk.size // SECTOR - start
+        if sectors > 0:
+            volume = identify(disk, Partition("none", 0, start, sectors))
+            if volume.filesystem == "swap" or volume.is_ext:
+                found.append(volume)
+    return tuple(found)
 
 
 def _choose_data(volumes: tuple[Volume, ...]) -> DataChoice | None:
@@ -247,21 +266,32 @@ Names = frozenset[bytes] | None
 """Names in /var/lib on the data partition; None when there is none or it cannot be read."""
 
 
-def _on_data_partition(data: DataChoice | None) -> tuple[list[Userdata], Names, tuple[Finding, ...]]:
-    """Return the tars on the data partition, the names in its /var/lib, and what stood in the way."""
-    if data is None or not data.volume.is_ext:
-        return [], None, ()
-    volume = data.volume
+def _on_data_partitions(data: DataChoice | None) -> tuple[list[Userdata], Names, tuple[Finding, ...]]:
+    """Return the tars on every labelled partition, the names in /var/lib, and what stood in the way."""
+    userdata: list[Userdata] = []
+    all_names: Names = None
+    problems: list[Finding] = []
+    for volume in (data.volume, *data.others) if data else ():
+        if volume.is_ext:
+            found, names, faults = _on_volume(volume)
+            userdata += found
+            problems += faults
+            all_names = names if all_names is None else all_names | (names or frozenset())
+    return userdata, all_names, tuple(problems)
+
+
+def _on_volume(volume: Volume) -> tuple[list[Userdata], Names, list[Finding]]:
     try:
         files = Ext4(volume.source)
     except EvidenceError as error:
-        return [], None, (_unreadable(volume, error),)
+        return [], None, [_unreadable(volume, error)]
     try:
         names = _names_in(files, b"/var/lib")
-        found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path))]
-        return found, names, ()
+        problems: list[Finding] = []
+        found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path, problems))]
+        return found, names, problems
     except EvidenceError as error:
-        return [], None, (_unreadable(volume, error),)
+        return [], None, [_unreadable(volume, error)]
     finally:
         files.close()
 
@@ -278,14 +308,20 @@ def _names_in(files: Ext4, path: bytes) -> frozenset[bytes]:
         return frozenset()
 
 
-def _userdata_at(files: Ext4, volume: Volume, path: bytes) -> Userdata | None:
+def _userdata_at(files: Ext4, volume: Volume, path: bytes, problems: list[Finding]) -> Userdata | None:
     try:
         entry = files.find(path)
     except NotFoundError:
         return None
     if entry.type != "file":
+        target = f" to {show(entry.node.link)}" if entry.type == "symlink" else ""
+        text = f"{path.decode()} is no file but a {entry.type}{target}; it is not followed"
+        problems.append(Finding("userdata-no-file", "error", text, volume.partition.offset))
         return None
     content = files.content(entry)
+    if any(extent.kind == "missing" for extent in content.extents()):
+        text = f"{path.decode()} is there, but this evidence does not hold all of its {content.size} bytes"
+        problems.append(Finding("userdata-unreadable", "error", text, volume.partition.offset))
     tar = read_tar(SliceSource(content, 0, MAX_TAR))
     virtual = None
     if isinstance(content, RunsSource) and (within := content.parent_offset(0)) is not None:
@@ -327,69 +363,116 @@ def key_file(item: Userdata, entry: Entry) -> bytes:
     return read_lenient(item.content, entry.offset, min(entry.available, MAX_KEY_FILE))
 
 
-def _state(
-    disk: Container,
-    magic: Magic,
-    table: PartitionTable,
-    volumes: tuple[Volume, ...],
-    data: DataChoice | None,
-    names: Names,
-    problems: tuple[Finding, ...],
-) -> tuple[State, str]:
+class _Seen(NamedTuple):
+    """What the state is decided from."""
+
+    disk: Container
+    magic: Magic
+    table: PartitionTable
+    volumes: tuple[Volume, ...]
+    remains: tuple[Volume, ...]
+    data: DataChoice | None
+    names: Names
+    problems: tuple[Finding, ...]
+
+
+def _state(seen: _Seen) -> tuple[State, str]:
     """Return the state of the disk and the reason for it."""
-    unreadable = next((volume for volume in volumes if volume.filesystem == "unreadable"), None)
-    if data is not None and problems:
-        return "damaged", problems[0].message
-    if data is not None and (data.by == "label" or (names and b"boot2docker" in names)):
-        how = (
-            "labelled boot2docker-data"
-            if data.by == "label"
-            else "without the label, with /var/lib/boot2docker"
-        )
-        place = (
-            f"partition {data.volume.partition.number}" if data.volume.partition.number else "the whole disk"
-        )
-        return "provisioned", f"{place} is {data.volume.filesystem} {how}"
-    if table.kind == "damaged":
-        return "damaged", table.findings[
-            0
-        ].message if table.findings else "the partition table cannot be read"
-    if unreadable is not None and unreadable.findings:
-        return "damaged", unreadable.findings[0].message
-    if table.kind != "none" and (table.partitions or not volumes):
-        return _partitioned(table, volumes)
-    return _without_table(disk, magic, volumes)
+    if fault := _damage(seen):
+        return "damaged", fault
+    data, table = seen.data, seen.table
+    if data is not None and (data.by == "label" or (seen.names and b"boot2docker" in seen.names)):
+        return "provisioned", _provisioned(data)
+    if table.kind != "none" and (table.partitions or not seen.volumes):
+        return _partitioned(table, seen.volumes)
+    return _without_table(seen)
+
+
+def _damage(seen: _Seen) -> str:
+    """Return what keeps a guest from seeing what once was there, "" when nothing does."""
+    table, data = seen.table, seen.data
+    hidden = [finding for finding in table.findings if finding.id in UNSEEN_TABLE]
+    if hidden or table.kind == "damaged":
+        return hidden[0].message if hidden else "the partition table cannot be read"
+    if data is not None:
+        broken = [finding for finding in data.volume.findings if finding.id in UNMOUNTABLE]
+        broken += [problem for problem in seen.problems if problem.id in UNREADABLE]
+        if broken:
+            return broken[0].message
+    elif unreadable := [volume for volume in seen.volumes if volume.filesystem == "unreadable"]:
+        number = unreadable[0].partition.number
+        faults = unreadable[0].findings
+        return faults[0].message if faults else f"partition {number} lies outside the disk"
+    if seen.remains:
+        listed = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in seen.remains)
+        return f"no partition table, but the disk still holds {listed}"
+    return ""
+
+
+def _provisioned(data: DataChoice) -> str:
+    number = data.volume.partition.number
+    place = f"partition {number}" if number else "the whole disk"
+    if data.by == "label":
+        return f"{place} is {data.volume.filesystem} labelled {DATA_LABEL.decode()}"
+    return f"{place} is {data.volume.filesystem} without the label, with /var/lib/boot2docker"
 
 
 def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[State, str]:
-    others = [volume for volume in volumes if volume.filesystem not in ("none", "swap")]
     kind = table.kind.upper()
+    others = [volume for volume in volumes if volume.filesystem not in ("none", "swap", "extended")]
     if others:
-        listed = ", ".join(f"{volume.filesystem} on partition {volume.partition.number}" for volume in others)
+        listed = ", ".join(f"{one.filesystem} on partition {one.partition.number}" for one in others)
         return "foreign", f"{kind} partition table with {listed}; nothing of boot2docker"
+    if not volumes:
+        return "partitioned", f"{kind} partition table without partitions"
     return (
         "partitioned",
         f"{kind} partition table, but no data filesystem on any of {len(volumes)} partitions",
     )
 
 
-def _without_table(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -> tuple[State, str]:
+def _without_table(seen: _Seen) -> tuple[State, str]:
+    disk, magic = seen.disk, seen.magic
     if magic.found:
-        return "fresh", "the marker is at byte 0 and there is no partition table: never booted"
+        return "fresh", "the marker is at byte 0 and there is no partition table: no guest has formatted it"
     if magic.damaged_at:
         places = ", ".join(str(offset) for offset in magic.damaged_at)
         return "damaged", f"the marker at byte 0 is damaged: wrong at byte {places}"
-    if volumes:
-        return "foreign", f"{volumes[0].filesystem} on the whole disk, no partitions"
+    if seen.volumes:
+        return "foreign", f"{seen.volumes[0].filesystem} on the whole disk, no partitions"
+    if magic.copy_offset is not None:
+        return "damaged", "the marker at byte 0 is gone; its copy at byte 512 and the tar behind it are left"
     if len(magic.data) < min(disk.size, len(MAGIC)):
         return "damaged", "the start of the disk is missing from this evidence"
     head = read_lenient(disk, 0, HEAD)
-    if len(head) == min(disk.size, HEAD) and not head.strip(b"\0"):
-        return "blank", "no marker, no partition table; the first MiB is all zeros"
-    return (
-        "foreign",
-        f"no marker, no partition table, no known filesystem; it begins with {head[:16].hex(' ')}",
-    )
+    if head.strip(b"\0"):
+        begins = head[:16].hex(" ")
+        return "foreign", f"no marker, no partition table, no known filesystem; it begins with {begins}"
+    return _all_zeros(disk)
+
+
+def _all_zeros(disk: Container) -> tuple[State, str]:
+    """Look through what is stored, up to a limit, for anything but zeros."""
+    looked = 0
+    for extent in disk.extents():
+        if extent.kind == "missing":
+            return "damaged", f"no marker, no table, and the content from byte {extent.offset} on is missing"
+        if extent.kind == "zero":
+            continue
+        for offset in range(extent.offset, extent.offset + extent.length, HEAD):
+            if looked >= BLANK_LIMIT:
+                return (
+                    "blank",
+                    f"no marker, no table; the first {looked} stored bytes are zeros, more were not read",
+                )
+            data = disk.pread(offset, min(HEAD, extent.offset + extent.length - offset))
+            if data.strip(b"\0"):
+                return (
+                    "foreign",
+                    f"no marker, no partition table; zeros at the start, but data from byte {offset} on",
+                )
+            looked += len(data)
+    return "blank", "no marker, no partition table; the whole disk is zeros"
 
 
 def volume_for(inspection: Inspection, number: int | None) -> Volume:

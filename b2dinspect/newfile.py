@@ -47,7 +47,7 @@ class NewFile:
             raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
             raise UsageError(f"{self.path} exists; say --force to replace it")
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(self._temporary, flags, mode)

@@ -29,6 +29,9 @@ SIGNATURES = (
 )
 """Name, offset and bytes, as libblkid knows them."""
 
+HEAD = 128 << 10
+"""Bytes that must be zeros for a partition to count as empty; every signature lies within."""
+
 BACKUP_SUPERBLOCKS = ((8193, 1024), (16384, 2048), (32768, 4096))
 """Block and block size: group 1 holds a copy in every ext filesystem with more than one group."""
 
@@ -39,7 +42,8 @@ class Volume(NamedTuple):
     Attributes:
         partition: Where it is.
         source: Its bytes; a damaged ext superblock is replaced by its backup in this view.
-        filesystem: ``ext2``, ``ext3``, ``ext4``, ``swap``, another name, ``"unreadable"``, or ``"none"``.
+        filesystem: ``ext2``, ``ext3``, ``ext4``, ``swap``, another name, ``extended`` for a container of
+            logical partitions, ``"unreadable"``, ``"unknown"``, or ``"none"`` when there are only zeros.
         label: Volume label, any bytes, without trailing NULs.
         uuid: Identity of the filesystem, "" when it has none or it is not read.
         superblock: Parsed ext superblock, None for all else.
@@ -65,6 +69,10 @@ class Volume(NamedTuple):
 def identify(disk: ByteSource, partition: Partition) -> Volume:
     """Return what is on ``partition`` of ``disk``. Never raises for what the disk holds."""
     source = SliceSource(disk, partition.offset, partition.size)
+    if partition.is_extended:
+        return Volume(partition, source, "extended")
+    if not source.size and partition.number:
+        return Volume(partition, source, "unreadable")  # the table's findings say that it lies outside
     try:
         source.pread(0, 4096)
     except MissingDataError as error:
@@ -77,8 +85,9 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
     except FilesystemError as error:
         return (
             _swap(partition, source)
+            or _by_signature(partition, source)
             or _from_backup(partition, source, error)
-            or _by_signature(partition, source, error)
+            or _unrecognised(partition, source, error)
         )
     return _ext(partition, source, block, raw)
 
@@ -160,13 +169,18 @@ def _from_backup(part: Partition, source: ByteSource, error: FilesystemError) ->
     return None
 
 
-def _by_signature(part: Partition, source: ByteSource, error: FilesystemError) -> Volume:
+def _by_signature(part: Partition, source: ByteSource) -> Volume | None:
     for name, offset, signature in SIGNATURES:
         if read_lenient(source, offset, len(signature)) == signature:
             label, identity = _btrfs_names(source) if name == "btrfs" else (b"", "")
             return Volume(part, source, name, label, identity)
+    return None
+
+
+def _unrecognised(part: Partition, source: ByteSource, error: FilesystemError) -> Volume:
     if error.offset == superblock.OFFSET + 56 or error.message == "cut short":
-        return Volume(part, source, "none")
+        is_empty = not read_lenient(source, 0, HEAD).strip(b"\0")
+        return Volume(part, source, "none" if is_empty else "unknown")
     text = f"partition {part.number}: {error}"
     fault = Finding("ext4-superblock-damaged", "error", text, part.offset + (error.offset or 0))
     return Volume(part, source, "unreadable", findings=(fault,))

@@ -192,7 +192,7 @@ def test_members_that_end_where_a_chunk_ends(
     assert content(open_evidence(write(first + bytes(512)))) == unpacked
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     members=st.lists(st.binary(max_size=200), min_size=1, max_size=5),
     padding=st.integers(0, 40),

@@ -301,7 +301,7 @@ def test_the_residue_reaches_into_no_partition() -> None:
 @needs_disks
 def test_a_residue_without_a_table_is_found_too() -> None:
     facts = look(fresh(), (0, bytes(512)))
-    assert facts.state == "foreign"
+    assert (facts.state, facts.magic.copy_offset) == ("damaged", 512)
     assert facts.of_source("residue") is not None
     assert facts.effective is None
 
@@ -395,7 +395,8 @@ def test_a_damaged_marker(places: tuple[int, ...]) -> None:
 def test_too_many_wrong_bytes_are_no_marker() -> None:
     facts = look(fresh(), (0, b"\xff" * 10))
     assert facts.magic.damaged_at == ()
-    assert facts.state == "foreign"
+    assert (facts.state, facts.magic.copy_offset) == ("damaged", 512)
+    assert look(fresh(), (0, b"\xff" * 10), (512, b"\xff")).state == "foreign"
 
 
 @needs_disks
@@ -427,10 +428,31 @@ def test_a_superblock_without_a_sound_copy() -> None:
 
 
 @needs_disks
-def test_through_the_backup_superblock_it_is_still_provisioned() -> None:
+def test_through_the_backup_superblock_the_keys_are_read_but_no_guest_mounts_it() -> None:
     facts = look(provisioned("autoformat"), (DATA_START * 512 + 1024, bytes(1024)))
-    assert facts.state == "provisioned"
+    assert facts.state == "damaged"
     assert facts.keys[0].line.valid
+
+
+@needs_disks
+def test_a_marker_written_over_a_used_gpt_disk_is_not_fresh() -> None:
+    facts = look(provisioned("autoformat"), (0, build_userdata(PUB)))
+    assert (facts.magic.found, facts.state) == (True, "damaged")
+    assert "only the backup GPT" in facts.reason
+    assert [item.source for item in facts.userdata] == ["data", "fresh"]
+
+
+@needs_disks
+def test_a_marker_written_over_a_used_mbr_disk_is_not_fresh() -> None:
+    facts = look(provisioned("automount"), (0, build_userdata(PUB)))
+    assert (facts.magic.found, facts.state) == (True, "damaged")
+    assert [volume.filesystem for volume in facts.remains] == ["swap", "ext4"]
+
+
+def test_data_behind_a_blank_start_is_not_blank() -> None:
+    facts = look(make_disk(8 * MIB, (5 * MIB, b"data")))
+    assert facts.state == "foreign"
+    assert f"data from byte {5 * MIB} on" in facts.reason
 
 
 class Childless(VdiContainer):

@@ -111,7 +111,7 @@ def test_a_backup_of_another_group_is_not_believed() -> None:
     backup = open_file(ext()).pread(MIB + 8193 * 1024, 1024)
     assert backup[90:92] == b"\1\0"
     volume = partition(ext(), (1024, bytes(1024)), (8193 * 1024 + 90, b"\3\0"))
-    assert volume.filesystem == "none"
+    assert volume.filesystem == "unknown"
 
 
 @needs("mke2fs")
@@ -230,8 +230,9 @@ def test_zeros_are_nothing(size: int) -> None:
     assert (volume.filesystem, volume.findings) == ("none", ())
 
 
-def test_a_partition_behind_the_end_of_the_disk_is_nothing() -> None:
-    assert identify(MemorySource(bytes(4096)), Partition("mbr", 1, 1 << 40, 1 << 40)).filesystem == "none"
+def test_a_partition_behind_the_end_of_the_disk_cannot_be_read() -> None:
+    volume = identify(MemorySource(bytes(4096)), Partition("mbr", 1, 1 << 40, 1 << 40))
+    assert volume.filesystem == "unreadable"
 
 
 class Missing(MemorySource):

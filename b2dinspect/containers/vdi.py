@@ -106,6 +106,8 @@ HEADER_1_1_PLUS = Struct(
 
 PREHEADER_SIZE = PREHEADER.sizeof()
 ENTRY_SIZE = 4
+MAX_FALSE_ENTRIES = 1 << 16
+"""Entries beyond what the file can hold, after which a map is known to be false and not looked at further."""
 
 
 def probe(file: ByteSource) -> Probe:
@@ -282,6 +284,7 @@ class _Survey(NamedTuple):
     allocated: int
     shared: _Fault
     outside: _Fault
+    is_whole: bool
 
 
 def _survey(block_map: BlockMap, disk: VdiContainer) -> _Survey:
@@ -291,13 +294,15 @@ def _survey(block_map: BlockMap, disk: VdiContainer) -> _Survey:
     seen = bytearray(min(blocks_in_file, MAX_BLOCKS))
     for block, entry in block_map.stored():
         allocated += 1
+        if allocated > blocks_in_file + MAX_FALSE_ENTRIES:
+            return _Survey(allocated, shared, outside, is_whole=False)
         if entry >= len(seen) or disk.block_offset(entry) + _last_bytes(disk, block) > disk.file.size:
             outside.add(block)
         elif seen[entry]:
             shared.add(block)
         else:
             seen[entry] = 1
-    return _Survey(allocated, shared, outside)
+    return _Survey(allocated, shared, outside, is_whole=True)
 
 
 def _last_bytes(disk: VdiContainer, block: int) -> int:
@@ -312,10 +317,11 @@ def _survey_findings(survey: _Survey, disk: VdiContainer) -> Iterator[Finding]:
         (survey.outside, "vdi-block-outside", "points past the end of the file: its content is missing"),
     ):
         if fault.count:
-            more = f" ({fault.count - 1} more like it)" if fault.count > 1 else ""
+            least = "" if survey.is_whole else "at least "
+            more = f" ({least}{fault.count - 1} more like it)" if fault.count > 1 else ""
             where = disk._map_offset + fault.first * ENTRY_SIZE
             yield Finding(name, "error", f"block {fault.first} of the map {text}{more}", where, "file")
-    if survey.allocated != header.blocks_allocated:
+    if survey.is_whole and survey.allocated != header.blocks_allocated:
         text = f"the header counts {header.blocks_allocated} allocated blocks, the map has {survey.allocated}"
         yield Finding("vdi-allocated-count", "warning", text, None, "file")
 

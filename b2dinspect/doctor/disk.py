@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
-from b2dinspect.inspection import MAX_KEY_LINES, Inspection, Source, Userdata, key_file
+from b2dinspect.inspection import MAX_KEY_LINES, UNSEEN_TABLE, Inspection, Source, Userdata, key_file
 from b2dinspect.userdata.authorized_keys import PublicKey
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
@@ -25,13 +25,11 @@ def structures(facts: Inspection) -> Iterator[Finding]:
 def state(facts: Inspection) -> Iterator[Finding]:
     """Say when the disk is in a state from which nobody logs in."""
     if facts.state == "blank":
-        yield Finding(
-            "disk-blank", "error", "the disk is blank: no marker and no key were ever written to it", 0
-        )
+        yield Finding("disk-blank", "error", f"the disk is blank, so no key is on it: {facts.reason}", 0)
     elif facts.state == "foreign":
         yield Finding("disk-foreign", "warning", f"this is no boot2docker disk: {facts.reason}")
     elif facts.state == "partitioned":
-        text = f"{facts.reason}: mkfs never ran or failed, so the guest lives in RAM"
+        text = f"{facts.reason}: it was not made yet, or mkfs failed; the guest then lives in RAM"
         yield Finding("filesystem-none", "error", text)
 
 
@@ -45,7 +43,17 @@ def marker(facts: Inspection) -> Iterator[Finding]:
             "; no guest takes this disk for its own, and the 18.09 guest would format it"
         )
         yield Finding("magic-damaged", "error", text, at)
+    elif facts.magic.copy_offset is not None and facts.table.kind == "none" and facts.state == "damaged":
+        yield Finding("magic-damaged", "error", facts.reason, 0)
+    if facts.remains:
+        outcome = "the next guest to boot it will format it" if magic.found else "no guest finds its data"
+        text = f"{facts.reason}: it was used before, and {outcome}; work on a copy"
+        yield Finding("table-gone", "error", text, facts.remains[0].partition.offset)
     if not magic.found or facts.table.kind == "none":
+        return
+    if any(finding.id in UNSEEN_TABLE for finding in facts.table.findings):
+        text = "the marker is at byte 0 of a disk that holds data: the next guest to boot it will format it"
+        yield Finding("magic-over-data", "error", text, 0)
         return
     if facts.data is not None and facts.data.by == "label":
         text = (
@@ -89,6 +97,7 @@ def userdata(facts: Inspection) -> Iterator[Finding]:
         and facts.data
         and facts.data.volume.is_ext
         and not facts.of_source("data")
+        and not facts.problems
     ):
         text = "the data partition has no var/lib/boot2docker/userdata.tar: no key is unpacked at boot"
         yield Finding("userdata-missing", "error", text, facts.data.volume.partition.offset)
@@ -109,25 +118,39 @@ def _counts(facts: Inspection, source: Source) -> bool:
 def _cut(item: Userdata) -> Iterator[Finding]:
     """Say which entries end after the bytes that the guest keeps, or kept."""
     tar = item.kept or item.tar
-    for name, severity, finding_id, outcome in (
-        (AUTHORIZED_KEYS, "error", "userdata-cut-login", "its last key cannot log in"),
-        (AUTHORIZED_KEYS2, "info", "userdata-cut", "harmless: .ssh/authorized_keys is whole"),
+    first = _missing(tar, item.tar, AUTHORIZED_KEYS)
+    for name, missing in (
+        (AUTHORIZED_KEYS, first),
+        (AUTHORIZED_KEYS2, _missing(tar, item.tar, AUTHORIZED_KEYS2)),
     ):
-        entry, promised = tar.find(name), item.tar.find(name)
-        missing = entry.missing if entry else promised.size if promised else 0
         if not missing:
             continue
         if item.kept is None:
             text = f"{name.decode()} lacks its last {missing} bytes, as the tar was cut after {item.size}"
         else:
             text = f"the guest keeps only {GUEST_KEEPS} bytes: {name.decode()} loses its last {missing} bytes"
-        at = entry.offset + entry.available if entry else GUEST_KEEPS
-        yield Finding(finding_id, severity, f"{text}: {outcome}", item.locate(at)[0])  # type: ignore[arg-type]
+        entry = tar.find(name)
+        at = item.locate(entry.offset + entry.available if entry else GUEST_KEEPS)[0]
+        if name == AUTHORIZED_KEYS:
+            yield Finding("userdata-cut-login", "error", f"{text}: the keys in them cannot log in", at)
+        else:
+            outcome = "" if first else ", which is harmless: .ssh/authorized_keys is whole"
+            yield Finding("userdata-cut", "info", text + outcome, at)
+
+
+def _missing(tar: Tarball, promised: Tarball, name: bytes) -> int:
+    """Return how many bytes of a file the cut took; all of them when its header fell to it."""
+    entry, whole = tar.find(name), promised.find(name)
+    if entry:
+        return entry.missing
+    return whole.size if whole else 0
 
 
 def keys(facts: Inspection) -> Iterator[Finding]:
     """Look at the keys that decide, and at the lines that sshd would skip."""
     if facts.state in ("fresh", "provisioned") and facts.effective:
+        if not _is_readable(facts.effective):
+            return
         if not any(key.line.valid for key in facts.keys if key.source == facts.effective.source):
             text = "no line of authorized_keys is a key that sshd would accept: nobody can log in"
             yield Finding("key-none", "error", text, facts.effective.virtual_offset)
@@ -141,6 +164,10 @@ def keys(facts: Inspection) -> Iterator[Finding]:
             where = f"{key.file} line {key.line.number} of the {key.source} userdata"
             text = f"{where} is not accepted: {key.line.error}"
             yield Finding("key-broken", "warning", text)
+
+
+def _is_readable(item: Userdata) -> bool:
+    return all(extent.kind != "missing" for extent in item.content.extents(0, item.size))
 
 
 def _many_lines(item: Userdata) -> Iterator[Finding]:

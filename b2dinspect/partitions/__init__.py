@@ -1,7 +1,8 @@
 """Partition tables: GPT, its backup, MBR; every refusal keeps its reason.
 
 As in Linux and sfdisk, an MBR with partitions of its own and no protective entry outranks a GPT behind it.
-Without any MBR a GPT is read all the same, which those do not.
+A table that no guest would see (no protective MBR, only the backup left) is read all the same, with an error
+among its findings.
 """
 
 from __future__ import annotations
@@ -33,13 +34,28 @@ def read_table(disk: ByteSource) -> PartitionTable:
         old = "sound, but the MBR has no protective entry: a leftover"
         return _from_mbr(disk, *found, (f"gpt: {old if isinstance(primary, gpt.Gpt) else primary}",))
     if isinstance(primary, gpt.Gpt):
-        return _from_gpt(disk, primary, _backup_findings(disk, primary))
+        naked = () if is_protective else (_naked(),)
+        return _from_gpt(disk, primary, (*naked, *_backup_findings(disk, primary)))
     if is_protective or head[SECTOR:].startswith(gpt.SIGNATURE):
         return _without_primary(disk, primary, is_protective)
-    reasons = (f"gpt: {primary}",)
     if isinstance(found, str):
-        return PartitionTable("none", reasons=(*reasons, f"mbr: {found}"))
-    return _from_mbr(disk, *found, reasons)
+        return _leftover(disk, (f"gpt: {primary}", f"mbr: {found}"))
+    return _from_mbr(disk, *found, (f"gpt: {primary}",))
+
+
+def _naked() -> Finding:
+    text = "the GPT has no protective MBR in front of it: no guest sees this table"
+    return Finding("gpt-mbr-missing", "error", text, 0)
+
+
+def _leftover(disk: ByteSource, reasons: tuple[str, ...]) -> PartitionTable:
+    """Return the table whose backup alone is left at the end of the disk, or none."""
+    last = disk.size // SECTOR - 1
+    backup = _try_gpt(disk, last, "backup") if last > 1 else None
+    if not isinstance(backup, gpt.Gpt):
+        return PartitionTable("none", reasons=reasons)
+    text = "the partition table was overwritten: only the backup GPT at the end is left, which no guest uses"
+    return _from_gpt(disk, backup, (Finding("gpt-only-backup", "error", text, last * SECTOR),))
 
 
 def _try_gpt(disk: ByteSource, lba: int, name: str) -> gpt.Gpt | EvidenceError:

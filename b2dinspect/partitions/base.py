@@ -33,6 +33,11 @@ class Partition(NamedTuple):
     uuid: str = ""
 
     @property
+    def is_extended(self) -> bool:
+        """Whether this is an MBR's container for logical partitions."""
+        return self.table == "mbr" and self.type in ("5", "f", "85")
+
+    @property
     def end(self) -> int:
         """The first sector after the partition."""
         return self.start + self.sectors

@@ -71,16 +71,21 @@ def _state(facts: Inspection) -> Text:
 
 def _table(facts: Inspection) -> RenderableType:
     table = facts.table
-    if not facts.volumes or table.kind in ("none", "damaged"):
-        volumes = [f"{volume.filesystem} on the whole disk{_label(volume)}" for volume in facts.volumes]
-        return _lines("none" if table.kind == "none" else "damaged", *volumes)
+    if table.kind in ("none", "damaged") or not table.partitions:
+        whole = [f"{volume.filesystem} on the whole disk{_label(volume)}" for volume in facts.volumes]
+        remains = [
+            f"not in a table: {volume.filesystem}{_label(volume)} at sector {volume.partition.start}"
+            for volume in facts.remains
+        ]
+        kind = table.kind if table.kind in ("none", "damaged") else f"{table.kind.upper()} without partitions"
+        return _lines(kind, *whole, *remains)
     grid = Table.grid(padding=(0, 2))
     for column in range(4):
         grid.add_column(overflow="fold", no_wrap=column != 1)
     for volume in sorted(facts.volumes, key=lambda volume: volume.partition.start):
         part = volume.partition
         what = volume.filesystem + _label(volume)
-        if volume.filesystem in ("none", "unreadable"):
+        if volume.filesystem in ("none", "unreadable", "unknown"):
             what += f", type {part.type_name or part.type}"
         place = Text(f"sectors {part.start}-{part.end - 1}", style="dim")
         grid.add_row(f"{part.number}", Text(visible(what)), size(part.size), place)
@@ -123,7 +128,7 @@ def _userdata(facts: Inspection) -> RenderableType:
 
 
 def _one_userdata(item: Userdata) -> Iterator[RenderableType]:
-    where = {"fresh": "at the start of the disk", "residue": "left behind the table"}.get(item.source, "")
+    where = {"fresh": "at the start of the disk", "residue": "left in the first sectors"}.get(item.source, "")
     head = Text.assemble((item.source, "bold"), f" {where or visible(item.path)}, {item.size} bytes")
     if item.tar.truncated:
         head.append(", cut", style="yellow")

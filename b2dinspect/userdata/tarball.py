@@ -120,8 +120,8 @@ class Tarball(NamedTuple):
 
     @property
     def truncated(self) -> bool:
-        """Whether an entry's content is cut."""
-        return any(entry.missing for entry in self.entries)
+        """Whether it was cut: content is missing, or it ends without a single zero block."""
+        return self.trailer == "none" or any(entry.missing for entry in self.entries)
 
     def find(self, name: bytes) -> Entry | None:
         """Return the last file of that name: extracting the tar would leave this one."""

@@ -37,6 +37,7 @@ _DECIDES_OUTPUT = {
     "PY_COLORS",
     "GITHUB_ACTIONS",
     "TTY_COMPATIBLE",
+    "PYTHONUNBUFFERED",
 }
 _PLAIN = {"COLUMNS": "80", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
 PROGRAM = (sys.executable, "-m", "b2dinspect")

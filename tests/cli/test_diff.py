@@ -41,7 +41,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.parametrize(("left", "right"), itertools.combinations_with_replacement(KINDS, 2))
+@pytest.mark.parametrize(("left", "right"), [*itertools.combinations_with_replacement(KINDS, 2)])
 def test_equal_sides(sides: dict[str, Path], left: str, right: str) -> None:
     done = invoke("diff", "--json", sides[left], sides[right])
     (found,) = document(done, "diff")["comparisons"]

@@ -400,7 +400,7 @@ def test_cut_anywhere_behind_the_header() -> None:
                 assert piece == expected[:512]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_any_damage_is_an_error_or_a_finding_but_nothing_else(data: st.DataObject) -> None:
     image = make_vdi([A, FREE, B, ZERO], type=data.draw(st.integers(1, 4)))
@@ -562,7 +562,7 @@ def fitting(writes: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     return [(offset, data[: SIZE - offset]) for offset, data in writes]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     writes=WRITES,
     block_size=st.sampled_from([4096, 65536, MIB]),
@@ -575,7 +575,7 @@ def test_any_writes_are_read_back(writes: list[tuple[int, bytes]], block_size: i
 
 
 @needs("qemu-img")
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(writes=WRITES, variant=st.sampled_from(["dynamic", "fixed"]))
 def test_qemu_finds_no_fault_in_our_images(
     tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[int, bytes]], variant: str

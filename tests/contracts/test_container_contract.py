@@ -229,7 +229,7 @@ def test_reads_across_every_edge(disk: Container, row: Row) -> None:
             assert disk.pread(start, length) == PAYLOAD[start : start + length]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(offset=st.integers(0, SIZE + 10), length=st.integers(0, 3 * MIB))
 def test_any_range(disk: Container, offset: int, length: int) -> None:
     assert disk.pread(offset, length) == PAYLOAD[offset : offset + length]

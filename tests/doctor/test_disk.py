@@ -115,14 +115,32 @@ def test_a_healthy_vdi_has_nothing_odd(profile: str) -> None:
 
 ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     # case: how to make it, all findings, a piece of the first message, its offset
-    "blank": (lambda: look(make_disk(MIB)), ["disk-blank"], "no marker and no key", 0),
+    "blank": (lambda: look(make_disk(MIB)), ["disk-blank"], "no key is on it", 0),
     "foreign": (
         lambda: look(make_disk(MIB, (0, b"hello"))),
         ["disk-foreign"],
         "no boot2docker disk: no marker",
         None,
     ),
-    "empty table": (lambda: look(empty_table()), ["filesystem-none"], "mkfs never ran or failed", None),
+    "empty table": (lambda: look(empty_table()), ["filesystem-none"], "or mkfs failed", None),
+    "marker over a used GPT disk": (
+        lambda: look(provisioned("autoformat"), (0, TAR)),
+        ["gpt-only-backup", "magic-over-data"],
+        "no guest uses",
+        None,
+    ),
+    "marker over a used MBR disk": (
+        lambda: look(provisioned("automount"), (0, TAR)),
+        ["table-gone"],
+        "the next guest to boot it will format it",
+        2048 * 512,
+    ),
+    "marker gone, its tar left": (
+        lambda: look(fresh(), (0, bytes(512))),
+        ["magic-damaged"],
+        "its copy at byte 512",
+        0,
+    ),
     "marker damaged": (
         lambda: look(fresh(), (3, b"X")),
         ["magic-damaged"],
@@ -138,7 +156,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     "marker beside an empty table": (
         lambda: look(beside_table(None)),
         ["filesystem-none", "tar-checksum", "magic-beside-table"],  # the table is in the tar's first header
-        "mkfs never ran",
+        "or mkfs failed",
         None,
     ),
     "marker beside another label": (
@@ -170,13 +188,13 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     "fresh, first key file will be cut": (
         lambda: look(fresh(build_userdata(PUB * 6))),
         ["userdata-cut-login", "userdata-cut"],
-        f"loses its last {6 * len(PUB) - 2048} bytes: its last key cannot log in",
+        f"loses its last {6 * len(PUB) - 2048} bytes: the keys in them cannot log in",
         4096,
     ),
     "fresh, second key file will be cut": (
         lambda: look(fresh(TAR4096)),
         ["userdata-cut"],
-        "keeps only 4096 bytes: .ssh/authorized_keys2 loses its last 221 bytes: harmless",
+        "keeps only 4096 bytes: .ssh/authorized_keys2 loses its last 221 bytes, which is harmless",
         4096,
     ),
     "no key": (
@@ -270,7 +288,8 @@ def test_the_same_key_with_another_comment_is_no_other_key() -> None:
 
 
 def test_a_label_from_the_evidence_is_quoted() -> None:
-    facts = look(with_userdata(TAR[:4096], "data"), (START + 1024 + 120, b"a\x1b[31m\xff".ljust(16, b"\0")))
+    label = (START + 1024 + 120, b"a\x1b[31m\xff".ljust(16, b"\0"))
+    facts = look(with_userdata(TAR[:4096], "data"), label)._replace(state="provisioned")
     message = find(facts, "label-missing").message
     assert r"'a\x1b[31m\xff'" in message
     assert message.isprintable()

@@ -234,7 +234,16 @@ def test_entries_outside_the_disk(lba: int) -> None:
 
 def test_the_start_of_the_disk_overwritten() -> None:
     table = read(bytes(ENTRIES + 128 * 128) + DISK[ENTRIES + 128 * 128 :])
-    assert table.kind == "none"
+    assert (table.kind, table.partitions) == ("gpt", SOUND.partitions)
+    assert [(finding.id, finding.severity, finding.offset) for finding in table.findings] == [
+        ("gpt-only-backup", "error", BACKUP)
+    ]
+
+
+def test_both_ends_of_the_disk_overwritten() -> None:
+    start = ENTRIES + 128 * 128
+    table = read(bytes(start) + DISK[start:BACKUP] + bytes(SECTOR))
+    assert (table.kind, table.partitions, table.findings) == ("none", (), ())
     assert any("no signature EFI PART" in reason for reason in table.reasons)
 
 
@@ -311,6 +320,9 @@ def test_both_copies_damaged() -> None:
 def test_a_table_without_its_protective_mbr_is_still_read() -> None:
     table = read(bytes(SECTOR) + DISK[SECTOR:])
     assert (table.kind, table.partitions) == ("gpt", SOUND.partitions)
+    assert [(finding.id, finding.severity, finding.offset) for finding in table.findings] == [
+        ("gpt-mbr-missing", "error", 0)
+    ]
 
 
 def test_a_hybrid_mbr_is_a_gpt() -> None:
