@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.containers import open_container, vdi
-from b2dinspect.errors import UsageError
+from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence import Progress, about, open_evidence
 from b2dinspect.inspection import Inspection, Userdata, inspect_disk, key_file
 from b2dinspect.machine import find_machine_files
@@ -134,8 +134,14 @@ def _disk_at(path: str, progress: Progress | None) -> KeySet:
 
 
 def disk_side(facts: Inspection) -> KeySet:
-    """Return the keys that decide who may log in to this disk's machine."""
+    """Return the keys that decide who may log in to this disk's machine.
+
+    Raises:
+        UserdataError: The disk is damaged so that nobody can tell which keys were on it.
+    """
     item = facts.effective or facts.of_source("residue")
+    if item is None and facts.state == "damaged":
+        raise UserdataError(f"no key can be read from this disk: {facts.reason}")
     return _joined(facts.path, list(_userdata_keys(item)) if item else [])
 
 
@@ -162,17 +168,18 @@ def machine_sides(path: str, progress: Progress | None = None) -> list[KeySet]:
         UsageError: Neither is there.
     """
     files = find_machine_files(Path(path))
-    host = []
-    if files.private_key:
-        host += [*key_set(str(files.private_key)).keys]
-    if files.public_key:
-        host += [*key_set(str(files.public_key)).keys]
+    host = [key for file in (files.private_key, files.public_key) if file for key in _all_keys(file)]
     sides = [_joined(f"{path} (host)", host)] if host else []
     if files.disk:
         sides.append(_disk_at(str(files.disk), progress))
     if not sides:
         raise UsageError(f"{path} is no machine directory: neither id_rsa nor a disk in it")
     return sides
+
+
+def _all_keys(file: Path) -> tuple[Key, ...]:
+    found = key_set(str(file))
+    return (*found.keys, *found.broken)
 
 
 def _userdata_keys(item: Userdata) -> Iterator[Key]:

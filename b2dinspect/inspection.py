@@ -36,7 +36,7 @@ GUEST_STARTS = (2048, 2048 + SWAP_SECTORS)
 UNSEEN_TABLE = ("table-missing", "gpt-mbr-missing", "gpt-only-backup", "gpt-primary-damaged")
 UNMOUNTABLE = ("ext4-superblock-damaged", "ext4-larger-than-partition", "ext4-checksum")
 UNREADABLE = ("ext4-unreadable", "userdata-unreadable")
-"""Findings after which no guest finds its partition, or none mounts it, or nobody can tell what it would do."""
+"""Findings after which no guest finds its partition, none mounts it, or nobody can tell what it would do."""
 BLANK_LIMIT = 64 << 20
 """Stored bytes that are read to call a disk blank."""
 RESIDUE_REACH = 64 << 10

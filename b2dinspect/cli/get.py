@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path as HostPath
@@ -17,6 +18,7 @@ from b2dinspect.source import ByteSource
 
 CHUNK = 1 << 20
 MAX_DEPTH = 128
+NO_USE_GOING_ON = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @command
@@ -57,6 +59,7 @@ class _Copier:
         self._force = force
         self._progress = progress
         self._done = 0
+        self._written: set[HostPath] = set()
         self.left_out = 0
 
     def copy_directory(self, directory: Entry, target: HostPath) -> None:
@@ -96,17 +99,20 @@ class _Copier:
             try:
                 self._copy_content(self._files.content(entry), target)
                 os.utime(target, (entry.node.mtime, entry.node.mtime))
-            except EvidenceError as error:
+            except (EvidenceError, UsageError) as error:
                 self._leave_out(entry.name, target, str(error))
             except OSError as error:
-                raise SourceError(f"cannot write {target}: {error.strerror}") from error
+                if error.errno in NO_USE_GOING_ON:
+                    raise SourceError(f"cannot write {target}: {error.strerror}") from error
+                self._leave_out(entry.name, target, error.strerror or str(error))
 
     def _copy_content(self, content: ByteSource, target: HostPath) -> None:
         from b2dinspect.newfile import NewFile
 
-        if self._image != "-" and target.exists() and target.samefile(self._image):
+        if self._is_evidence(target):
             raise UsageError(f"{target} is the disk image itself")
-        with NewFile(target, force=self._force) as file:
+        with NewFile(target, force=self._force and target not in self._written) as file:
+            self._written.add(target)
             for extent in content.extents():
                 if extent.kind == "zero":
                     continue
@@ -117,6 +123,12 @@ class _Copier:
                     self._done += len(data)
                     self._progress("copying", self._done, None)
             file.truncate(content.size)
+
+    def _is_evidence(self, target: HostPath) -> bool:
+        if not target.exists():
+            return False
+        image = os.fstat(0) if self._image == "-" else HostPath(self._image).stat()
+        return os.path.samestat(target.stat(), image)
 
     def _leave_out(self, name: bytes, target: HostPath, reason: str) -> None:
         self.left_out += 1

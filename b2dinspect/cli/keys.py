@@ -33,12 +33,13 @@ def keys(
     Example: b2dinspect keys sample_images/fresh.vdi.gz > authorized_keys
 
     On a terminal, control characters in it are shown escaped. --fingerprints and --json tell of every key
-    line in every place. Exit status: 0 fine, 1 a line that sshd would not accept, 2 no keys.
+    line in every place. Exit status: 0 fine, 1 a line that sshd would not accept or a cut
+    file, 2 no keys.
     """
     if source is not None and source not in SOURCES:
         raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
     facts = examine(image, format_name)
-    chosen = [key for key in facts.keys if source in (None, key.source)]
+    chosen, is_cut = [key for key in facts.keys if source in (None, key.source)], False
     if as_json:
         from b2dinspect.render import json
 
@@ -46,23 +47,27 @@ def keys(
     elif fingerprints:
         out(console.key_list(chosen))
     else:
-        chosen = _print_file(facts, source)
+        chosen, is_cut = _print_file(facts, source)
     if not chosen:
         raise UserdataError(_nothing(facts, source))
-    if any(not key.line.valid for key in chosen):
+    if is_cut or any(not key.line.valid for key in chosen):
         raise typer.Exit(FINDINGS)
 
 
-def _print_file(facts: Inspection, source: str | None) -> list[FoundKey]:
-    """Print authorized_keys and return the key lines in it."""
-    item = _userdata(facts, source)
+def _print_file(facts: Inspection, source: str | None) -> tuple[list[FoundKey], bool]:
+    """Print authorized_keys; return the key lines in it, and whether the guest has it only in part."""
+    item, name = _userdata(facts, source), AUTHORIZED_KEYS.decode()
     entry = item.tar.find(AUTHORIZED_KEYS)
     if entry is None:
-        raise UserdataError(f"the {item.source} userdata has no {AUTHORIZED_KEYS.decode()}")
+        raise UserdataError(f"the {item.source} userdata has no {name}")
     if entry.missing:
-        complain(f"{AUTHORIZED_KEYS.decode()} is cut: {entry.available} of {entry.size} bytes are there")
+        complain(f"{name} is cut: {entry.available} of {entry.size} bytes are there")
+    kept = item.kept.find(AUTHORIZED_KEYS) if item.kept else entry
+    is_cut = kept is None or bool(kept.missing)
+    if is_cut and item.kept:
+        complain(f"the guest will keep only {kept.available if kept else 0} of these {entry.size} bytes")
     write_bytes(key_file(item, entry))
-    return [key for key in facts.keys if (key.source, key.file) == (item.source, AUTHORIZED_KEYS.decode())]
+    return [key for key in facts.keys if (key.source, key.file) == (item.source, name)], is_cut
 
 
 def _userdata(facts: Inspection, source: str | None) -> Userdata:

@@ -2,6 +2,7 @@
 
 Bytes from the evidence become text as UTF-8 with ``surrogateescape``: a byte 0xNN that is not UTF-8 is the
 lone surrogate U+DCNN, so no byte is lost and ``text.encode("utf-8", "surrogateescape")`` gives them all back.
+A header's field is shown without its trailing NULs; its ``size`` tells how many there were.
 """
 
 from __future__ import annotations

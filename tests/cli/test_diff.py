@@ -150,11 +150,20 @@ def test_one_side_from_standard_input() -> None:
     assert b2d("diff", unpacked("fresh.vdi"), "-", stdin=key("new-owner")).returncode == 1
 
 
-def test_two_places_without_keys_are_the_same(tmp_path: Path) -> None:
+def test_two_places_without_keys_cannot_be_compared(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_bytes(b"# nobody\n")
     done = invoke("diff", empty, unpacked("blank.vdi"))
-    assert (done.returncode, done.stdout.decode().splitlines()[-1].strip()) == (0, "no keys on either side")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"holds a key that sshd would accept" in done.stderr
+
+
+def test_a_side_that_is_damaged_is_not_taken_for_empty(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.vdi"
+    cut.write_bytes(unpacked("provisioned-autoformat.vdi").read_bytes()[: 9 << 20])
+    done = invoke("diff", cut, unpacked("fresh.vdi"))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"no key can be read from this disk" in done.stderr
 
 
 @pytest.mark.parametrize(

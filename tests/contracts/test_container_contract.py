@@ -314,8 +314,8 @@ def test_two_readers_do_not_disturb_each_other(disk: Container, file: FileSource
 
 
 @needs("qemu-img")
-def test_qemu_reads_the_same(path: Path, row: Row, tmp_path: Path) -> None:
-    if not row.qemu_reads:
-        pytest.skip("qemu does not read this kind")
-    run("qemu-img", "convert", "-f", row.format, "-O", "raw", path, tmp_path / "raw")
+@pytest.mark.parametrize("readable", [pytest.param(row, id=row.name) for row in ROWS if row.qemu_reads])
+def test_qemu_reads_the_same(readable: Row, tmp_path: Path) -> None:
+    readable.make(tmp_path / "image")
+    run("qemu-img", "convert", "-f", readable.format, "-O", "raw", tmp_path / "image", tmp_path / "raw")
     assert (tmp_path / "raw").read_bytes() == PAYLOAD
