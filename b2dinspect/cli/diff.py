@@ -41,8 +41,6 @@ def diff(
             found = _within_machine(left, progress)
         else:
             found = [*within_disk(inspect(left, progress=progress))]
-    if right is not None and not found[0].left.keys and not found[0].right.keys:
-        raise UsageError(f"neither {left} nor {right} holds a key that sshd would accept")
     if not found:
         raise UsageError(f"{left} holds only one set of keys, or none: give a second place to compare with")
     if as_json:
@@ -52,6 +50,8 @@ def diff(
     else:
         for item in found:
             out(console.comparison(item))
+    if right is not None and not found[0].left.keys and not found[0].right.keys:
+        raise UsageError(f"neither {left} nor {right} holds a key that sshd would accept")
     if any(item.differs for item in found):
         raise typer.Exit(FINDINGS)
 
