@@ -4,6 +4,7 @@
 
     B2dError                 anything raised on purpose
     ├── UsageError           the request makes no sense (bad option, no such partition)
+    ├── ToolError            a program of others is missing or failed (mke2fs, QEMU)
     └── EvidenceError        the evidence cannot be read as asked: knows its layer and offset
         ├── SourceError      the file itself: missing, unreadable, not a file
         ├── ContainerError   the disk container (VDI header, block map, …)
@@ -25,6 +26,10 @@ class B2dError(Exception):
 
 class UsageError(B2dError):
     """The caller asked for something that makes no sense."""
+
+
+class ToolError(B2dError):
+    """A program that the work needs is missing, failed, or did not come to an end."""
 
 
 class EvidenceError(B2dError):

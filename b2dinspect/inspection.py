@@ -188,7 +188,7 @@ def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:
     """Return all facts about an opened disk."""
     magic = _test_magic(disk)
     table = read_table(disk)
-    volumes = _volumes(disk, table)
+    volumes = volumes_of(disk, table)
     remains = _remains(disk) if table.kind == "none" and not volumes else ()
     data = _choose_data(volumes or remains)
     found, names, problems = _on_data_partitions(data)
@@ -223,7 +223,8 @@ def _test_magic(disk: Container) -> Magic:
     return Magic(False, disk.locate(0), data, differing if is_near else (), copy)
 
 
-def _volumes(disk: Container, table: PartitionTable) -> tuple[Volume, ...]:
+def volumes_of(disk: ByteSource, table: PartitionTable) -> tuple[Volume, ...]:
+    """Return what is on each partition, or on the whole disk when there is no table but a filesystem."""
     if table.kind == "none" or (table.kind == "mbr" and not table.partitions):
         # A boot sector with a filesystem behind it can look like an MBR that lists nothing.
         whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))

@@ -1,9 +1,10 @@
-"""New files that appear whole or not at all."""
+"""New files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -17,6 +18,9 @@ class Sink(Protocol):
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write ``data`` at ``offset`` (bytes)."""
 
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes at ``offset`` of what has been written."""
+
     def truncate(self, size: int) -> None:
         """Set the size in bytes."""
 
@@ -29,6 +33,11 @@ class NewFile:
 
     Use as a context manager: leaving it normally syncs and renames, leaving it by an exception (an
     interrupt too) removes the temporary file. Holes are kept: only what is written takes space.
+
+    Attributes:
+        path: The final name.
+        temporary: The name until then, in the same folder.
+        size: Bytes, so far.
 
     Args:
         path: The final name.
@@ -47,10 +56,10 @@ class NewFile:
             raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
             raise UsageError(f"{self.path} exists; say --force to replace it")
-        self._temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
+        self.temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            self._fd = os.open(self._temporary, flags, mode)
+            self._fd = os.open(self.temporary, flags, mode)
         except OSError as error:
             raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
         self.size = 0
@@ -68,7 +77,10 @@ class NewFile:
     def pread(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` bytes at ``offset`` of what has been written."""
         os.lseek(self._fd, offset, os.SEEK_SET)
-        return os.read(self._fd, length)
+        data = os.read(self._fd, length)
+        while len(data) < length and (more := os.read(self._fd, length - len(data))):
+            data += more
+        return data
 
     def truncate(self, size: int) -> None:
         """Set the size in bytes; a longer file gets a hole."""
@@ -92,7 +104,7 @@ class NewFile:
             self._fd = -1
             if not self._force and os.path.lexists(self.path):
                 raise UsageError(f"{self.path} exists; say --force to replace it")
-            self._temporary.replace(self.path)
+            self.temporary.replace(self.path)
         except BaseException:
             self.discard()
             raise
@@ -103,15 +115,10 @@ class NewFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._temporary.unlink(missing_ok=True)
+        self.temporary.unlink(missing_ok=True)
 
     def _sync_folder(self) -> None:
-        with contextlib.suppress(OSError):  # Windows cannot open a folder; the rename is done all the same
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_folder(self.path.parent)
 
     def __enter__(self) -> NewFile:
         return self
@@ -123,3 +130,75 @@ class NewFile:
             self.commit()
         else:
             self.discard()
+
+
+class NewFolder:
+    """A folder that is filled under a temporary name and renamed when it is complete.
+
+    Use it as NewFile is used. Only the owner can look into it while it is being filled.
+
+    Args:
+        path: The final name.
+        force: Replace an existing folder, whose content is then gone.
+
+    Raises:
+        UsageError: The path exists, and ``force`` is not given or it is no folder.
+        SourceError: The folder cannot be made.
+    """
+
+    def __init__(self, path: str | Path, *, force: bool = False) -> None:
+        self.path = Path(path)
+        if os.path.lexists(self.path) and not (force and self.path.is_dir() and not self.path.is_symlink()):
+            raise UsageError(f"{self.path} exists" + ("" if force else "; say --force to replace it"))
+        self._force = force
+        self.temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary.mkdir(mode=0o700)
+        except OSError as error:
+            raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
+
+    def commit(self) -> None:
+        """Give the folder its final name.
+
+        Raises:
+            UsageError: Somebody else made a folder of that name meanwhile.
+        """
+        sync_folder(self.temporary)
+        if self._force and self.path.is_dir():
+            old = self.temporary.with_suffix(".old")
+            self.path.rename(old)
+            self.temporary.rename(self.path)
+            shutil.rmtree(old)
+        else:
+            try:
+                self.temporary.rename(self.path)
+            except OSError as error:
+                raise UsageError(f"{self.path} exists; say --force to replace it") from error
+        sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary folder and what is in it."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def __enter__(self) -> NewFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.discard()
+
+
+def sync_folder(path: Path) -> None:
+    """Put the names in a folder on stable storage, where the system can do that."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder; the rename is done all the same
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -519,6 +519,25 @@ class VdiWriter:
             self._allocated += 1
         self._sink.pwrite(self._data_offset + self._map[block] * self._block_size + within, piece)
 
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes of the disk at ``offset``, as written so far."""
+        pieces, end = [], min(self.size, offset + length)
+        while offset < end:
+            within = offset % self._block_size
+            count = min(end - offset, self._block_size - within)
+            place = self.locate(offset)
+            stored = b"" if place is None else self._sink.pread(place, count)
+            pieces.append(stored.ljust(count, b"\0"))
+            offset += count
+        return b"".join(pieces)
+
+    def locate(self, offset: int) -> int | None:
+        """Return the file offset of a byte of the disk, or None when its block is not stored."""
+        block, within = divmod(offset, self._block_size)
+        if self._map[block] == FREE:
+            return None
+        return self._data_offset + self._map[block] * self._block_size + within
+
     def flush(self) -> None:
         """Write the header and the map, give the file its full length, and sync."""
         self._sink.truncate(self._data_offset + self._allocated * self._block_size)

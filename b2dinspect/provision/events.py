@@ -1,0 +1,106 @@
+"""What happens during a provision, as facts for a screen, a test or a JSON line."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Status = Literal["done", "skipped", "failed"]
+
+
+class Write(NamedTuple):
+    """A run of bytes that a stage changed on the disk.
+
+    Attributes:
+        virtual_offset: On the virtual disk, bytes.
+        file_offset: In the container file, bytes; None when the container stores none of it (zeros).
+        length: Bytes.
+        head: The first bytes of it, at most 32.
+    """
+
+    virtual_offset: int
+    file_offset: int | None
+    length: int
+    head: bytes
+
+
+class Started(NamedTuple):
+    """A stage begins.
+
+    Attributes:
+        number: From 1 on.
+        id: Stable name.
+        side: Who does it.
+        sentence: What it does, in one sentence.
+        command: What the original program ran, "" when it ran nothing.
+    """
+
+    number: int
+    id: str
+    side: Literal["host", "guest"]
+    sentence: str
+    command: str
+
+
+class Took(NamedTuple):
+    """What came into a stage."""
+
+    text: str
+
+
+class Gave(NamedTuple):
+    """What came out of a stage."""
+
+    text: str
+
+
+class Console(NamedTuple):
+    """A line from the console of a booted guest: bytes of a foreign program, made text."""
+
+    text: str
+
+
+class Done(NamedTuple):
+    """A stage ended.
+
+    Attributes:
+        number: The stage.
+        id: The stage.
+        status: ``failed`` is a failure of the guest or the login, not of the tool.
+        reason: Why it was skipped or failed.
+        seconds: Wall time.
+        writes: What it changed on the disk, in order of virtual offset.
+    """
+
+    number: int
+    id: str
+    status: Status
+    reason: str
+    seconds: float
+    writes: tuple[Write, ...]
+
+
+class Serving(NamedTuple):
+    """The guest stays up until the consumer closes the event stream."""
+
+    ssh: tuple[str, ...]
+
+
+class Finished(NamedTuple):
+    """Everything is done.
+
+    Attributes:
+        logged_in: Whether the last login worked and a wrong key was refused.
+        folder: Where everything is, "" for a disk alone.
+        disk: The disk image.
+        message: One sentence.
+        snapshots: Copies of the disk after each stage that changed it.
+    """
+
+    logged_in: bool
+    folder: str
+    disk: str
+    message: str
+    snapshots: tuple[str, ...]
+
+
+Event = Started | Took | Gave | Console | Done | Serving | Finished

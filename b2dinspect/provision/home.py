@@ -1,0 +1,63 @@
+"""The guest's home directory: a RAM disk in the guest, a private folder here.
+
+What is unpacked into it comes from a disk: only plain files and folders, and never outside the home.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from b2dinspect.source import MemorySource
+from b2dinspect.userdata.tarball import MAGIC, Entry, read_tar
+
+MAX_CONTENT = 1 << 20
+KEY_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+"""Where sshd looks for keys."""
+
+
+class Unpacked(NamedTuple):
+    """What ``tar xf userdata.tar -C /home/docker`` did.
+
+    Attributes:
+        names: What it made, as ``mode name``.
+        complaint: What tar says, "" for nothing.
+    """
+
+    names: tuple[str, ...]
+    complaint: str
+
+
+def unpack(userdata: bytes, home: Path) -> Unpacked:
+    """Unpack a userdata tar, remove the marker file, and keep the rest to its owner.
+
+    A cut entry is unpacked as far as it goes, as GNU tar and busybox do.
+    """
+    tar = read_tar(MemorySource(userdata))
+    names, refused = [], []
+    for entry in tar.entries:
+        parts = [part for part in entry.name.split(b"/") if part not in (b"", b".")]
+        if b".." in parts or entry.name.startswith(b"/") or entry.type not in ("file", "directory"):
+            refused.append(entry.name)
+        elif parts and entry.name != MAGIC:
+            _make(
+                home.joinpath(*(part.decode("utf-8", "surrogateescape") for part in parts)), entry, userdata
+            )
+            names.append(f"{entry.mode:04o} {entry.name.decode('utf-8', 'backslashreplace')}")
+    complaint = "tar: Unexpected EOF in archive" if tar.truncated else ""
+    if not complaint and tar.trailer == "a lone zero block":
+        complaint = "tar: A lone zero block at the end"
+    if refused:
+        complaint = f"not unpacked here, since no plain file of this home: {refused[0]!a}"
+    return Unpacked(tuple(names), complaint)
+
+
+def _make(path: Path, entry: Entry, userdata: bytes) -> None:
+    if entry.type == "directory":
+        path.mkdir(parents=True, exist_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = userdata[entry.offset : entry.offset + min(entry.available, MAX_CONTENT)]
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+    path.chmod((entry.mode & 0o777) | (0o700 if entry.type == "directory" else 0o600))

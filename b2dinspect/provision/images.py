@@ -1,0 +1,150 @@
+"""New container files of every format that can be written, and the disk in them as stages see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from b2dinspect.containers import Container, raw, vdi
+from b2dinspect.errors import UsageError
+from b2dinspect.newfile import Sink
+from b2dinspect.provision.events import Write
+from b2dinspect.provision.identity import Identities
+from b2dinspect.source import ByteSource, Extent
+
+CHUNK = 1 << 20
+HEAD = 32
+
+
+class DiskWriter(Protocol):
+    """What a container's writer offers. Offsets are virtual, in bytes."""
+
+    size: int
+
+    def pwrite(self, offset: int, data: bytes) -> None:
+        """Write at an offset."""
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return what has been written."""
+
+    def locate(self, offset: int) -> int | None:
+        """Return the file offset of a stored byte."""
+
+    def flush(self) -> None:
+        """Make the file whole; writing may go on."""
+
+
+def _raw(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    return raw.RawWriter(sink, size)
+
+
+def _vdi(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    create = like.header.uuid_create if isinstance(like, vdi.VdiContainer) else ids.uuid("vdi create")
+    return vdi.VdiWriter(sink, size, identity=vdi.Identity(create, ids.uuid("vdi modify")))
+
+
+WRITERS: dict[str, Callable[[Sink, int, Identities, Container | None], DiskWriter]] = {
+    "raw": _raw,
+    "vdi": _vdi,
+}
+"""By format: makes a writer of a virtual size (bytes) on an empty sink.
+
+The image is the same one as ``like``, for everybody who knows it by its identity; else it is a new one.
+"""
+
+SUFFIXES = {".vdi": "vdi", ".raw": "raw", ".img": "raw", ".rawdisk": "raw"}
+
+
+def format_for(path: str, format_name: str | None = None) -> str:
+    """Return the format asked for, or else the one that the file's name ends in.
+
+    Raises:
+        UsageError: No such format, or no ending that tells one.
+    """
+    known = ", ".join(WRITERS)
+    if format_name is not None:
+        if format_name not in WRITERS:
+            raise UsageError(f"cannot write the format {format_name!r}; there are {known}")
+        return format_name
+    for suffix, name in SUFFIXES.items():
+        if path.lower().endswith(suffix):
+            return name
+    raise UsageError(f"{path}: the name tells no format; say --format ({known})")
+
+
+def stored_chunks(source: ByteSource) -> Iterator[tuple[int, bytes]]:
+    """Yield what a source stores, as (offset, bytes), in pieces of at most 1 MiB that are not all zeros.
+
+    Raises:
+        MissingDataError: The source knows of content that it does not hold.
+    """
+    for extent in source.extents():
+        if extent.kind != "zero":
+            for offset in range(extent.offset, extent.offset + extent.length, CHUNK):
+                data = source.pread(offset, min(CHUNK, extent.offset + extent.length - offset))
+                if data.strip(b"\0"):
+                    yield offset, data
+
+
+class WorkDisk(ByteSource):
+    """A disk in the making: it can be written, read like evidence, and tells what changed.
+
+    Attributes:
+        has_changed: Whether anything was written.
+
+    Args:
+        writer: The container's writer, empty.
+    """
+
+    def __init__(self, writer: DiskWriter) -> None:
+        self.writer = writer
+        self.size = writer.size
+        self.has_changed = False
+        self._touched: set[int] = set()
+        self._changes: list[tuple[int, int]] = []
+
+    def pwrite(self, offset: int, data: bytes) -> None:
+        """Write ``data`` at ``offset`` and take note of it."""
+        if data:
+            self.writer.pwrite(offset, data)
+            self._touched.update(range(offset // CHUNK, (offset + len(data) - 1) // CHUNK + 1))
+            self._changes.append((offset, offset + len(data)))
+            self.has_changed = True
+
+    def load(self, source: ByteSource) -> None:
+        """Copy everything that another disk stores; nothing of it is noted as a change."""
+        for offset, data in stored_chunks(source):
+            self.pwrite(offset, data)
+        self._changes.clear()
+        self.has_changed = False
+
+    def changes(self) -> tuple[Write, ...]:
+        """Return what was written since the last call, neighbours joined, by virtual offset."""
+        runs: list[tuple[int, int]] = []
+        for start, end in sorted(self._changes):
+            if runs and start <= runs[-1][1]:
+                runs[-1] = (runs[-1][0], max(end, runs[-1][1]))
+            else:
+                runs.append((start, end))
+        self._changes.clear()
+        return tuple(
+            Write(start, self.writer.locate(start), end - start, self.pread(start, min(HEAD, end - start)))
+            for start, end in runs
+        )
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return self.writer.pread(offset, length)
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield what has been written, in chunks of 1 MiB, and holes."""
+        position, end = self._clamp(offset, length)
+        for chunk in sorted(self._touched):
+            start, stop = max(position, chunk * CHUNK), min(end, (chunk + 1) * CHUNK)
+            if start >= stop:
+                continue
+            if start > position:
+                yield Extent(position, start - position, "zero")
+            yield Extent(start, stop - start, "data", self.writer.locate(start))
+            position = stop
+        if position < end:
+            yield Extent(position, end - position, "zero")

@@ -1,0 +1,104 @@
+"""What is done to a machine between its boots: lessons (``--tamper``), and accidents (``--fault``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from b2dinspect.newfile import NewFile
+from b2dinspect.provision.events import Gave, Took
+from b2dinspect.provision.ext4 import Ext4Workbench, Placed
+from b2dinspect.provision.home import KEY_FILES
+from b2dinspect.provision.host import write_new
+from b2dinspect.provision.keypair import make_key
+from b2dinspect.provision.login import WRONG_KEY, log_in
+from b2dinspect.provision.rework import rework
+from b2dinspect.provision.simulate import USERDATA, find_data_partition
+from b2dinspect.provision.stages import SkipStage, Stage, StageFailed, State, Step
+from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
+
+TAMPERS = ("delete-keys", "replace-userdata")
+
+
+def _delete_keys(state: State) -> Step:
+    guest, user = state.guest, state.plan.profile.owner[0]
+    if guest is None or state.folder is None or not state.logged_in:
+        raise SkipStage("nobody can log in")
+    key = state.folder / "id_rsa"
+    if state.home is not None:
+        for name in KEY_FILES:
+            (state.home / name).unlink(missing_ok=True)
+    else:
+        log_in(guest, user, key, state.work, f"rm -f {' '.join(KEY_FILES)}")
+    yield Took("the running guest")
+    attempt = log_in(guest, user, key, state.work)
+    if attempt.works:
+        raise StageFailed("the login still works")
+    yield Gave(f"the login is refused now: {attempt.reason}")
+    return state
+
+
+def _change_files(state: State, change: Callable[[Ext4Workbench], None]) -> Step:
+    """Switch the guest off and change its data partition."""
+    if state.guest is not None:
+        state.guest.stop()
+    if state.disk_path is None:
+        raise SkipStage("there is no disk")
+    with rework(state.disk_path, state.plan.ids) as disk:
+        part = find_data_partition(disk)
+        if part is None:
+            raise SkipStage("there is no data partition")
+        bench = Ext4Workbench(state.work / "ext4", part.size, state.plan.ids)
+        bench.check_out(disk, part.offset)
+        change(bench)
+        bench.check_in(disk, part.offset)
+        yield from disk.changes()
+    return state._replace(guest=None, home=None)
+
+
+def _replace_userdata(state: State) -> Step:
+    new = make_key("rsa")
+    userdata = build_userdata(new.public)[:GUEST_KEEPS]
+    state = yield from _change_files(state, lambda bench: bench.replace(Placed(USERDATA, userdata)))
+    path = state.work / "new_id_rsa"
+    write_new(path, new.private, 0o600)
+    with NewFile(state.work / WRONG_KEY, force=True, mode=0o600) as file:
+        file.pwrite(0, state.key.private)
+    yield Gave(f"/{USERDATA} holds another key; the machine's own must be refused from now on")
+    return state._replace(login_key=path)
+
+
+def _lose_userdata(state: State) -> Step:
+    state = yield from _change_files(state, lambda bench: bench.remove(USERDATA))
+    yield Gave(f"/{USERDATA} is gone")
+    return state
+
+
+def _do_not_unmount(state: State) -> Step:
+    state = yield from _change_files(state, Ext4Workbench.mark_unclean)
+    yield Gave("the superblock says: not cleanly unmounted")
+    return state
+
+
+BETWEEN_BOOTS = {
+    "delete-keys": Stage(
+        "tamper",
+        "guest",
+        "Delete the key files in the running guest.",
+        lambda state: f"rm {' '.join(KEY_FILES)}",
+        _delete_keys,
+    ),
+    "replace-userdata": Stage(
+        "tamper",
+        "host",
+        "Put another key's userdata.tar on the data partition.",
+        lambda state: f"debugfs -w: write userdata.tar /{USERDATA}",
+        _replace_userdata,
+    ),
+    "userdata-lost": Stage(
+        "accident", "guest", "Lose userdata.tar.", lambda state: f"rm /{USERDATA}", _lose_userdata
+    ),
+    "unclean": Stage(
+        "accident", "guest", "Switch the machine off without unmounting.", lambda state: "", _do_not_unmount
+    ),
+}
+"""What can happen between two boots, by the name of the lesson or the fault."""

@@ -1,0 +1,140 @@
+"""The whole provision: host, first boot, login, and a second boot that formats nothing."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from b2dinspect.newfile import NewFolder
+from b2dinspect.provision.events import Console, Done, Event, Finished, Gave, Serving, Took
+from b2dinspect.provision.host import HOST_STAGES
+from b2dinspect.provision.lessons import BETWEEN_BOOTS
+from b2dinspect.provision.login import LOGIN, ssh_command
+from b2dinspect.provision.stages import Plan, Stage, StageFailed, State, Step, perform
+
+Boot = Callable[[State], Generator[Event, None, State]]
+
+
+def provision(plan: Plan) -> Iterator[Event]:
+    """Make a machine, boot it twice, and log in each time.
+
+    Close the iterator to stop early: what was begun is then cleaned up.
+
+    Raises:
+        UsageError: The machine exists already, or the plan makes no sense.
+        ToolError: A program that is needed is missing or failed.
+        OSError: The disk is full.
+    """
+    boot = _engine(plan)
+    with _workplace(plan) as state:
+        state = yield from _host(state)
+        state = yield from boot(state)
+        state = yield from perform(LOGIN, state)
+        between = BETWEEN_BOOTS.get(plan.tamper) or BETWEEN_BOOTS.get(plan.fault)
+        if between is not None:
+            state = yield from perform(between, state)
+        state = yield from perform(_second_boot(boot), state)
+        yield from _end(state)
+
+
+def boot_image(plan: Plan, image: Path, folder: Path | None) -> Iterator[Event]:
+    """Boot an image that is there, and log in if the plan has a key or the folder is a machine's.
+
+    The image is changed as the guest changes it.
+
+    Args:
+        plan: The guest, the engine and the key; the rest of it is not used.
+        image: A disk that can be written.
+        folder: The machine directory that holds it, if it does.
+
+    Raises:
+        Errors as ``provision`` does, and EvidenceError: the image cannot be read.
+    """
+    boot = _engine(plan)
+    with _workplace(plan) as state:
+        key = plan.key or state.key
+        state = state._replace(disk_path=image, folder=folder, key=key)
+        state = yield from boot(state)
+        state = yield from perform(LOGIN, state)
+        yield from _end(state)
+
+
+def _engine(plan: Plan) -> Boot:
+    module = importlib.import_module(f"b2dinspect.provision.{plan.engine}")  # each has slow imports
+    boot: Boot = module.boot
+    return boot
+
+
+@contextmanager
+def _workplace(plan: Plan) -> Iterator[State]:
+    """Give a first state whose work folder and guests are gone at the end, however it comes."""
+    with ExitStack() as cleanup:
+        work = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-"))
+        yield State(plan, Path(work), cleanup)
+
+
+def _host(state: State) -> Generator[Event, None, State]:
+    plan = state.plan
+    final = plan.folder.absolute() / plan.name
+    with NewFolder(final, force=plan.force) as folder:
+        state = state._replace(folder=folder.temporary)
+        for stage in HOST_STAGES:
+            state = yield from perform(stage, state)
+    return state._replace(folder=final, disk_path=final / plan.disk_name)
+
+
+def _second_boot(boot: Boot) -> Stage:
+    def work(state: State) -> Step:
+        if state.guest is not None:
+            state.guest.stop()
+        number = state.number
+        again = state._replace(guest=None, home=None, part=None, choice=None, is_off=False, logged_in=False)
+        failures: list[str] = []
+        again = yield from _within(boot(again), failures)
+        again = yield from _within(perform(LOGIN, again), failures)
+        again = again._replace(number=number)
+        if not again.logged_in:
+            raise StageFailed("; ".join(failures) or "no login", again)
+        return again
+
+    return Stage(
+        "second-boot",
+        "guest",
+        "Boot again: find the label, format nothing, unpack the key, log in.",
+        lambda state: "reboot",
+        work,
+    )
+
+
+def _within(steps: Generator[Event, None, State], failures: list[str]) -> Step:
+    """Perform stages as parts of another one: their writes are its own."""
+    try:
+        while True:
+            happened = next(steps)
+            if isinstance(happened, Done):
+                yield from happened.writes
+                if happened.status == "failed":
+                    failures.append(happened.reason)
+            elif isinstance(happened, Took | Gave | Console):
+                yield happened
+    except StopIteration as end:
+        state: State = end.value
+        return state
+    finally:
+        steps.close()
+
+
+def _end(state: State) -> Iterator[Event]:
+    if state.plan.serves and state.guest is not None:
+        key = state.login_key or (state.folder / "id_rsa" if state.folder else state.work / "id_rsa")
+        user = state.plan.profile.owner[0]
+        yield Serving(ssh_command(state.guest, user, key, state.work / "known_hosts"))
+    if state.guest is not None:
+        state.guest.stop()
+    message = "logged in with the key alone" if state.logged_in else "nobody can log in"
+    yield Finished(
+        state.logged_in, str(state.folder or ""), str(state.disk_path or ""), message, state.snapshots
+    )

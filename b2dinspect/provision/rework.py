@@ -1,0 +1,67 @@
+"""Changing a disk image: always a new file that takes the old one's place when it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from b2dinspect.containers import open_container
+from b2dinspect.errors import UsageError
+from b2dinspect.evidence import open_evidence
+from b2dinspect.newfile import NewFile
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.images import WRITERS, WorkDisk, stored_chunks
+from b2dinspect.provision.stages import Plan, State
+from b2dinspect.source import ByteSource
+
+
+@contextmanager
+def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
+    """Give the disk of an image to write on; the image is replaced at the end if anything was written.
+
+    Raises:
+        UsageError: The image is of a format that cannot be written.
+        EvidenceError: It cannot be read.
+    """
+    source = open_evidence(str(path))
+    try:
+        old = open_container(source)
+        if old.format not in WRITERS:
+            raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
+        file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
+        try:
+            disk = WorkDisk(WRITERS[old.format](file, old.size, ids, old))
+            disk.load(old)
+            yield disk
+            if disk.has_changed:
+                disk.writer.flush()
+                file.commit()
+        finally:
+            file.discard()
+    finally:
+        source.close()
+
+
+def keep_snapshot(state: State, stage: str) -> State:
+    """Keep a copy of the disk as it is after this stage, if the plan wants that."""
+    if not state.plan.keeps_stages or state.disk is None or state.folder is None:
+        return state
+    folder = state.folder / "stages"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{state.number:02}-{stage}{Path(state.plan.disk_name).suffix}"
+    write_image(state.disk, path, state.plan)
+    return state._replace(snapshots=(*state.snapshots, str(path)))
+
+
+def write_image(disk: ByteSource, path: Path, plan: Plan, *, force: bool = False) -> None:
+    """Write a disk into a new image of the plan's format; what is not stored stays a hole.
+
+    Raises:
+        UsageError: The file exists and ``force`` is not given.
+    """
+    with NewFile(path, force=force, mode=0o600) as file:
+        writer = WRITERS[plan.format](file, disk.size, plan.ids, None)
+        for offset, data in stored_chunks(disk):
+            writer.pwrite(offset, data)
+        writer.flush()

@@ -1,0 +1,306 @@
+"""The guest's stages, performed on the disk image in this process by the data in ``guests``.
+
+Source: the three programs named in ``guests``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from b2dinspect.choice import choose
+from b2dinspect.errors import EvidenceError, UsageError
+from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.guests import DATA_LABEL, GuestProfile
+from b2dinspect.inspection import volumes_of
+from b2dinspect.partitions import Partition, read_table
+from b2dinspect.provision.events import Event, Gave, Took
+from b2dinspect.provision.ext4 import Ext4Workbench, Placed
+from b2dinspect.provision.home import unpack
+from b2dinspect.provision.images import WorkDisk
+from b2dinspect.provision.layout import fits, swap_writes, table_writes
+from b2dinspect.provision.rework import keep_snapshot, rework
+from b2dinspect.provision.stages import SkipStage, Stage, StageFailed, State, Step, perform
+from b2dinspect.source import SliceSource
+from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
+
+USERDATA = "var/lib/boot2docker/userdata.tar"
+WRONG_LABEL = b"boot2docker-dat"
+MAX_USERDATA = 64 << 20
+
+
+def _writable(state: State) -> WorkDisk:
+    if state.disk is None or state.is_off:
+        raise SkipStage("the guest is off")
+    return state.disk
+
+
+def _must_format(state: State) -> WorkDisk:
+    """Return the disk when the guest decided to format it."""
+    disk = _writable(state)
+    if state.choice is None or state.choice.action == "leave":
+        raise SkipStage("this guest leaves the disk alone")
+    if state.choice.action == "mount":
+        raise SkipStage("a data partition was found: nothing is formatted")
+    return disk
+
+
+def _partition(state: State) -> Partition:
+    if state.part is None:
+        raise SkipStage("there is no partition")
+    return state.part
+
+
+def _bench(state: State, part: Partition) -> Ext4Workbench:
+    return Ext4Workbench(state.work / "ext4", part.size, state.plan.ids)
+
+
+def _find_label(state: State) -> Step:
+    disk = _writable(state)
+    if state.has_fault("old-iso"):
+        raise StageFailed("this ISO knows nothing of userdata: it looks for no disk at all")
+    table = read_table(disk)
+    volumes = volumes_of(disk, table)
+    choice = choose(state.plan.profile, disk, table, volumes)
+    yield Took(f"{len(volumes)} volumes on {table.kind.upper()}" if volumes else "no volumes")
+    if choice.action == "mount" and choice.volume is not None:
+        yield Gave(choice.reason)
+        return state._replace(choice=choice, part=choice.volume.partition)
+    yield Gave(f"no partition is labelled {DATA_LABEL.decode()}")
+    return state._replace(choice=choice, part=None)
+
+
+def _choose_disk(state: State) -> Step:
+    disk = _writable(state)
+    if state.choice is None:
+        raise SkipStage("this guest looks for no disk")
+    if state.choice.action == "mount":
+        raise SkipStage(state.choice.reason)
+    yield Gave(f"the only disk, {disk.size} bytes")
+    return state
+
+
+def _test_magic(state: State) -> Step:
+    disk = _writable(state)
+    if state.choice is None or state.choice.action == "mount":
+        raise SkipStage("not needed")
+    head = disk.pread(0, len(MAGIC))
+    yield Took(f"{len(head)} bytes at 0: {head!a}")
+    if state.choice.action == "leave":
+        raise StageFailed(f"{state.choice.reason}: the disk is left alone")
+    if not state.choice.keeps_userdata:
+        raise StageFailed(state.choice.reason)
+    yield Gave("equal to the marker")
+    return state
+
+
+def _save(state: State) -> Step:
+    disk = _must_format(state)
+    if state.choice is None or not state.choice.keeps_userdata:
+        raise SkipStage("no marker, nothing worth saving")
+    saved = disk.pread(0, GUEST_KEEPS)
+    yield Gave(f"/userdata.tar in RAM, {len(saved)} bytes")
+    return state._replace(saved=saved)
+
+
+def _make_table(state: State) -> Step:
+    disk = _must_format(state)
+    profile = state.plan.profile
+    if not fits(profile, disk.size):
+        raise StageFailed(f"{disk.size} bytes are too few for the partitions: fdisk says Value out of range")
+    for offset, data in table_writes(profile, disk.size, state.plan.ids):
+        disk.pwrite(offset, data)
+    table = read_table(disk)
+    part = next(part for part in table.partitions if part.number == 1)
+    for one in table.partitions:
+        yield Gave(f"partition {one.number}: sectors {one.start}-{one.end - 1}, {one.type_name}")
+    return state._replace(part=part)
+
+
+def _make_swap(state: State) -> Step:
+    disk = _must_format(state)
+    _partition(state)
+    if not state.plan.profile.swap:
+        raise SkipStage("this guest makes no swap")
+    for offset, data in swap_writes(state.plan.profile, state.plan.ids):
+        disk.pwrite(offset, data)
+    yield Gave(f"swap labelled {state.plan.profile.swap_label.decode()!r}")
+    return state
+
+
+def _mkfs(state: State) -> Step:
+    disk = _must_format(state)
+    part = _partition(state)
+    if state.has_fault("mkfs-skipped"):
+        raise StageFailed("mkfs.ext4 does not run")
+    label = WRONG_LABEL if state.has_fault("wrong-label") else DATA_LABEL
+    bench = _bench(state, part)
+    bench.make(state.plan.profile, state.plan.profile.name, label)
+    bench.check_in(disk, part.offset)
+    yield Gave(f"ext4 labelled {label.decode()!r}, {part.size} bytes")
+    if state.has_fault("crash-before-move"):
+        raise StageFailed("the power fails", state._replace(is_off=True))
+    return state
+
+
+def _fill(state: State) -> Step:
+    disk = _writable(state)
+    if state.choice is not None and state.choice.action == "mount" and state.part is not None:
+        yield Gave(f"partition {state.part.number} mounted")
+        return state
+    _must_format(state)
+    part = _partition(state)
+    if find_data_partition(disk) is None:
+        raise StageFailed("unable to find a partition with the appropriate label", state._replace(part=None))
+    bench = _bench(state, part)
+    files = () if state.saved is None else (Placed(USERDATA, state.saved),)
+    bench.fill(state.plan.profile.makes, *files)
+    bench.check_in(disk, part.offset)
+    yield Gave(f"{len(state.plan.profile.makes)} directories" + (f", /{USERDATA}" if files else ""))
+    return state
+
+
+def find_data_partition(disk: WorkDisk) -> Partition | None:
+    """Return the partition that carries the data label, or None."""
+    volumes = volumes_of(disk, read_table(disk))
+    return next((one.partition for one in volumes if one.label == DATA_LABEL and one.is_ext), None)
+
+
+def read_userdata(disk: WorkDisk, part: Partition) -> bytes | None:
+    """Return /var/lib/boot2docker/userdata.tar of a partition, or None when it is not there."""
+    try:
+        files = Ext4(SliceSource(disk, part.offset, part.size))
+    except EvidenceError:
+        return None
+    try:
+        content = files.content(files.find(USERDATA.encode()))
+        return content.pread(0, MAX_USERDATA)
+    except EvidenceError:
+        return None
+    finally:
+        files.close()
+
+
+def _unpack(state: State) -> Step:
+    disk = _writable(state)
+    home = state.work / f"home-{state.number}"
+    home.mkdir(mode=0o700)
+    state = state._replace(home=home)
+    userdata = read_userdata(disk, state.part) if state.part is not None else None
+    if userdata is None:
+        raise StageFailed("no /var/lib/boot2docker/userdata.tar: the home directory stays empty", state)
+    yield Took(f"/{USERDATA}, {len(userdata)} bytes")
+    unpacked = unpack(userdata, home)
+    user, group, *_ = state.plan.profile.owner
+    for name in unpacked.names:
+        yield Gave(f"{name}  {user}:{group}")
+    if unpacked.complaint:
+        yield Gave(unpacked.complaint)
+    return state
+
+
+def _start_sshd(state: State) -> Step:
+    if state.is_off or state.home is None:
+        raise SkipStage("the guest is off")
+    from b2dinspect.provision.sshd import SimulatedSshd  # asyncssh is slow to import
+
+    guest = SimulatedSshd(state.home, state.plan.profile.owner, state.plan.name)
+    state.cleanup.callback(guest.stop)
+    yield Gave(f"127.0.0.1 port {guest.port}, host key {guest.host_key.split()[0]}")
+    return state._replace(guest=guest)
+
+
+def _typed(answers: Sequence[str]) -> str:
+    return " ".join(answer or "ENTER" for answer in answers)
+
+
+def _fdisk(state: State) -> str:
+    return f"fdisk DISK, typing: {_typed(state.plan.profile.partition_commands)}"
+
+
+def _move(state: State) -> str:
+    return f"mount PART /mnt/PART; mkdir -p …; mv /userdata.tar /{USERDATA}"
+
+
+def _tar(state: State) -> str:
+    user, group, *_ = state.plan.profile.owner
+    return f"tar xf /{USERDATA} -C /home/{user}; rm MARKER; chown -R {user}:{group}"
+
+
+DISK_STAGES = (
+    Stage(
+        "find-label",
+        "guest",
+        "Look for the data partition of an earlier boot.",
+        lambda state: f"blkid -o device -l -t LABEL={DATA_LABEL.decode()}",
+        _find_label,
+    ),
+    Stage(
+        "choose-disk",
+        "guest",
+        "Choose the disk to look at.",
+        lambda state: _look(state.plan.profile),
+        _choose_disk,
+    ),
+    Stage(
+        "magic",
+        "guest",
+        "Compare the first 29 bytes with the magic string.",
+        lambda state: f"dd if=DISK bs=1 count={len(MAGIC)}",
+        _test_magic,
+    ),
+    Stage(
+        "save",
+        "guest",
+        "Keep the first 4096 bytes, and with them the key.",
+        lambda state: f"dd if=DISK of=/userdata.tar bs=1 count={GUEST_KEEPS}",
+        _save,
+    ),
+    Stage("partition", "guest", "Make the partition table over it.", _fdisk, _make_table),
+    Stage(
+        "swap",
+        "guest",
+        "Make the swap on partition 2.",
+        lambda state: state.plan.profile.swap_command,
+        _make_swap,
+    ),
+    Stage(
+        "mkfs",
+        "guest",
+        "Make the filesystem on partition 1.",
+        lambda state: state.plan.profile.mkfs_command,
+        _mkfs,
+    ),
+    Stage("fill", "guest", "Mount it, make directories, move userdata.tar onto it.", _move, _fill),
+)
+GUEST_STAGES = (
+    *DISK_STAGES,
+    Stage("unpack", "guest", "Unpack the key into the home directory, which is in RAM.", _tar, _unpack),
+    Stage("sshd", "guest", "Start sshd.", lambda state: "/usr/local/sbin/sshd", _start_sshd),
+)
+"""A boot, up to where somebody can log in."""
+
+
+def _look(profile: GuestProfile) -> str:
+    return {
+        "automount": "fdisk -l, for the first disk that has no valid partition table",
+        "autoformat": "lsblk, all disks, the biggest first",
+        "minikube": "lsblk and parted, for disks whose table is unknown",
+    }[profile.name]
+
+
+def boot(state: State) -> Generator[Event, None, State]:
+    """Boot a guest from the state's disk image: find or make the data partition, unpack the key, start sshd.
+
+    The image is replaced as a whole, at the end, and only if the guest changed it.
+
+    Raises:
+        ToolError: A program that is needed is missing or failed.
+    """
+    if state.disk_path is None:
+        raise UsageError("there is no disk to boot from")
+    with rework(state.disk_path, state.plan.ids) as disk:
+        state = state._replace(disk=disk)
+        for stage in GUEST_STAGES:
+            state = yield from perform(stage, state)
+            state = keep_snapshot(state, stage.id)
+    return state._replace(disk=None)

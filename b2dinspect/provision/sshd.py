@@ -1,0 +1,219 @@
+"""The simulated guest's sshd: loopback only, keys from the unpacked authorized_keys file only, no shell.
+
+A thread runs asyncssh's event loop. Commands are a small fixed set that looks at the guest's home directory:
+nothing that a client sends is ever run on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from b2dinspect.errors import ToolError
+from b2dinspect.provision.home import KEY_FILES
+from b2dinspect.userdata.authorized_keys import Line, parse
+
+NOT_HERE = 127
+MAX_KEY_FILE = 1 << 20
+START_LIMIT = 20.0
+
+
+class SimulatedSshd:
+    """An ssh server for one home directory.
+
+    Args:
+        home: The guest's home directory; its key files are read anew at every login.
+        user: The one user there is.
+        group: Of the user.
+        hostname: What ``hostname`` says.
+
+    Attributes:
+        port: TCP port on 127.0.0.1.
+        host_key: Its public host key, one line.
+
+    Raises:
+        ToolError: It does not come up.
+    """
+
+    def __init__(self, home: Path, user: tuple[str, str, int, int], hostname: str) -> None:
+        self.port = 0
+        self._home = home
+        self._user = user
+        self._hostname = hostname
+        self._loop = asyncio.new_event_loop()
+        self._server: Any = None
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        self.host_key = key.export_public_key("openssh").decode().strip()
+        self._thread = threading.Thread(target=self._run, name="simulated-sshd", daemon=True)
+        self._thread.start()
+        starting = asyncio.run_coroutine_threadsafe(self._listen(key), self._loop)
+        try:
+            starting.result(START_LIMIT)
+        except (OSError, TimeoutError) as error:
+            self.stop()
+            raise ToolError(f"the simulated sshd does not come up: {error}") from error
+
+    def stop(self) -> None:
+        """Close the port and all connections; stopping twice is harmless."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(START_LIMIT)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(START_LIMIT)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _listen(self, key: Any) -> None:
+        self._server = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[key],
+            server_factory=lambda: _Connection(self._home, self._user[0]),
+            process_factory=self._serve,
+            login_timeout=20,
+            agent_forwarding=False,
+            allow_scp=False,
+        )
+        self.port = self._server.get_port()
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, process: Any) -> None:
+        commands = Commands(self._home, self._user, self._hostname)
+        if process.command is not None:
+            status, output = commands.run(process.command)
+            (process.stderr if status == NOT_HERE else process.stdout).write(output)
+            process.exit(status)
+            return
+        process.stdout.write(f"This is a simulated guest. It knows: {', '.join(commands.known)}, exit.\n$ ")
+        status = 0
+        async for line in process.stdin:
+            if line.strip() in ("exit", "logout"):
+                break
+            status, output = commands.run(line)
+            process.stdout.write(f"{output}$ ")
+        process.exit(status)
+
+
+class _Connection(asyncssh.SSHServer):
+    """Tells who may log in."""
+
+    def __init__(self, home: Path, user: str) -> None:
+        self._home = home
+        self._user = user
+
+    def begin_auth(self, username: str) -> bool:
+        """Everybody must show a key."""
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        """Keys are the only way in."""
+        return True
+
+    def validate_public_key(self, username: str, key: Any) -> bool:
+        """Tell whether a valid line of the home's key files holds this key."""
+        if username != self._user:
+            return False
+        return any(line.key and line.key.identity == key.public_data for line in _lines(self._home))
+
+
+def _lines(home: Path) -> list[Line]:
+    """Return the lines that let a plain key in, as sshd reads them."""
+    lines: list[Line] = []
+    for name in KEY_FILES:
+        path = home / name
+        if path.is_file():
+            with path.open("rb") as file:
+                lines += parse(file.read(MAX_KEY_FILE))
+    return [
+        line
+        for line in lines
+        if line.valid and not any(option.name == "cert-authority" for option in line.options)
+    ]
+
+
+class Commands:
+    """What one can do in the simulated guest.
+
+    Args:
+        home: The home directory; paths are resolved within it.
+        user: Name, group, and their numbers.
+        hostname: Of the machine.
+    """
+
+    def __init__(self, home: Path, user: tuple[str, str, int, int], hostname: str) -> None:
+        self._home = home.resolve()
+        self._user = user
+        self._hostname = hostname
+        self._table: dict[str, Callable[[list[str]], str]] = {
+            "whoami": lambda arguments: f"{user[0]}\n",
+            "hostname": lambda arguments: f"{hostname}\n",
+            "id": lambda arguments: f"uid={user[2]}({user[0]}) gid={user[3]}({user[1]})\n",
+            "ls": self._ls,
+            "cat": self._cat,
+            "true": lambda arguments: "",
+        }
+        self.known = tuple(self._table)
+
+    def run(self, line: str) -> tuple[int, str]:
+        """Return exit status and output of one command line; shell syntax means nothing here."""
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            return 2, f"{error}\n"
+        if not words:
+            return 0, ""
+        if words[0] not in self._table:
+            return NOT_HERE, f"{words[0]}: not in the simulated guest\n"
+        try:
+            return 0, self._table[words[0]](words[1:])
+        except OSError as error:
+            return 1, f"{words[0]}: {error.strerror}\n"
+
+    def _resolve(self, name: str) -> Path:
+        home = f"/home/{self._user[0]}"
+        within = (
+            name.removeprefix("~").removeprefix(home).lstrip("/") if name.startswith(("~", home)) else name
+        )
+        path = (self._home / within).resolve()
+        if not path.is_relative_to(self._home):
+            raise FileNotFoundError(2, "not in the simulated guest")
+        return path
+
+    def _ls(self, arguments: list[str]) -> str:
+        flags = {letter for word in arguments if word.startswith("-") for letter in word[1:]}
+        names = [word for word in arguments if not word.startswith("-")]
+        path = self._resolve(names[0] if names else "")
+        entries = sorted(path.iterdir()) if path.is_dir() else [path]
+        shown = [entry for entry in entries if flags & set("aA") or not entry.name.startswith(".")]
+        if "l" not in flags:
+            return "".join(f"{entry.name}\n" for entry in shown)
+        return "".join(
+            f"{'d' if entry.is_dir() else '-'} {entry.stat().st_mode & 0o777:04o} "
+            f"{self._user[0]} {self._user[1]} {entry.stat().st_size:6} {entry.name}\n"
+            for entry in shown
+        )
+
+    def _cat(self, arguments: list[str]) -> str:
+        contents = []
+        for name in arguments:
+            with self._resolve(name).open("rb") as file:
+                contents.append(file.read(MAX_KEY_FILE).decode("utf-8", "replace"))
+        return "".join(contents)

@@ -1,0 +1,186 @@
+"""What a stage is, and how one is performed: a function from state to state that yields events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from b2dinspect.choice import Choice
+from b2dinspect.guests import GuestProfile
+from b2dinspect.partitions.base import Partition
+from b2dinspect.provision.drivers import Driver
+from b2dinspect.provision.events import Done, Event, Started, Status, Write
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.images import WorkDisk
+from b2dinspect.provision.keypair import KeyPair, Kind
+
+DEFAULT_SIZE = 20000 << 20
+"""Bytes: what docker-machine asks of every driver."""
+
+
+class Plan(NamedTuple):
+    """What is to be made.
+
+    Attributes:
+        name: Of the machine.
+        driver: Whose disk it is.
+        profile: The guest generation that boots it.
+        format: Container format.
+        size: Virtual size in bytes.
+        folder: Where the machine directory is made.
+        key: A key pair to use, or None to make one.
+        key_kind: What to make.
+        fault: Name of what is to go wrong, or "".
+        tamper: ``delete-keys``, ``replace-userdata``, or "".
+        ids: Identities of the new disk.
+        engine: Who plays the guest.
+        keeps_stages: Whether a copy of the disk is kept after each stage that changed it.
+        serves: Whether the guest stays up after the login.
+        force: Replace an existing machine directory.
+    """
+
+    name: str
+    driver: Driver
+    profile: GuestProfile
+    format: str
+    folder: Path
+    size: int = DEFAULT_SIZE
+    key: KeyPair | None = None
+    key_kind: Kind = "rsa"
+    fault: str = ""
+    tamper: str = ""
+    ids: Identities = Identities()
+    engine: Literal["simulate", "qemu"] = "simulate"
+    keeps_stages: bool = False
+    serves: bool = False
+    force: bool = False
+
+    @property
+    def disk_name(self) -> str:
+        """Name of the disk in the machine directory."""
+        if self.format == self.driver.format:
+            return self.driver.disk.replace("NAME", self.name)
+        return f"disk.{ {'raw': 'img'}.get(self.format, self.format) }"
+
+
+class RunningGuest(Protocol):
+    """A guest that is up, wherever it runs."""
+
+    port: int
+    host_key: str
+
+    def stop(self) -> None:
+        """Switch it off."""
+
+
+class State(NamedTuple):
+    """What stages hand on to each other.
+
+    Attributes:
+        plan: What is to be made.
+        work: A private temporary folder, gone when all is over.
+        cleanup: What is to be undone at the end, however it comes.
+        folder: The machine directory, wherever it is right now; None for a disk alone.
+        disk_path: The disk image.
+        number: Of the last stage.
+        key: The owner's key pair.
+        userdata: The tar of the host.
+        disk: The disk while somebody writes to it.
+        choice: What the guest decided about the disk.
+        part: The data partition, once there is one.
+        saved: ``/userdata.tar`` in the guest's RAM.
+        home: The guest's ``/home/docker``: a RAM disk there, a temporary folder here.
+        guest: The guest, once its sshd is up.
+        login_key: A private key file to log in with, instead of the machine's.
+        is_off: Whether the guest lost its power.
+        logged_in: Whether the last login worked.
+        snapshots: Copies of the disk so far.
+    """
+
+    plan: Plan
+    work: Path
+    cleanup: ExitStack
+    folder: Path | None = None
+    disk_path: Path | None = None
+    number: int = 0
+    key: KeyPair = KeyPair(b"", b"")
+    userdata: bytes = b""
+    disk: WorkDisk | None = None
+    choice: Choice | None = None
+    part: Partition | None = None
+    saved: bytes | None = None
+    home: Path | None = None
+    guest: RunningGuest | None = None
+    login_key: Path | None = None
+    is_off: bool = False
+    logged_in: bool = False
+    snapshots: tuple[str, ...] = ()
+
+    def has_fault(self, name: str) -> bool:
+        """Whether this is what is to go wrong."""
+        return self.plan.fault == name
+
+
+Step = Generator[Event | Write, None, State]
+"""A stage at work: yields events and writes, returns the new state."""
+
+
+class SkipStage(Exception):  # noqa: N818 - no error
+    """There is nothing to do in this stage."""
+
+
+class StageFailed(Exception):  # noqa: N818
+    """The guest, or the login, fails here; the guest goes on as the real one would.
+
+    Args:
+        reason: Why.
+        state: The state that the stage leaves behind, if it changed.
+    """
+
+    def __init__(self, reason: str, state: State | None = None) -> None:
+        super().__init__(reason)
+        self.state = state
+
+
+class Stage(NamedTuple):
+    """One stage; see events.Started for the texts. DISK and PART in the command are left to the reader."""
+
+    id: str
+    side: Literal["host", "guest"]
+    sentence: str
+    command: Callable[[State], str]
+    perform: Callable[[State], Step]
+
+
+def perform(stage: Stage, state: State) -> Generator[Event, None, State]:
+    """Perform one stage: yields Started, what happens, and Done; returns the new state."""
+    state = state._replace(number=state.number + 1)
+    yield Started(state.number, stage.id, stage.side, stage.sentence, stage.command(state))
+    begin = time.perf_counter()
+    status: Status = "done"
+    reason = ""
+    writes: list[Write] = []
+    step = stage.perform(state)
+    try:
+        while True:
+            happened = next(step)
+            if isinstance(happened, Write):
+                writes.append(happened)
+            else:
+                yield happened
+    except StopIteration as end:
+        state = end.value
+    except SkipStage as skip:
+        status, reason = "skipped", str(skip)
+    except StageFailed as failure:
+        status, reason = "failed", str(failure)
+        state = failure.state or state
+    finally:
+        step.close()
+    if state.disk is not None:
+        writes += state.disk.changes()
+    yield Done(state.number, stage.id, status, reason, time.perf_counter() - begin, tuple(writes))
+    return state
