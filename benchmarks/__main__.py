@@ -23,7 +23,7 @@ from b2dinspect.containers import open_container
 from b2dinspect.containers.vdi import VdiWriter
 from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
-from sample_images.recipes import DISK_SIZE, Disk, Write, kept, key, provisioned
+from b2dinspect.provision.samples import DISK_SIZE, Disk, Write, kept, key, provisioned
 
 ROUNDS = 15
 IMPORTS = "import typer, rich.console, construct, pytsk3"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from b2dinspect.doctor.disk import examine
-from b2dinspect.evidence import open_evidence
 from b2dinspect.inspection import inspect
-from sample_images.recipes import HERE, RECIPES, build, digest
+from b2dinspect.provision.samples import KEYS, RECIPES, build_sample, digest
 from tests.oracles import needs, run
 
+HERE = Path(__file__).parents[1] / "sample_images"
 MANIFEST = json.loads((HERE / "manifest.json").read_text())["samples"]
 
 
@@ -41,9 +43,11 @@ def test_sample_shows_what_the_manifest_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_sample_is_the_one_in_the_manifest(name: str) -> None:
-    source = open_evidence(str(HERE / f"{name}.gz"))
-    assert (digest(source), source.size) == (MANIFEST[name]["sha256"], MANIFEST[name]["size"])
+def test_sample_is_the_one_in_the_manifest(name: str, tmp_path: Path) -> None:
+    with gzip.open(HERE / f"{name}.gz") as packed, (tmp_path / name).open("wb") as file:
+        shutil.copyfileobj(packed, file)
+    image = tmp_path / name
+    assert (digest(image), image.stat().st_size) == (MANIFEST[name]["sha256"], MANIFEST[name]["size"])
 
 
 @needs("mke2fs", "debugfs")
@@ -54,14 +58,14 @@ def test_recipe_rebuilds_the_sample_byte_for_byte(name: str, tmp_path: Path) -> 
         pytest.skip(
             f"the samples are made by mke2fs 1.47.0; this is {version}, which lays ext4 out otherwise"
         )
-    build(name, tmp_path / name)
+    build_sample(name, tmp_path / name)
     assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == MANIFEST[name]["sha256"]
 
 
 @needs("ssh-keygen")
 @pytest.mark.parametrize("name", ["owner", "new-owner", "large"])
 def test_manifest_fingerprints_are_those_of_ssh_keygen(name: str) -> None:
-    fingerprint = run("ssh-keygen", "-lf", str(HERE / "keys" / f"{name}.pub")).stdout.decode().split()[1]
+    fingerprint = run("ssh-keygen", "-lf", str(KEYS / f"{name}.pub")).stdout.decode().split()[1]
     uses = sum(entry["expected"]["keys"].count(fingerprint) for entry in MANIFEST.values())
     assert uses > 0 or name == "large"
 
@@ -70,7 +74,7 @@ def test_manifest_fingerprints_are_those_of_ssh_keygen(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith(("provisioned", "out-of"))])
 def test_other_programs_accept_the_sample(name: str, tmp_path: Path) -> None:
     image, raw = tmp_path / name, tmp_path / "raw"
-    build(name, image)
+    build_sample(name, image)
     run("qemu-img", "check", str(image))
     run("qemu-img", "convert", "-O", "raw", str(image), str(raw))
     data = inspect(str(image)).data

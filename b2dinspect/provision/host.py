@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from b2dinspect.events import Gave, Took
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.drivers import Driver
-from b2dinspect.provision.events import Gave, Took
 from b2dinspect.provision.images import WRITERS, WorkDisk
 from b2dinspect.provision.keypair import KeyPair, make_key
 from b2dinspect.provision.stages import Plan, SkipStage, Stage, State, Step
@@ -56,18 +56,25 @@ def _tar(state: State) -> Step:
 
 def _disk(state: State) -> Step:
     plan = state.plan
+    yield Took(f"the tar, {len(state.userdata)} bytes")
+    if state.disk is not None:
+        state.disk.pwrite(0, state.userdata)
+        return state
     if state.folder is None:
         raise SkipStage("no machine directory")
-    size = INTERRUPTED_SIZE if state.has_fault("interrupted-create") else plan.size
     path = state.folder / plan.disk_name
     with NewFile(path, mode=0o600) as file:
-        disk = WorkDisk(WRITERS[plan.format](file, size, plan.ids, None))
+        disk = WorkDisk(WRITERS[plan.format](file, disk_size(plan), plan.ids, None))
         disk.pwrite(0, state.userdata)
         disk.writer.flush()
         yield from disk.changes()
-        yield Took(f"the tar, {len(state.userdata)} bytes")
-        yield Gave(f"{path.name}: {plan.format}, {size} bytes, of which the file stores {file.size}")
+        yield Gave(f"{path.name}: {plan.format}, {disk.size} bytes, of which the file stores {file.size}")
     return state._replace(disk_path=path)
+
+
+def disk_size(plan: Plan) -> int:
+    """Return the virtual size in bytes of the disk that the host makes."""
+    return INTERRUPTED_SIZE if plan.fault == "interrupted-create" else plan.size
 
 
 def _machine(state: State) -> Step:

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from b2dinspect.containers import Container, raw, vdi
 from b2dinspect.errors import UsageError
+from b2dinspect.events import Write
 from b2dinspect.newfile import Sink
-from b2dinspect.provision.events import Write
 from b2dinspect.provision.identity import Identities
 from b2dinspect.source import ByteSource, Extent
 

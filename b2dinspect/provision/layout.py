@@ -18,7 +18,7 @@ def table_writes(profile: GuestProfile, size: int, ids: Identities) -> list[tupl
     first, last = data_sectors(profile, size // SECTOR)
     if profile.table == "mbr":
         rows = [(TYPE_LINUX, first, last + 1 - first), (TYPE_SWAP, SWAP_START, SWAP_SECTORS)]
-        return [(0, build_mbr(rows, ids.number("mbr signature")))]
+        return [(0, build_mbr(rows, ids.number(f"{profile.name} disk")))]
     parts = [NewPartition(LINUX, ids.uuid(f"{profile.name} data"), first, last)]
     if profile.swap:
         end = SWAP_START + SWAP_SECTORS - 1

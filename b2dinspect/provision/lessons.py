@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from b2dinspect.events import Gave, Took
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.events import Gave, Took
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
 from b2dinspect.provision.home import KEY_FILES
 from b2dinspect.provision.host import write_new
+from b2dinspect.provision.images import WorkDisk
 from b2dinspect.provision.keypair import make_key
 from b2dinspect.provision.login import WRONG_KEY, log_in
 from b2dinspect.provision.rework import rework
@@ -16,6 +17,7 @@ from b2dinspect.provision.simulate import USERDATA, find_data_partition
 from b2dinspect.provision.stages import SkipStage, Stage, StageFailed, State, Step
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
 
+Change = Callable[[Ext4Workbench], None]
 TAMPERS = ("delete-keys", "replace-userdata")
 
 
@@ -37,47 +39,55 @@ def _delete_keys(state: State) -> Step:
     return state
 
 
-def _change_files(state: State, change: Callable[[Ext4Workbench], None]) -> Step:
+def _change_files(state: State, change: Change) -> Step:
     """Switch the guest off and change its data partition."""
     if state.guest is not None:
         state.guest.stop()
     if state.disk_path is None:
         raise SkipStage("there is no disk")
     with rework(state.disk_path, state.plan.ids) as disk:
-        part = find_data_partition(disk)
-        if part is None:
-            raise SkipStage("there is no data partition")
-        bench = Ext4Workbench(state.work / "ext4", part.size, state.plan.ids)
-        bench.check_out(disk, part.offset)
-        change(bench)
-        bench.check_in(disk, part.offset)
+        change_partition(disk, state, change)
         yield from disk.changes()
     return state._replace(guest=None, home=None)
+
+
+def change_partition(disk: WorkDisk, state: State, change: Change) -> None:
+    """Change the data partition of a disk on a workbench.
+
+    Raises:
+        SkipStage: There is none.
+        ToolError: A program that is needed is missing or failed.
+    """
+    part = find_data_partition(disk)
+    if part is None:
+        raise SkipStage("there is no data partition")
+    bench = Ext4Workbench(state.work / "ext4", part.size, state.plan.ids)
+    bench.check_out(disk, part.offset)
+    change(bench)
+    bench.check_in(disk, part.offset)
 
 
 def _replace_userdata(state: State) -> Step:
     new = make_key("rsa")
     userdata = build_userdata(new.public)[:GUEST_KEEPS]
     state = yield from _change_files(state, lambda bench: bench.replace(Placed(USERDATA, userdata)))
-    path = state.work / "new_id_rsa"
+    path = (state.folder or state.work) / "new_id_rsa"
     write_new(path, new.private, 0o600)
     with NewFile(state.work / WRONG_KEY, force=True, mode=0o600) as file:
         file.pwrite(0, state.key.private)
-    yield Gave(f"/{USERDATA} holds another key; the machine's own must be refused from now on")
+    yield Gave(f"{path.name}: the key that /{USERDATA} holds now; the machine's own must be refused")
     return state._replace(login_key=path)
 
 
-def _lose_userdata(state: State) -> Step:
-    state = yield from _change_files(state, lambda bench: bench.remove(USERDATA))
-    yield Gave(f"/{USERDATA} is gone")
-    return state
+def _accident(name: str) -> Callable[[State], Step]:
+    return lambda state: _change_files(state, ACCIDENTS[name])
 
 
-def _do_not_unmount(state: State) -> Step:
-    state = yield from _change_files(state, Ext4Workbench.mark_unclean)
-    yield Gave("the superblock says: not cleanly unmounted")
-    return state
-
+ACCIDENTS: dict[str, Change] = {
+    "userdata-lost": lambda bench: bench.remove(USERDATA),
+    "unclean": Ext4Workbench.mark_unclean,
+}
+"""What a fault between two boots does to the data partition."""
 
 BETWEEN_BOOTS = {
     "delete-keys": Stage(
@@ -95,10 +105,14 @@ BETWEEN_BOOTS = {
         _replace_userdata,
     ),
     "userdata-lost": Stage(
-        "accident", "guest", "Lose userdata.tar.", lambda state: f"rm /{USERDATA}", _lose_userdata
+        "accident", "guest", "Lose userdata.tar.", lambda state: f"rm /{USERDATA}", _accident("userdata-lost")
     ),
     "unclean": Stage(
-        "accident", "guest", "Switch the machine off without unmounting.", lambda state: "", _do_not_unmount
+        "accident",
+        "guest",
+        "Switch the machine off without unmounting.",
+        lambda state: "",
+        _accident("unclean"),
     ),
 }
 """What can happen between two boots, by the name of the lesson or the fault."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
-from b2dinspect.provision.events import Gave, Took
+from b2dinspect.events import Gave, Took
 from b2dinspect.provision.host import write_new
 from b2dinspect.provision.keypair import make_key
 from b2dinspect.provision.programs import find_program

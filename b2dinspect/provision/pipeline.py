@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from b2dinspect.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.newfile import NewFolder
-from b2dinspect.provision.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.provision.host import HOST_STAGES
 from b2dinspect.provision.lessons import BETWEEN_BOOTS
 from b2dinspect.provision.login import LOGIN, ssh_command
@@ -40,7 +40,7 @@ def provision(plan: Plan) -> Iterator[Event]:
         yield from _end(state)
 
 
-def boot_image(plan: Plan, image: Path, folder: Path | None) -> Iterator[Event]:
+def boot_image(plan: Plan, image: Path, folder: Path | None, *, is_kept: bool = True) -> Iterator[Event]:
     """Boot an image that is there, and log in if the plan has a key or the folder is a machine's.
 
     The image is changed as the guest changes it.
@@ -49,6 +49,7 @@ def boot_image(plan: Plan, image: Path, folder: Path | None) -> Iterator[Event]:
         plan: The guest, the engine and the key; the rest of it is not used.
         image: A disk that can be written.
         folder: The machine directory that holds it, if it does.
+        is_kept: Whether the image is still there afterwards.
 
     Raises:
         Errors as ``provision`` does, and EvidenceError: the image cannot be read.
@@ -59,7 +60,7 @@ def boot_image(plan: Plan, image: Path, folder: Path | None) -> Iterator[Event]:
         state = state._replace(disk_path=image, folder=folder, key=key)
         state = yield from boot(state)
         state = yield from perform(LOGIN, state)
-        yield from _end(state)
+        yield from _end(state, is_kept)
 
 
 def _engine(plan: Plan) -> Boot:
@@ -127,7 +128,7 @@ def _within(steps: Generator[Event, None, State], failures: list[str]) -> Step:
         steps.close()
 
 
-def _end(state: State) -> Iterator[Event]:
+def _end(state: State, is_kept: bool = True) -> Iterator[Event]:
     if state.plan.serves and state.guest is not None:
         key = state.login_key or (state.folder / "id_rsa" if state.folder else state.work / "id_rsa")
         user = state.plan.profile.owner[0]
@@ -135,6 +136,5 @@ def _end(state: State) -> Iterator[Event]:
     if state.guest is not None:
         state.guest.stop()
     message = "logged in with the key alone" if state.logged_in else "nobody can log in"
-    yield Finished(
-        state.logged_in, str(state.folder or ""), str(state.disk_path or ""), message, state.snapshots
-    )
+    disk = str(state.disk_path) if is_kept and state.disk_path else ""
+    yield Finished(state.logged_in, str(state.folder or ""), disk, message, state.snapshots)

@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from b2dinspect.choice import Choice
+from b2dinspect.events import Done, Event, Started, Status, Write
 from b2dinspect.guests import GuestProfile
 from b2dinspect.partitions.base import Partition
 from b2dinspect.provision.drivers import Driver
-from b2dinspect.provision.events import Done, Event, Started, Status, Write
 from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import WorkDisk
 from b2dinspect.provision.keypair import KeyPair, Kind
 
 DEFAULT_SIZE = 20000 << 20
 """Bytes: what docker-machine asks of every driver."""
+
+
+class QemuOptions(NamedTuple):
+    """How QEMU is started: with a kernel of one's own, with KVM."""
+
+    kernel: Path | None = None
+    uses_kvm: bool = False
 
 
 class Plan(NamedTuple):
@@ -40,6 +47,7 @@ class Plan(NamedTuple):
         keeps_stages: Whether a copy of the disk is kept after each stage that changed it.
         serves: Whether the guest stays up after the login.
         force: Replace an existing machine directory.
+        qemu: For that engine.
     """
 
     name: str
@@ -57,6 +65,7 @@ class Plan(NamedTuple):
     keeps_stages: bool = False
     serves: bool = False
     force: bool = False
+    qemu: QemuOptions = QemuOptions()
 
     @property
     def disk_name(self) -> str:

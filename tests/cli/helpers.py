@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 import b2dinspect.render
 from b2dinspect.cli.main import app
-from sample_images.recipes import HERE as SAMPLES
+
+SAMPLES = Path(__file__).parents[2] / "sample_images"
 
 MANIFEST: dict[str, dict[str, Any]] = json.loads((SAMPLES / "manifest.json").read_text())["samples"]
 SCHEMAS = Path(b2dinspect.render.__file__).parent / "schemas"

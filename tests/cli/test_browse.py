@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.provision.samples import key
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
-from sample_images.recipes import key
 from tests.cli.conftest import TIME, Disk
 from tests.cli.helpers import USERDATA_PATH, b2d, document, evidence_bytes, invoke, on_terminal, unpacked
 from tests.oracles import needs, run

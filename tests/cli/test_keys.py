@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.provision.samples import key
 from b2dinspect.userdata.tarball import build_userdata
-from sample_images.recipes import key
 from tests.cli.helpers import SAMPLES, b2d, document, invoke, on_terminal, raw_disk, unpacked
 from tests.disks import OTHER_PUB, PUB, userdata_tar
 from tests.oracles import needs, run

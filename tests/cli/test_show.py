@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from b2dinspect.provision.samples import key
 from b2dinspect.userdata.tarball import MAGIC
-from sample_images.recipes import key
 from tests.cli.helpers import MANIFEST, SAMPLES, document, evidence_bytes, invoke, snapshot, unpacked
 
 VDIS = [name for name in MANIFEST if name.endswith(".vdi")]

@@ -91,7 +91,7 @@ class Finished(NamedTuple):
     Attributes:
         logged_in: Whether the last login worked and a wrong key was refused.
         folder: Where everything is, "" for a disk alone.
-        disk: The disk image.
+        disk: The disk image, "" when none is left.
         message: One sentence.
         snapshots: Copies of the disk after each stage that changed it.
     """

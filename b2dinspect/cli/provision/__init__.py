@@ -1,0 +1,1 @@
+"""The ``b2dprovision`` program: one module a command."""

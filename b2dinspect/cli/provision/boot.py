@@ -1,0 +1,100 @@
+"""``b2dprovision boot``: one boot of a disk that is there."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import command
+from b2dinspect.cli.provision import common
+from b2dinspect.cli.provision.common import (
+    Engine,
+    EngineOption,
+    ForceOption,
+    GuestOption,
+    JsonOption,
+    KeyOption,
+)
+from b2dinspect.errors import UsageError
+from b2dinspect.guests import profile_named
+from b2dinspect.inspection import Inspection, inspect
+from b2dinspect.machine import find_machine_files
+from b2dinspect.provision.drivers import DRIVERS
+from b2dinspect.provision.images import WRITERS, format_for
+from b2dinspect.provision.keypair import KeyPair, load_key
+from b2dinspect.provision.pipeline import boot_image
+from b2dinspect.provision.rework import write_image
+from b2dinspect.provision.stages import Plan
+
+
+@command
+def boot(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Disk image, or a machine directory.")],
+    guest: GuestOption = None,
+    engine: EngineOption = Engine.simulate,
+    key: KeyOption = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Let the guest change the image itself, not a copy.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Keep the copy that the guest changed.")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep the guest up until Ctrl-C.")] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Boot a guest from a copy of a disk and try to log in, with --key or the id_rsa beside the disk.
+
+    Example: b2dprovision boot machines/default --serve
+
+    Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
+    """
+    if in_place and out is not None:
+        raise UsageError("--in-place changes the image itself, --out keeps a copy: choose one")
+    folder = image if image.is_dir() else image.parent
+    files = find_machine_files(folder)
+    if image.is_dir():
+        if files.disk is None:
+            raise UsageError(f"{image}: no disk in this directory")
+        image = files.disk
+    key_path = key or files.private_key
+    pair = load_key(key_path) if key_path else KeyPair(b"", b"")
+    facts = inspect(str(image))
+    known = guest.value if guest else facts.guest.profile
+    plan = Plan(
+        name=folder.absolute().name or "default",
+        driver=DRIVERS["vfkit"],
+        profile=profile_named("autoformat" if known == "unknown" else known),
+        format=_format(facts, out),
+        folder=folder,
+        key=pair,
+        engine="qemu" if engine is Engine.qemu else "simulate",
+        serves=serve,
+    )
+    with ExitStack() as cleanup:
+        if not in_place:
+            image = _copy(facts, plan, out, cleanup, force)
+        elif facts.container.format not in WRITERS or facts.origin != "file":
+            raise UsageError(f"{image}: only plain images of {', '.join(WRITERS)} can be changed in place")
+        is_kept = in_place or out is not None
+        machine = folder if files.private_key and (folder / "config.json").is_file() and key is None else None
+        common.exit_by(common.follow(boot_image(plan, image, machine, is_kept=is_kept), as_json=as_json))
+
+
+def _format(facts: Inspection, out: Path | None) -> str:
+    """Return the format of the copy: as the name of ``out`` says, else the image's own where it can be."""
+    if out is not None:
+        return format_for(out.name)
+    return facts.container.format if facts.container.format in WRITERS else "raw"
+
+
+def _copy(facts: Inspection, plan: Plan, out: Path | None, cleanup: ExitStack, force: bool) -> Path:
+    if out is None:
+        scratch = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-"))
+        out = Path(scratch) / f"copy.{plan.format}"
+    write_image(facts.container, out, plan, force=force)
+    return out

@@ -1,0 +1,168 @@
+"""Options that the commands of b2dprovision share, and how their events reach the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Generator, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from b2dinspect.cli.common import FINDINGS
+from b2dinspect.errors import UsageError
+from b2dinspect.events import Console, Done, Event, Finished, Serving, Started
+from b2dinspect.guests import PROFILES
+from b2dinspect.provision.faults import FAULTS
+from b2dinspect.provision.images import WRITERS
+from b2dinspect.provision.keypair import KeyPair, load_key
+from b2dinspect.render import stages
+from b2dinspect.render.console import console
+
+Engine = StrEnum("Engine", ["simulate", "qemu"])
+Guest = StrEnum("Guest", [profile.name for profile in PROFILES])  # type: ignore[misc]
+Fault = StrEnum("Fault", {name.replace("-", "_"): name for name in FAULTS})  # type: ignore[misc]
+
+GuestOption = Annotated[
+    Guest | None,
+    typer.Option("--guest", help="Guest generation; by default the fitting one."),
+]
+FaultOption = Annotated[
+    Fault | None, typer.Option("--fault", help="Break it on purpose; `b2dprovision faults` explains each.")
+]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="Who plays the guest: this program, or a Linux booted in QEMU.")
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="PATH", help="Private key, or its .pub, not a new pair."),
+]
+SizeOption = Annotated[
+    str, typer.Option("--size", metavar="SIZE", help="Virtual size: bytes, or with MiB, GiB, MB, GB.")
+]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help=f"Container format: {', '.join(WRITERS)}.")
+]
+SeedOption = Annotated[
+    str | None, typer.Option("--seed", metavar="TEXT", help="Pin UUIDs and times of the disk to this text.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")]
+
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_UNITS |= {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SMALLEST, LARGEST = 1 << 20, 8 << 40
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}")
+
+
+def parse_size(text: str) -> int:
+    """Return bytes, rounded down to whole sectors.
+
+    Raises:
+        UsageError: No size, or none that a disk can have.
+    """
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].upper() not in _UNITS:
+        raise UsageError(f"{text!r} is no size; write 20000MiB, 20GB or a number of bytes")
+    size = int(float(found[1]) * _UNITS[found[2].upper()]) // 512 * 512
+    if not SMALLEST <= size <= LARGEST:
+        raise UsageError(f"a disk of {text} cannot be made; from 1MiB to 8TiB can")
+    return size
+
+
+def check_name(name: str) -> str:
+    """Return a machine's name.
+
+    Raises:
+        UsageError: libmachine refuses it (only letters, digits, dots and hyphens).
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no machine name: letters, digits, dots and hyphens, 63 at most")
+    return name
+
+
+def given_key(path: Path | None) -> KeyPair | None:
+    """Return the key pair that the user named, if any."""
+    return None if path is None else load_key(path)
+
+
+def follow(events: Iterator[Event], *, as_json: bool, is_stepping: bool = False) -> Finished | None:
+    """Show all events as they come, and return the last one. Closes them however it ends."""
+    finished = None
+    with contextlib.closing(_generator(events)) as steps, _Screen(as_json) as screen:
+        for happened in steps:
+            screen.show(happened)
+            if isinstance(happened, Finished):
+                finished = happened
+            elif isinstance(happened, Serving):
+                _wait_for_interrupt()
+            elif isinstance(happened, Done) and is_stepping:
+                _wait_for_enter()
+    return finished
+
+
+def exit_by(finished: Finished | None) -> None:
+    """End with status 1 when nobody could log in."""
+    if finished is None or not finished.logged_in:
+        raise typer.Exit(FINDINGS)
+
+
+def _generator(events: Iterator[Event]) -> Generator[Event, None, None]:
+    yield from events
+
+
+class _Screen:
+    """Where events go: lines for people, the guest's console as one moving line on a terminal; or JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console = console()
+        self._status: Any = None
+
+    def show(self, happened: Event) -> None:
+        """Show one event."""
+        if self._as_json:
+            from b2dinspect.render import json
+
+            print(json.dumps(stages.event_json(happened)), flush=True)  # noqa: T201
+        elif isinstance(happened, Console) and self._console.is_terminal:
+            self._move(happened)
+        else:
+            self._rest()
+            self._console.print(stages.event(happened))
+            if isinstance(happened, Started) and self._console.is_terminal:
+                self._status = self._console.status("")
+                self._status.start()
+            sys.stdout.flush()
+
+    def _move(self, line: Console) -> None:
+        if self._status is not None:
+            self._status.update(stages.event(line))
+
+    def _rest(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def __enter__(self) -> _Screen:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._rest()
+
+
+def _wait_for_enter() -> None:
+    sys.stderr.write("Enter goes on, Ctrl-C stops: ")
+    sys.stderr.flush()
+    sys.stdin.readline()
+
+
+def _wait_for_interrupt() -> None:
+    import threading
+
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()

@@ -1,0 +1,56 @@
+"""The ``b2dprovision`` program: its commands, put together."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from b2dinspect import __version__
+from b2dinspect.cli.common import command, prepare_streams
+from b2dinspect.cli.provision.boot import boot
+from b2dinspect.cli.provision.build import build
+from b2dinspect.cli.provision.run import run as run_machine
+from b2dinspect.cli.provision.samples import faults, samples
+
+app = typer.Typer(
+    name="b2dprovision",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for function in (run_machine, build, boot, samples, faults):
+    app.command()(function)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"b2dprovision {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make boot2docker disks and machines, and show every step from the key pair to the login.
+
+    Example: b2dprovision run demo
+    """
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # a polite kill cleans up as Ctrl-C does
+
+
+@command
+def run() -> None:
+    """Entry point of the console script."""
+    prepare_streams()
+    signal.signal(signal.SIGTERM, _interrupt)
+    app(prog_name="b2dprovision")

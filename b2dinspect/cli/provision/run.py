@@ -1,0 +1,89 @@
+"""``b2dprovision run``: a whole machine, from the key pair to the second login."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import command
+from b2dinspect.cli.provision import common
+from b2dinspect.cli.provision.common import (
+    Engine,
+    EngineOption,
+    FaultOption,
+    ForceOption,
+    FormatOption,
+    GuestOption,
+    JsonOption,
+    KeyOption,
+    SeedOption,
+    SizeOption,
+)
+from b2dinspect.errors import UsageError
+from b2dinspect.guests import profile_named
+from b2dinspect.provision.drivers import DRIVERS
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.images import format_for
+from b2dinspect.provision.pipeline import provision
+from b2dinspect.provision.stages import Plan
+
+Driver = StrEnum("Driver", list(DRIVERS))  # type: ignore[misc]
+Tamper = StrEnum("Tamper", {"delete_keys": "delete-keys", "replace_userdata": "replace-userdata"})
+DEFAULT_DRIVER = Driver("virtualbox")
+KeyType = StrEnum("KeyType", ["rsa", "ed25519"])
+
+
+@command
+def run(
+    name: Annotated[str, typer.Argument(help="Name of the machine.")] = "default",
+    driver: Annotated[Driver, typer.Option("--driver", help="Whose way to make the disk.")] = DEFAULT_DRIVER,
+    guest: GuestOption = None,
+    engine: EngineOption = Engine.simulate,
+    format_name: FormatOption = None,
+    size: SizeOption = "20000MiB",
+    key: KeyOption = None,
+    key_type: Annotated[KeyType, typer.Option("--key-type", help="Kind of a new key pair.")] = KeyType.rsa,
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where the machine directory is made.")
+    ] = Path("machines"),
+    fault: FaultOption = None,
+    tamper: Annotated[Tamper | None, typer.Option("--tamper", help="A lesson between the two boots.")] = None,
+    seed: SeedOption = None,
+    step: Annotated[bool, typer.Option("--step", help="Wait for Enter after each stage.")] = False,
+    keep_stages: Annotated[
+        bool, typer.Option("--keep-stages", help="Keep a copy of the disk after each stage.")
+    ] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep the guest up until Ctrl-C.")] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a machine, boot it twice, and log in each time with nothing but its key.
+
+    Example: b2dprovision run demo --driver kvm2 --keep-stages
+
+    Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
+    """
+    if step and as_json:
+        raise UsageError("--step is for people, --json for programs: choose one")
+    chosen = DRIVERS[driver.value]
+    plan = Plan(
+        name=common.check_name(name),
+        driver=chosen,
+        profile=profile_named(guest.value if guest else chosen.guest),
+        format=format_for(chosen.disk, format_name or chosen.format),
+        folder=folder,
+        size=common.parse_size(size),
+        key=common.given_key(key),
+        key_kind="rsa" if key_type is KeyType.rsa else "ed25519",
+        fault=fault.value if fault else "",
+        tamper=tamper.value if tamper else "",
+        ids=Identities.from_seed(seed),
+        engine="qemu" if engine is Engine.qemu else "simulate",
+        keeps_stages=keep_stages,
+        serves=serve,
+        force=force,
+    )
+    common.exit_by(common.follow(provision(plan), as_json=as_json, is_stepping=step))

@@ -1,0 +1,65 @@
+"""Only the disk: in any state of its life, without a machine around it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from b2dinspect.events import Event, Finished
+from b2dinspect.newfile import NewFile
+from b2dinspect.provision.faults import FAULTS
+from b2dinspect.provision.host import HOST_STAGES, disk_size
+from b2dinspect.provision.images import WRITERS, WorkDisk
+from b2dinspect.provision.lessons import ACCIDENTS, change_partition
+from b2dinspect.provision.simulate import DISK_STAGES
+from b2dinspect.provision.stages import Plan, Stage, State, perform
+
+DiskState = Literal["blank", "fresh", "partitioned", "provisioned"]
+STATES: tuple[DiskState, ...] = ("blank", "fresh", "partitioned", "provisioned")
+
+
+def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Event]:
+    """Make a disk image at ``out``.
+
+    Args:
+        plan: Size, format, key, guest, fault and identities; the rest of it is not used.
+        out: The new file; it appears when it is whole.
+        wanted: How far its life has come; by itself as far as the plan's fault needs.
+
+    Raises:
+        UsageError: The file exists and the plan does not force.
+        ToolError: A program that is needed is missing or failed.
+        OSError: The disk is full.
+    """
+    with ExitStack() as cleanup:
+        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-")))
+        file = cleanup.enter_context(NewFile(out, force=plan.force))
+        disk = WorkDisk(WRITERS[plan.format](file, disk_size(plan), plan.ids, None))
+        state = State(plan, work, cleanup, disk=disk, disk_path=out)
+        for stage in _stages(wanted or _state_for(plan.fault)):
+            state = yield from perform(stage, state)
+        if plan.fault in ACCIDENTS:
+            change_partition(disk, state, ACCIDENTS[plan.fault])
+        disk.writer.flush()
+    yield Finished(False, "", str(out), "the disk is made", ())
+
+
+def _state_for(fault: str) -> DiskState:
+    """Return the state in which a disk shows a fault."""
+    needs_boot = fault and FAULTS[fault].stage in ("mkfs", "fill", "between-boots")
+    return "provisioned" if needs_boot else "fresh"
+
+
+def _stages(wanted: DiskState) -> Iterator[Stage]:
+    if wanted == "blank":
+        return
+    yield from HOST_STAGES[:3]
+    if wanted == "fresh":
+        return
+    for stage in DISK_STAGES:
+        if stage.id == "mkfs" and wanted == "partitioned":
+            return
+        yield stage

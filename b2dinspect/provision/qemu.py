@@ -1,0 +1,270 @@
+"""The real thing: QEMU boots a Linux whose init performs the guest's steps with the real programs.
+
+Software emulation unless KVM is asked for: a /dev/kvm that is there can still abort or hang on nested
+machines. Every wait has a limit, and QEMU is kept on a leash: it never outlives this process.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from b2dinspect.containers import open_container
+from b2dinspect.errors import EvidenceError, ToolError, UsageError
+from b2dinspect.events import Console, Done, Event, Gave, Started, Took, Write
+from b2dinspect.evidence import open_evidence
+from b2dinspect.newfile import NewFile
+from b2dinspect.provision import leash
+from b2dinspect.provision.guestscript import MARK
+from b2dinspect.provision.images import HEAD, stored_chunks
+from b2dinspect.provision.initramfs import build_initramfs, find_kernel
+from b2dinspect.provision.keypair import make_key
+from b2dinspect.provision.programs import need_program
+from b2dinspect.provision.simulate import GUEST_STAGES
+from b2dinspect.provision.stages import State
+
+BOOT_LIMIT = 300.0
+"""Seconds from power-on to sshd, on a slow machine without KVM."""
+OFF_LIMIT = 60.0
+PAGE = 4096
+QEMU_FORMATS = {"raw": "raw", "vdi": "vdi", "vmdk": "vmdk", "vhd": "vpc", "qcow2": "qcow2"}
+STAGES = {stage.id: stage for stage in GUEST_STAGES}
+
+
+def boot(state: State) -> Generator[Event, None, State]:
+    """Boot a real guest from a copy of the state's disk image, which takes its place at power-off.
+
+    Raises:
+        ToolError: QEMU, a kernel or a program for the guest is missing, or the guest does not come up.
+    """
+    if state.disk_path is None:
+        raise UsageError("there is no disk to boot from")
+    guest = QemuGuest(state)
+    state.cleanup.callback(guest.kill)
+    state = yield from _follow(guest, state)
+    if guest.is_up:
+        return state._replace(guest=guest)
+    guest.stop()
+    return state._replace(is_off=True)
+
+
+class QemuGuest:
+    """A virtual machine on a copy of the disk.
+
+    Args:
+        state: Plan, work folder and disk.
+
+    Attributes:
+        port: TCP port on 127.0.0.1 that reaches the guest's sshd.
+        host_key: The guest's public host key, one line.
+        is_up: Whether sshd is up.
+        image: The copy while the guest writes to it.
+    """
+
+    def __init__(self, state: State) -> None:
+        path = Path(state.disk_path or "")
+        key = make_key("ed25519")
+        self.host_key = key.public.decode().strip()
+        self.port = _free_port()
+        self.is_up = False
+        kernel = state.plan.qemu.kernel or find_kernel()
+        initramfs = state.work / "initramfs"
+        initramfs.write_bytes(build_initramfs(state.plan, kernel, key.private))
+        self._log = (state.work / f"console-{state.number}.log").open("wb")
+        self._file = _copy(path)
+        self.image = self._file.temporary
+        command = _command(state, kernel, initramfs, self.image, self.port)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, leash.__file__, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            self._file.discard()
+            raise ToolError(f"QEMU cannot be started: {error.strerror}") from error
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the console's lines until the guest is off.
+
+        Raises:
+            ToolError: It takes too long.
+        """
+        end = time.monotonic() + BOOT_LIMIT
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise ToolError(f"the guest did not come up in {BOOT_LIMIT:.0f} seconds") from None
+            if line is None:
+                return
+            yield line
+
+    def stop(self) -> None:
+        """Switch it off as its own poweroff does, and put the changed disk in the image's place."""
+        if self._process.poll() is None:
+            with suppress(OSError):
+                self._pipe().write(b"poweroff\n")
+                self._pipe().flush()
+        try:
+            self._process.wait(OFF_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ToolError(f"the guest did not switch off in {OFF_LIMIT:.0f} seconds") from None
+        if self.image.exists():
+            self._file.commit()
+        self._log.close()
+
+    def kill(self) -> None:
+        """Pull the plug and drop the changed disk; does nothing after ``stop``."""
+        if self._process.poll() is None:
+            with suppress(OSError):
+                self._pipe().close()
+            try:
+                self._process.wait(2 * leash.GRACE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._file.discard()
+        self._log.close()
+
+    def _pipe(self) -> IO[bytes]:
+        if self._process.stdin is None:
+            raise ToolError("QEMU has no standard input")
+        return self._process.stdin
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            with suppress(ValueError):  # the log is closed: nobody wants the rest
+                self._log.write(line)
+                self._log.flush()
+            self._lines.put(line.decode("utf-8", "replace").strip("\r\n"))
+        self._lines.put(None)
+
+
+def _copy(path: Path) -> NewFile:
+    """Return a new file with the image's content, holes kept."""
+    file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
+    source = open_evidence(str(path))
+    try:
+        for offset, data in stored_chunks(source):
+            file.pwrite(offset, data)
+        file.truncate(source.size)
+    except BaseException:
+        file.discard()
+        raise
+    finally:
+        source.close()
+    return file
+
+
+def _command(state: State, kernel: Path, initramfs: Path, image: Path, port: int) -> list[str]:
+    source = open_evidence(str(image))
+    try:
+        name = QEMU_FORMATS[open_container(source).format]
+    finally:
+        source.close()
+    drive = f"file={str(image).replace(',', ',,')},format={name},if=virtio,cache=writeback"
+    network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
+    machine = ["-machine", "pc", "-accel", "kvm" if state.plan.qemu.uses_kvm else "tcg", "-m", "512"]
+    machine += ["-cpu", "host" if state.plan.qemu.uses_kvm else "max", "-smp", "1"]
+    quiet = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
+    start = ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", "console=ttyS0 panic=-1 quiet"]
+    devices = ["-drive", drive, "-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="]
+    return [
+        *(need_program("qemu-system-x86_64"), *machine, *quiet, *start, *devices),
+        *("-device", "virtio-rng-pci"),
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
+    """Make events of what the guest reports, until its sshd is up or it is off."""
+    pages = Pages()
+    pages.update(guest.image)
+    begin, status, reason, last = time.perf_counter(), "done", "", ""
+    for line in guest.lines():
+        verb, _, text = line.removeprefix(MARK).partition(" ")
+        if not line.startswith(MARK):
+            last = line or last
+            yield Console(line)
+        elif verb == "start" and text in STAGES:
+            state = state._replace(number=state.number + 1)
+            stage = STAGES[text]
+            yield Started(state.number, stage.id, stage.side, stage.sentence, stage.command(state))
+            begin, status, reason = time.perf_counter(), "done", ""
+        elif verb in ("in", "out"):
+            yield Took(text) if verb == "in" else Gave(text)
+        elif verb in ("skip", "fail"):
+            status, reason = ("skipped" if verb == "skip" else "failed"), text
+        elif verb == "end":
+            taken = time.perf_counter() - begin
+            writes = pages.update(guest.image)
+            yield Done(state.number, text, status, reason, taken, writes)  # type: ignore[arg-type]
+        elif verb == "up":
+            guest.is_up = True
+            return state
+    if not state.number or reason != "the power fails":
+        raise ToolError(f"the guest went off before its sshd was up; its last words: {last}")
+    return state
+
+
+class Pages:
+    """What is stored on a disk, page by page, to tell what has changed between two looks."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def update(self, image: Path) -> tuple[Write, ...]:
+        """Look at the image again and return what is new, in whole pages of 4096 bytes, neighbours joined."""
+        source = open_evidence(str(image))
+        try:
+            disk = open_container(source)
+            found = {
+                (offset + start) // PAGE: hash(data[start : start + PAGE])
+                for offset, data in stored_chunks(disk)
+                for start in range(0, len(data), PAGE)
+            }
+            changed = sorted(page for page in found if self._seen.get(page, _ZEROS) != found[page])
+            self._seen = found
+            return tuple(
+                Write(start * PAGE, disk.locate(start * PAGE), count * PAGE, disk.pread(start * PAGE, HEAD))
+                for start, count in _runs(changed)
+            )
+        except EvidenceError:  # QEMU is writing: the next look will tell
+            return ()
+        finally:
+            source.close()
+
+
+_ZEROS = hash(bytes(PAGE))
+
+
+def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
+    start = count = 0
+    for page in pages:
+        if count and page == start + count:
+            count += 1
+            continue
+        if count:
+            yield start, count
+        start, count = page, 1
+    if count:
+        yield start, count

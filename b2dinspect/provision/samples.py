@@ -1,0 +1,195 @@
+"""How each sample disk is made: pinned identities, pinned times, real mke2fs and debugfs.
+
+The ext4 is made in a sparse file, and only its data goes into the image. Facts about the guests are in
+``guests``; what each sample is expected to show is written by hand in ``sample_images/manifest.json``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from b2dinspect.containers.raw import RawWriter
+from b2dinspect.containers.vdi import Identity, VdiWriter
+from b2dinspect.guests import data_sectors, profile_named
+from b2dinspect.newfile import NewFile
+from b2dinspect.provision.ext4 import Ext4Workbench, Placed
+from b2dinspect.provision.identity import NAMESPACE, Identities
+from b2dinspect.provision.layout import swap_writes, table_writes
+from b2dinspect.provision.simulate import USERDATA
+from b2dinspect.provision.stages import DEFAULT_SIZE
+from b2dinspect.source import SECTOR
+from b2dinspect.userdata.tarball import AUTHORIZED_KEYS2, GUEST_KEEPS, build_userdata
+
+MIB = 1 << 20
+KEYS = Path(__file__).parent / "sample_keys"
+NAMES = ("owner", "new-owner", "large")
+DISK_SIZE = DEFAULT_SIZE
+IDENTITIES = Identities(NAMESPACE)
+
+
+def key(name: str) -> bytes:
+    """Return one of the sample public keys."""
+    return (KEYS / f"{name}.pub").read_bytes()
+
+
+class Write(NamedTuple):
+    """Bytes for a virtual offset."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass
+class Disk:
+    """A disk as a list of writes, in the order in which they allocate blocks."""
+
+    size: int = DISK_SIZE
+    writes: list[Write] = field(default_factory=list)
+
+    def put(self, offset: int, data: bytes) -> None:
+        """Write ``data`` at ``offset``."""
+        self.writes.append(Write(offset, data))
+
+
+def fresh(public_key: bytes, size: int = DISK_SIZE) -> Disk:
+    """Return a disk as the host makes it: the tar at byte 0, zeros behind it."""
+    return Disk(size, [Write(0, build_userdata(public_key))])
+
+
+def provisioned(
+    guest: str, userdata: bytes | None, original: bytes | None = None, size: int = DISK_SIZE
+) -> Disk:
+    """Return a disk after its first boot.
+
+    Args:
+        guest: The generation that booted it.
+        userdata: Content of var/lib/boot2docker/userdata.tar; None leaves the file out.
+        original: The tar that was at byte 0 before, of which an MBR leaves all but the first sector.
+        size: Bytes.
+    """
+    profile = profile_named(guest)
+    disk = Disk(size)
+    if original and profile.table == "mbr":
+        disk.put(0, original)
+    first, last = data_sectors(profile, size // SECTOR)
+    swap = swap_writes(profile, IDENTITIES) if profile.swap else []
+    for offset, data in (*table_writes(profile, size, IDENTITIES), *swap):
+        disk.put(offset, data)
+    with tempfile.TemporaryDirectory(prefix="b2d-sample-") as folder:
+        bench = Ext4Workbench(Path(folder) / "ext4", (last + 1 - first) * SECTOR, IDENTITIES)
+        bench.make(profile, guest)
+        bench.fill(profile.makes, *(() if userdata is None else (Placed(USERDATA, userdata),)))
+        for offset, data in bench.chunks():
+            disk.put(first * SECTOR + offset, data)
+    return disk
+
+
+# --- the samples -------------------------------------------------------------------------------------------
+
+
+def kept(public_key: bytes) -> bytes:
+    """Return what the guest keeps of the tar for this key."""
+    return build_userdata(public_key)[:GUEST_KEEPS]
+
+
+def magic_damaged() -> Disk:
+    """One byte of the marker is wrong: the 5 of byte 4 became a 7 (``boot7docker``)."""
+    disk = fresh(key("owner"))
+    disk.put(4, b"7")
+    return disk
+
+
+def keys_differ() -> Disk:
+    """Somebody replaced only the second copy of the key."""
+    tar = bytearray(build_userdata(key("owner")))
+    start = tar.index(AUTHORIZED_KEYS2 + b"\0")
+    other = build_userdata(key("new-owner"))
+    tar[start:] = other[other.index(AUTHORIZED_KEYS2 + b"\0") :]
+    return provisioned("autoformat", bytes(tar[:GUEST_KEEPS]))
+
+
+def out_of_order() -> Disk:
+    """The provisioned disk with its blocks stored last first: the block map runs backwards."""
+    disk = provisioned("autoformat", kept(key("owner")))
+    disk.writes.reverse()
+    return disk
+
+
+Recipe = Callable[[], Disk]
+RECIPES: dict[str, Recipe] = {
+    "fresh.raw": lambda: fresh(key("owner"), 64 * MIB),
+    "fresh.vdi": lambda: fresh(key("owner")),
+    "blank.vdi": Disk,
+    "magic-damaged.vdi": magic_damaged,
+    "provisioned-automount.vdi": lambda: provisioned(
+        "automount", kept(key("owner")), build_userdata(key("owner"))
+    ),
+    "provisioned-autoformat.vdi": lambda: provisioned("autoformat", kept(key("owner"))),
+    "provisioned-minikube.vdi": lambda: provisioned("minikube", kept(key("owner"))),
+    "out-of-order.vdi": out_of_order,
+    "userdata-cut.vdi": lambda: provisioned("autoformat", kept(key("large"))),
+    "userdata-missing.vdi": lambda: provisioned("autoformat", None),
+    "keys-differ.vdi": keys_differ,
+    "key-replaced.vdi": lambda: provisioned(
+        "automount", kept(key("new-owner")), build_userdata(key("owner"))
+    ),
+}
+"""Every sample by the name of its image."""
+
+
+def build_sample(name: str, path: Path) -> None:
+    """Make the image of one sample at ``path``, which must not exist.
+
+    Raises:
+        ToolError: mke2fs or debugfs is missing.
+    """
+    disk = RECIPES[name]()
+    with NewFile(path) as file:
+        writer: RawWriter | VdiWriter
+        if path.suffix == ".raw":
+            writer = RawWriter(file, disk.size)
+        else:
+            identity = Identity(IDENTITIES.uuid(f"{name} create"), IDENTITIES.uuid(f"{name} modify"))
+            writer = VdiWriter(file, disk.size, identity=identity)
+        for offset, data in disk.writes:
+            writer.pwrite(offset, data)
+        writer.flush()
+
+
+def rebuild(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Make every sample, packed, in ``folder``, and yield its name and its bytes packed and unpacked.
+
+    Of a ``manifest.json`` that is there, only the hashes and sizes are brought up to date: what people wrote
+    in it stays.
+    """
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text()) if path.is_file() else {"samples": {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in RECIPES:
+        entry = manifest["samples"].setdefault(name, {})
+        with tempfile.TemporaryDirectory(prefix="b2d-sample-") as scratch:
+            image = Path(scratch) / name
+            build_sample(name, image)
+            packed = gzip.compress(image.read_bytes(), 9, mtime=0)
+            entry["sha256"], entry["size"] = digest(image), image.stat().st_size
+        _write(folder / f"{name}.gz", packed)
+        yield f"{name}.gz", len(packed), entry["size"]
+    _write(path, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with NewFile(path, force=True) as file:
+        file.pwrite(0, data)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,116 @@
+"""The events of a provision, as lines on a screen and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from b2dinspect.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
+from b2dinspect.render.text import offset, size, visible
+
+SCHEMA_VERSION = 1
+SHOWN_WRITES = 4
+SHOWN_BYTES = 8
+STATUS_STYLES = {"done": "green", "skipped": "dim", "failed": "bold red"}
+
+
+def event(happened: Event) -> RenderableType | None:
+    """Return the lines for one event, or None when it shows nothing."""
+    match happened:
+        case Started():
+            return _started(happened)
+        case Took():
+            return _row("in", visible(happened.text))
+        case Gave():
+            return _row("out", visible(happened.text))
+        case Console():
+            return _row("", visible(happened.text), "dim")
+        case Done():
+            return _done(happened)
+        case Serving():
+            return Text(f"\nThe guest is up until Ctrl-C. Log in with:\n{_command(happened.ssh)}")
+        case Finished():
+            return _finished(happened)
+
+
+def _row(name: str, text: str, style: str = "") -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=5, style="dim", justify="right")
+    table.add_column(overflow="fold")
+    table.add_row(name, Text(text, style))
+    return table
+
+
+def _started(stage: Started) -> RenderableType:
+    title = (
+        Text(f"\n{stage.number:>2}  ", "bold")
+        .append(stage.sentence, "bold")
+        .append(f"  {stage.side}", "cyan")
+    )
+    return Group(title, _row("$", visible(stage.command), "yellow")) if stage.command else title
+
+
+def _done(stage: Done) -> RenderableType:
+    lines: list[RenderableType] = [_row("disk", _write(write)) for write in stage.writes[:SHOWN_WRITES]]
+    if len(stage.writes) > SHOWN_WRITES:
+        rest = stage.writes[SHOWN_WRITES:]
+        total = sum(write.length for write in rest)
+        lines.append(_row("disk", f"and {len(rest)} more places, {size(total)}"))
+    text = f"{stage.status}: {visible(stage.reason)}" if stage.reason else stage.status
+    style = STATUS_STYLES[stage.status]
+    lines.append(_row("", f"{text}  ({stage.seconds * 1000:.0f} ms)", style))
+    return Group(*lines)
+
+
+def _write(write: Write) -> str:
+    shown = write.head[:SHOWN_BYTES]
+    characters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in shown)
+    place = "" if write.file_offset is None else f" (file {offset(write.file_offset).split()[0]})"
+    start = offset(write.virtual_offset).split()[0]
+    return f"{start}{place} {write.length} bytes  {shown.hex()}  {characters}"
+
+
+def _finished(end: Finished) -> RenderableType:
+    message = Text(
+        f"\n{end.message[:1].upper()}{end.message[1:]}.", "bold green" if end.logged_in else "bold"
+    )
+    table = Table.grid(padding=(0, 2))
+    for name, value in _places(end):
+        table.add_row(Text(name, "dim"), Text(visible(value), overflow="fold"))
+    return Group(message, Padding(table, (0, 0, 0, 2)))
+
+
+def _places(end: Finished) -> Iterator[tuple[str, str]]:
+    if end.folder:
+        yield "machine", end.folder
+    if end.disk:
+        yield "disk", end.disk
+    for snapshot in end.snapshots:
+        yield "stage", snapshot
+    if end.disk:
+        yield "look", f"b2dinspect show {_quoted(end.disk)}"
+    if end.folder:
+        yield "log in", f"b2dprovision boot {_quoted(end.folder)} --serve"
+
+
+def _quoted(path: str) -> str:
+    import shlex
+
+    return shlex.quote(path)
+
+
+def _command(words: Sequence[str]) -> str:
+    return " ".join(_quoted(word) for word in words)
+
+
+def event_json(happened: Event) -> dict[str, Any]:
+    """Return one event as JSON; see schemas/provision.schema.json."""
+    fields = happened._asdict()
+    if isinstance(happened, Done):
+        fields["writes"] = [write._asdict() | {"head": write.head.hex()} for write in happened.writes]
+    return {"schema_version": SCHEMA_VERSION, "event": type(happened).__name__.lower(), **fields}

@@ -1,1 +1,0 @@
-"""Sample disks, each showing one thing, and the recipes that rebuild them byte for byte."""
