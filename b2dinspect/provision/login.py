@@ -43,11 +43,12 @@ class Attempt(NamedTuple):
 
 def ssh_command(guest: RunningGuest, user: str, key: Path, known_hosts: Path) -> tuple[str, ...]:
     """Return the ssh command that a person can type; no password and no other key can be used by it."""
+    is_known = bool(guest.host_key)
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
-        "StrictHostKeyChecking": "yes",
+        "StrictHostKeyChecking": "yes" if is_known else "no",
         "UserKnownHostsFile": f'"{known_hosts}"',
         "GlobalKnownHostsFile": os.devnull,
         "PasswordAuthentication": "no",
@@ -65,7 +66,8 @@ def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str =
         ToolError: The client does not come to an end.
     """
     known_hosts = work / "known_hosts"
-    known_hosts.write_text(f"[127.0.0.1]:{guest.port} {guest.host_key}\n")
+    line = f"[127.0.0.1]:{guest.port} {guest.host_key}\n" if guest.host_key else ""
+    known_hosts.write_text(line)
     program = find_program("ssh")
     if program is None:
         return asyncio.run(_with_asyncssh(guest, user, key, known_hosts, command))
@@ -95,7 +97,7 @@ async def _with_asyncssh(
             guest.port,
             username=user,
             client_keys=[str(key)],
-            known_hosts=str(known_hosts),
+            known_hosts=str(known_hosts) if guest.host_key else None,
             agent_path=None,
             config=None,
             password_auth=False,

@@ -18,23 +18,25 @@ from pathlib import Path
 from typing import IO
 
 from b2dinspect.containers import open_container
-from b2dinspect.errors import EvidenceError, ToolError, UsageError
-from b2dinspect.events import Console, Done, Event, Gave, Started, Took, Write
+from b2dinspect.errors import ToolError, UsageError
+from b2dinspect.events import Console, Done, Event, Gave, Started, Status, Took
 from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision import leash
 from b2dinspect.provision.guestscript import MARK
-from b2dinspect.provision.images import HEAD, stored_chunks
+from b2dinspect.provision.images import stored_chunks
 from b2dinspect.provision.initramfs import build_initramfs, find_kernel
 from b2dinspect.provision.keypair import make_key
+from b2dinspect.provision.pages import Pages
 from b2dinspect.provision.programs import need_program
 from b2dinspect.provision.simulate import GUEST_STAGES
-from b2dinspect.provision.stages import State
+from b2dinspect.provision.stages import QemuOptions, State
 
 BOOT_LIMIT = 300.0
 """Seconds from power-on to sshd, on a slow machine without KVM."""
 OFF_LIMIT = 60.0
-PAGE = 4096
+SILENCE = 3.0
+KERNEL_COMMAND = "console=ttyS0 panic=-1 quiet"
 QEMU_FORMATS = {"raw": "raw", "vdi": "vdi", "vmdk": "vmdk", "vhd": "vpc", "qcow2": "qcow2"}
 STAGES = {stage.id: stage for stage in GUEST_STAGES}
 
@@ -49,7 +51,7 @@ def boot(state: State) -> Generator[Event, None, State]:
         raise UsageError("there is no disk to boot from")
     guest = QemuGuest(state)
     state.cleanup.callback(guest.kill)
-    state = yield from _follow(guest, state)
+    state = yield from (_follow(guest, state) if guest.host_key else _wait_for_sshd(guest, state))
     if guest.is_up:
         return state._replace(guest=guest)
     guest.stop()
@@ -71,17 +73,18 @@ class QemuGuest:
 
     def __init__(self, state: State) -> None:
         path = Path(state.disk_path or "")
-        key = make_key("ed25519")
-        self.host_key = key.public.decode().strip()
+        self.host_key = ""
         self.port = _free_port()
         self.is_up = False
-        kernel = state.plan.qemu.kernel or find_kernel()
-        initramfs = state.work / "initramfs"
-        initramfs.write_bytes(build_initramfs(state.plan, kernel, key.private))
+        system = _foreign_system(state.plan.qemu)
+        if not system:
+            key = make_key("ed25519")
+            self.host_key = key.public.decode().strip()
+            system = _our_system(state, key.private)
         self._log = (state.work / f"console-{state.number}.log").open("wb")
         self._file = _copy(path)
         self.image = self._file.temporary
-        command = _command(state, kernel, initramfs, self.image, self.port)
+        command = _command(state.plan.qemu, system, self.image, self.port)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, leash.__file__, *command],
@@ -96,23 +99,29 @@ class QemuGuest:
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
 
     def lines(self) -> Iterator[str]:
-        """Yield the console's lines until the guest is off.
+        """Yield the console's lines until the guest is off; an empty one whenever it is silent for a while.
 
         Raises:
             ToolError: It takes too long.
         """
         end = time.monotonic() + BOOT_LIMIT
-        while True:
+        while time.monotonic() < end:
             try:
-                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+                line = self._lines.get(timeout=SILENCE)
             except queue.Empty:
-                raise ToolError(f"the guest did not come up in {BOOT_LIMIT:.0f} seconds") from None
+                line = ""
             if line is None:
                 return
             yield line
+        raise ToolError(f"the guest did not come up in {BOOT_LIMIT:.0f} seconds")
 
     def stop(self) -> None:
-        """Switch it off as its own poweroff does, and put the changed disk in the image's place."""
+        """Switch it off as its own poweroff does, and put the changed disk in the image's place.
+
+        A system that is not ours is not told: the plug is pulled, as ``docker-machine kill`` does.
+        """
+        if self._process.poll() is None and not self.host_key:
+            self._pull_plug()
         if self._process.poll() is None:
             with suppress(OSError):
                 self._pipe().write(b"poweroff\n")
@@ -129,15 +138,18 @@ class QemuGuest:
     def kill(self) -> None:
         """Pull the plug and drop the changed disk; does nothing after ``stop``."""
         if self._process.poll() is None:
-            with suppress(OSError):
-                self._pipe().close()
-            try:
-                self._process.wait(2 * leash.GRACE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._pull_plug()
         self._file.discard()
         self._log.close()
+
+    def _pull_plug(self) -> None:
+        with suppress(OSError):
+            self._pipe().close()
+        try:
+            self._process.wait(2 * leash.GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _pipe(self) -> IO[bytes]:
         if self._process.stdin is None:
@@ -151,6 +163,13 @@ class QemuGuest:
                 self._log.flush()
             self._lines.put(line.decode("utf-8", "replace").strip("\r\n"))
         self._lines.put(None)
+
+    def answers(self) -> bool:
+        """Whether an ssh server answers on the port."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2) as connection:
+            connection.settimeout(2)
+            return connection.recv(4) == b"SSH-"
+        return False
 
 
 def _copy(path: Path) -> NewFile:
@@ -169,21 +188,44 @@ def _copy(path: Path) -> NewFile:
     return file
 
 
-def _command(state: State, kernel: Path, initramfs: Path, image: Path, port: int) -> list[str]:
+def _our_system(state: State, host_key: bytes) -> list[str]:
+    """Return QEMU's arguments for the guest that is assembled here."""
+    kernel = state.plan.qemu.kernel or find_kernel()
+    initramfs = state.work / "initramfs"
+    initramfs.write_bytes(build_initramfs(state.plan, kernel, host_key))
+    return ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", KERNEL_COMMAND]
+
+
+def _foreign_system(options: QemuOptions) -> list[str]:
+    """Return QEMU's arguments for a system of the user's own, or none."""
+    if options.iso is not None:
+        return ["-drive", f"file={_escaped(options.iso)},media=cdrom,readonly=on", "-boot", "d"]
+    if options.initrd is not None:
+        kernel = options.kernel or find_kernel()
+        return ["-kernel", str(kernel), "-initrd", str(options.initrd), "-append", KERNEL_COMMAND]
+    return []
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace(",", ",,")
+
+
+def _command(options: QemuOptions, system: list[str], image: Path, port: int) -> list[str]:
     source = open_evidence(str(image))
     try:
         name = QEMU_FORMATS[open_container(source).format]
     finally:
         source.close()
-    drive = f"file={str(image).replace(',', ',,')},format={name},if=virtio,cache=writeback"
+    memory = "2048" if options.iso is not None else "512"
     network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
-    machine = ["-machine", "pc", "-accel", "kvm" if state.plan.qemu.uses_kvm else "tcg", "-m", "512"]
-    machine += ["-cpu", "host" if state.plan.qemu.uses_kvm else "max", "-smp", "1"]
-    quiet = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
-    start = ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", "console=ttyS0 panic=-1 quiet"]
-    devices = ["-drive", drive, "-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="]
     return [
-        *(need_program("qemu-system-x86_64"), *machine, *quiet, *start, *devices),
+        need_program("qemu-system-x86_64"),
+        *("-machine", "pc", "-accel", "kvm" if options.uses_kvm else "tcg"),
+        *("-cpu", "host" if options.uses_kvm else "max", "-smp", "1", "-m", memory),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"),
+        *system,
+        *("-drive", f"file={_escaped(image)},format={name},if=virtio,cache=writeback"),
+        *("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
     ]
 
@@ -199,12 +241,14 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
     """Make events of what the guest reports, until its sshd is up or it is off."""
     pages = Pages()
     pages.update(guest.image)
-    begin, status, reason, last = time.perf_counter(), "done", "", ""
+    status: Status = "done"
+    begin, reason, last = time.perf_counter(), "", ""
     for line in guest.lines():
         verb, _, text = line.removeprefix(MARK).partition(" ")
         if not line.startswith(MARK):
             last = line or last
-            yield Console(line)
+            if line:
+                yield Console(line)
         elif verb == "start" and text in STAGES:
             state = state._replace(number=state.number + 1)
             stage = STAGES[text]
@@ -217,7 +261,7 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
         elif verb == "end":
             taken = time.perf_counter() - begin
             writes = pages.update(guest.image)
-            yield Done(state.number, text, status, reason, taken, writes)  # type: ignore[arg-type]
+            yield Done(state.number, text, status, reason, taken, writes)
         elif verb == "up":
             guest.is_up = True
             return state
@@ -226,45 +270,26 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
     return state
 
 
-class Pages:
-    """What is stored on a disk, page by page, to tell what has changed between two looks."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, int] = {}
-
-    def update(self, image: Path) -> tuple[Write, ...]:
-        """Look at the image again and return what is new, in whole pages of 4096 bytes, neighbours joined."""
-        source = open_evidence(str(image))
-        try:
-            disk = open_container(source)
-            found = {
-                (offset + start) // PAGE: hash(data[start : start + PAGE])
-                for offset, data in stored_chunks(disk)
-                for start in range(0, len(data), PAGE)
-            }
-            changed = sorted(page for page in found if self._seen.get(page, _ZEROS) != found[page])
-            self._seen = found
-            return tuple(
-                Write(start * PAGE, disk.locate(start * PAGE), count * PAGE, disk.pread(start * PAGE, HEAD))
-                for start, count in _runs(changed)
-            )
-        except EvidenceError:  # QEMU is writing: the next look will tell
-            return ()
-        finally:
-            source.close()
-
-
-_ZEROS = hash(bytes(PAGE))
-
-
-def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
-    start = count = 0
-    for page in pages:
-        if count and page == start + count:
-            count += 1
-            continue
-        if count:
-            yield start, count
-        start, count = page, 1
-    if count:
-        yield start, count
+def _wait_for_sshd(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
+    """Follow a system that is not ours, whose console says what it likes, until an ssh server answers."""
+    options = state.plan.qemu
+    state = state._replace(number=state.number + 1)
+    sentence = "Boot the given system, and wait until its sshd answers."
+    yield Started(state.number, "boot", "guest", sentence, f"qemu {options.iso or options.initrd}")
+    begin = time.perf_counter()
+    pages = Pages()
+    pages.update(guest.image)
+    looked = 0.0
+    for line in guest.lines():
+        if line:
+            yield Console(line)
+        if time.monotonic() - looked > SILENCE:
+            guest.is_up = guest.answers()
+            looked = time.monotonic()
+        if guest.is_up:
+            break
+    status: Status = "done" if guest.is_up else "failed"
+    reason = "" if guest.is_up else "it went off before its sshd answered"
+    writes = pages.update(guest.image)
+    yield Done(state.number, "boot", status, reason, time.perf_counter() - begin, writes)
+    return state

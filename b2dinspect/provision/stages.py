@@ -22,9 +22,18 @@ DEFAULT_SIZE = 20000 << 20
 
 
 class QemuOptions(NamedTuple):
-    """How QEMU is started: with a kernel of one's own, with KVM."""
+    """How QEMU is started.
+
+    Attributes:
+        kernel: A bzImage instead of the newest one in /boot.
+        initrd: A whole system instead of the guest that is assembled here.
+        iso: The same, as a CD: a real boot2docker or minikube ISO.
+        uses_kvm: Whether KVM is used instead of emulation.
+    """
 
     kernel: Path | None = None
+    initrd: Path | None = None
+    iso: Path | None = None
     uses_kvm: bool = False
 
 
@@ -76,7 +85,7 @@ class Plan(NamedTuple):
 
 
 class RunningGuest(Protocol):
-    """A guest that is up, wherever it runs."""
+    """A guest that is up: the port of its sshd on 127.0.0.1, and its host key if that is known."""
 
     port: int
     host_key: str

@@ -16,8 +16,12 @@ from b2dinspect.cli.provision.common import (
     EngineOption,
     ForceOption,
     GuestOption,
+    InitrdOption,
+    IsoOption,
     JsonOption,
+    KernelOption,
     KeyOption,
+    KvmOption,
 )
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
@@ -36,6 +40,10 @@ def boot(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Disk image, or a machine directory.")],
     guest: GuestOption = None,
     engine: EngineOption = Engine.simulate,
+    kernel: KernelOption = None,
+    initrd: InitrdOption = None,
+    iso: IsoOption = None,
+    kvm: KvmOption = False,
     key: KeyOption = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the guest change the image itself, not a copy.")
@@ -65,6 +73,7 @@ def boot(
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
     facts = inspect(str(image))
     known = guest.value if guest else facts.guest.profile
+    player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
     plan = Plan(
         name=folder.absolute().name or "default",
         driver=DRIVERS["vfkit"],
@@ -72,7 +81,8 @@ def boot(
         format=_format(facts, out),
         folder=folder,
         key=pair,
-        engine="qemu" if engine is Engine.qemu else "simulate",
+        engine=player,
+        qemu=qemu,
         serves=serve,
     )
     with ExitStack() as cleanup:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ from b2dinspect.guests import PROFILES
 from b2dinspect.provision.faults import FAULTS
 from b2dinspect.provision.images import WRITERS
 from b2dinspect.provision.keypair import KeyPair, load_key
+from b2dinspect.provision.stages import QemuOptions
 from b2dinspect.render import stages
 from b2dinspect.render.console import console
 
@@ -72,6 +73,39 @@ def parse_size(text: str) -> int:
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"a disk of {text} cannot be made; from 1MiB to 8TiB can")
     return size
+
+
+KernelOption = Annotated[
+    Path | None,
+    typer.Option("--kernel", metavar="FILE", help="For qemu: a kernel, not /boot's newest."),
+]
+InitrdOption = Annotated[
+    Path | None,
+    typer.Option("--initrd", metavar="FILE", help="For qemu: a system of your own."),
+]
+IsoOption = Annotated[
+    Path | None, typer.Option("--iso", metavar="FILE", help="For qemu: a real boot2docker or minikube ISO.")
+]
+KvmOption = Annotated[bool, typer.Option("--kvm", help="For qemu: use KVM; emulation is the default.")]
+
+
+def engine_options(
+    engine: Engine, kernel: Path | None, initrd: Path | None, iso: Path | None, kvm: bool
+) -> tuple[Literal["simulate", "qemu"], QemuOptions]:
+    """Return the engine and its options.
+
+    Raises:
+        UsageError: Options of QEMU without it, or a file that is not there.
+    """
+    options = QemuOptions(kernel, initrd, iso, kvm)
+    if engine is not Engine.qemu:
+        if options != QemuOptions():
+            raise UsageError("--kernel, --initrd, --iso and --kvm need --engine qemu")
+        return "simulate", options
+    for path in (kernel, initrd, iso):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{path}: no such file")
+    return "qemu", options
 
 
 def check_name(name: str) -> str:

@@ -17,8 +17,12 @@ from b2dinspect.cli.provision.common import (
     ForceOption,
     FormatOption,
     GuestOption,
+    InitrdOption,
+    IsoOption,
     JsonOption,
+    KernelOption,
     KeyOption,
+    KvmOption,
     SeedOption,
     SizeOption,
 )
@@ -42,6 +46,10 @@ def run(
     driver: Annotated[Driver, typer.Option("--driver", help="Whose way to make the disk.")] = DEFAULT_DRIVER,
     guest: GuestOption = None,
     engine: EngineOption = Engine.simulate,
+    kernel: KernelOption = None,
+    initrd: InitrdOption = None,
+    iso: IsoOption = None,
+    kvm: KvmOption = False,
     format_name: FormatOption = None,
     size: SizeOption = "20000MiB",
     key: KeyOption = None,
@@ -69,6 +77,7 @@ def run(
     if step and as_json:
         raise UsageError("--step is for people, --json for programs: choose one")
     chosen = DRIVERS[driver.value]
+    player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
     plan = Plan(
         name=common.check_name(name),
         driver=chosen,
@@ -81,7 +90,8 @@ def run(
         fault=fault.value if fault else "",
         tamper=tamper.value if tamper else "",
         ids=Identities.from_seed(seed),
-        engine="qemu" if engine is Engine.qemu else "simulate",
+        engine=player,
+        qemu=qemu,
         keeps_stages=keep_stages,
         serves=serve,
         force=force,
