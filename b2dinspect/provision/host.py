@@ -20,6 +20,8 @@ from b2dinspect.userdata.tarball import MAGIC, build_userdata
 
 INTERRUPTED_SIZE = 10 << 20
 """Bytes: the fixed.vhd of the hyperv driver, before Convert-VHD and Resize-VHD."""
+DISK_STAGE = 3
+"""Number of the stage that makes the disk."""
 STRANGERS = 6
 """Keys of 381 bytes before the owner's: together more than the 2048 bytes that a guest keeps of them."""
 

@@ -19,6 +19,7 @@ from b2dinspect.provision.guestscript import MODULES, PROGRAMS, init_script, set
 from b2dinspect.provision.programs import find_program, need_program
 from b2dinspect.provision.stages import Plan
 
+BOOT = Path("/boot")
 SSHD_HELPERS = ("/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth")
 """Parts that OpenSSH has kept outside of sshd since 9.8."""
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
@@ -41,7 +42,7 @@ def find_kernel() -> Path:
     Raises:
         ToolError: There is none.
     """
-    kernels = sorted(Path("/boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
+    kernels = sorted(BOOT.glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
     if not kernels:
         raise ToolError("no kernel in /boot; install linux-image-cloud-amd64, or name one with --kernel")
     return kernels[-1]

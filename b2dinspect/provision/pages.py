@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from b2dinspect.containers import open_container
 from b2dinspect.errors import EvidenceError
 from b2dinspect.events import Write
-from b2dinspect.evidence import open_evidence
 from b2dinspect.provision.images import HEAD, stored_chunks
+from b2dinspect.provision.rework import opened
+from b2dinspect.source import ByteSource
 
 PAGE = 4096
 
@@ -22,24 +22,28 @@ class Pages:
 
     def update(self, image: Path) -> tuple[Write, ...]:
         """Look at the image again and return what is new, in whole pages of 4096 bytes, neighbours joined."""
-        source = open_evidence(str(image))
         try:
-            disk = open_container(source)
-            found = {
-                (offset + start) // PAGE: hash(data[start : start + PAGE])
-                for offset, data in stored_chunks(disk)
-                for start in range(0, len(data), PAGE)
-            }
-            changed = sorted(page for page in found if self._seen.get(page, _ZEROS) != found[page])
-            self._seen = found
-            return tuple(
-                Write(start * PAGE, disk.locate(start * PAGE), count * PAGE, disk.pread(start * PAGE, HEAD))
-                for start, count in _runs(changed)
-            )
+            with opened(image) as disk:
+                found = {
+                    (offset + start) // PAGE: hash(data[start : start + PAGE])
+                    for offset, data in stored_chunks(disk)
+                    for start in range(0, len(data), PAGE)
+                }
+                changed = sorted(page for page in found if self._seen.get(page, _ZEROS) != found[page])
+                self._seen = found
+                return tuple(
+                    Write(
+                        start * PAGE, disk.locate(start * PAGE), count * PAGE, disk.pread(start * PAGE, HEAD)
+                    )
+                    for start, count in _runs(changed)
+                )
         except EvidenceError:  # QEMU is writing: the next look will tell
             return ()
-        finally:
-            source.close()
+
+
+def _write(disk: ByteSource, page: int, count: int) -> Write:
+    start = page * PAGE
+    return Write(start, disk.locate(start), count * PAGE, disk.pread(start, HEAD))
 
 
 _ZEROS = hash(bytes(PAGE))

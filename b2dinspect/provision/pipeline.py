@@ -10,9 +10,10 @@ from pathlib import Path
 
 from b2dinspect.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.newfile import NewFolder
-from b2dinspect.provision.host import HOST_STAGES
+from b2dinspect.provision.host import DISK_STAGE, HOST_STAGES
 from b2dinspect.provision.lessons import BETWEEN_BOOTS
 from b2dinspect.provision.login import LOGIN, ssh_command
+from b2dinspect.provision.rework import keep_snapshot, opened
 from b2dinspect.provision.stages import Plan, Stage, StageFailed, State, Step, perform
 
 Boot = Callable[[State], Generator[Event, None, State]]
@@ -84,7 +85,10 @@ def _host(state: State) -> Generator[Event, None, State]:
         state = state._replace(folder=folder.temporary)
         for stage in HOST_STAGES:
             state = yield from perform(stage, state)
-    return state._replace(folder=final, disk_path=final / plan.disk_name)
+    state = state._replace(folder=final, disk_path=final / plan.disk_name)
+    with opened(final / plan.disk_name) as disk:
+        fresh = keep_snapshot(state._replace(number=DISK_STAGE), "disk", disk)
+    return fresh._replace(number=state.number)
 
 
 def _second_boot(boot: Boot) -> Stage:

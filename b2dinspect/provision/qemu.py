@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from b2dinspect.containers import open_container
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.events import Console, Done, Event, Gave, Started, Status, Took
 from b2dinspect.evidence import open_evidence
@@ -29,6 +28,7 @@ from b2dinspect.provision.initramfs import build_initramfs, find_kernel
 from b2dinspect.provision.keypair import make_key
 from b2dinspect.provision.pages import Pages
 from b2dinspect.provision.programs import need_program
+from b2dinspect.provision.rework import keep_snapshot, opened
 from b2dinspect.provision.simulate import GUEST_STAGES
 from b2dinspect.provision.stages import QemuOptions, State
 
@@ -96,7 +96,8 @@ class QemuGuest:
             self._file.discard()
             raise ToolError(f"QEMU cannot be started: {error.strerror}") from error
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
 
     def lines(self) -> Iterator[str]:
         """Yield the console's lines until the guest is off; an empty one whenever it is silent for a while.
@@ -133,14 +134,22 @@ class QemuGuest:
             raise ToolError(f"the guest did not switch off in {OFF_LIMIT:.0f} seconds") from None
         if self.image.exists():
             self._file.commit()
-        self._log.close()
+        self._close()
 
     def kill(self) -> None:
         """Pull the plug and drop the changed disk; does nothing after ``stop``."""
         if self._process.poll() is None:
             self._pull_plug()
         self._file.discard()
-        self._log.close()
+        self._close()
+
+    def _close(self) -> None:
+        """Let go of the pipes of a process that has ended."""
+        self._reader.join(OFF_LIMIT)
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            with suppress(OSError):  # what was still to be written has no reader any more
+                if stream is not None:
+                    stream.close()
 
     def _pull_plug(self) -> None:
         with suppress(OSError):
@@ -211,11 +220,8 @@ def _escaped(path: Path) -> str:
 
 
 def _command(options: QemuOptions, system: list[str], image: Path, port: int) -> list[str]:
-    source = open_evidence(str(image))
-    try:
-        name = QEMU_FORMATS[open_container(source).format]
-    finally:
-        source.close()
+    with opened(image) as disk:
+        name = QEMU_FORMATS[disk.format]
     memory = "2048" if options.iso is not None else "512"
     network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
     return [
@@ -243,12 +249,11 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
     pages.update(guest.image)
     status: Status = "done"
     begin, reason, last = time.perf_counter(), "", ""
-    for line in guest.lines():
+    for line in filter(None, guest.lines()):
         verb, _, text = line.removeprefix(MARK).partition(" ")
         if not line.startswith(MARK):
-            last = line or last
-            if line:
-                yield Console(line)
+            last = line
+            yield Console(line)
         elif verb == "start" and text in STAGES:
             state = state._replace(number=state.number + 1)
             stage = STAGES[text]
@@ -262,6 +267,8 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
             taken = time.perf_counter() - begin
             writes = pages.update(guest.image)
             yield Done(state.number, text, status, reason, taken, writes)
+            with opened(guest.image) as disk:
+                state = keep_snapshot(state, text, disk)
         elif verb == "up":
             guest.is_up = True
             return state

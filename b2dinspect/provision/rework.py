@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from b2dinspect.containers import open_container
+from b2dinspect.containers import Container, open_container
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
@@ -24,9 +24,7 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
         UsageError: The image is of a format that cannot be written.
         EvidenceError: It cannot be read.
     """
-    source = open_evidence(str(path))
-    try:
-        old = open_container(source)
+    with opened(path) as old:
         if old.format not in WRITERS:
             raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
         file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
@@ -39,18 +37,26 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
                 file.commit()
         finally:
             file.discard()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Container]:
+    """Give the disk of an image to read."""
+    source = open_evidence(str(path))
+    try:
+        yield open_container(source)
     finally:
         source.close()
 
 
-def keep_snapshot(state: State, stage: str) -> State:
+def keep_snapshot(state: State, stage: str, disk: ByteSource) -> State:
     """Keep a copy of the disk as it is after this stage, if the plan wants that."""
-    if not state.plan.keeps_stages or state.disk is None or state.folder is None:
+    if not state.plan.keeps_stages or state.folder is None:
         return state
     folder = state.folder / "stages"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{state.number:02}-{stage}{Path(state.plan.disk_name).suffix}"
-    write_image(state.disk, path, state.plan)
+    write_image(disk, path, state.plan, force=True)
     return state._replace(snapshots=(*state.snapshots, str(path)))
 
 

@@ -302,5 +302,5 @@ def boot(state: State) -> Generator[Event, None, State]:
         state = state._replace(disk=disk)
         for stage in GUEST_STAGES:
             state = yield from perform(stage, state)
-            state = keep_snapshot(state, stage.id)
+            state = keep_snapshot(state, stage.id, disk)
     return state._replace(disk=None)

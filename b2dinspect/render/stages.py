@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -76,13 +75,12 @@ def _write(write: Write) -> str:
 
 
 def _finished(end: Finished) -> RenderableType:
-    message = Text(
-        f"\n{end.message[:1].upper()}{end.message[1:]}.", "bold green" if end.logged_in else "bold"
-    )
-    table = Table.grid(padding=(0, 2))
+    sentence = f"\n{end.message[:1].upper()}{end.message[1:]}.\n"
+    text = Text(sentence, "bold green" if end.logged_in else "bold")
     for name, value in _places(end):
-        table.add_row(Text(name, "dim"), Text(visible(value), overflow="fold"))
-    return Group(message, Padding(table, (0, 0, 0, 2)))
+        text.append(f"  {name:<8} ", "not bold dim").append(f"{visible(value)}\n", "not bold default")
+    text.right_crop(1)
+    return text
 
 
 def _places(end: Finished) -> Iterator[tuple[str, str]]:
@@ -108,9 +106,10 @@ def _command(words: Sequence[str]) -> str:
     return " ".join(_quoted(word) for word in words)
 
 
-def event_json(happened: Event) -> dict[str, Any]:
-    """Return one event as JSON; see schemas/provision.schema.json."""
+def event_json(happened: Event) -> str:
+    """Return one event as one line of JSON; see schemas/provision.schema.json."""
     fields = happened._asdict()
     if isinstance(happened, Done):
         fields["writes"] = [write._asdict() | {"head": write.head.hex()} for write in happened.writes]
-    return {"schema_version": SCHEMA_VERSION, "event": type(happened).__name__.lower(), **fields}
+    name = type(happened).__name__.lower()
+    return json.dumps({"schema_version": SCHEMA_VERSION, "event": name, **fields})

@@ -139,7 +139,7 @@ def test_one_disk_within_itself(name: str, status: int, comparisons: int) -> Non
 
 
 def test_samples_against_their_keys() -> None:
-    owner, new_owner = (SAMPLES / "keys" / f"{name}.pub" for name in ("owner", "new-owner"))
+    owner, new_owner = (KEYS / f"{name}.pub" for name in ("owner", "new-owner"))
     assert invoke("diff", owner, unpacked("fresh.vdi")).returncode == 0
     assert invoke("diff", unpacked("key-replaced.vdi"), new_owner).returncode == 0
     assert invoke("diff", unpacked("key-replaced.vdi"), owner).returncode == 1

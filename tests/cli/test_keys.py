@@ -69,7 +69,7 @@ def test_no_keys_as_json_is_an_empty_list_and_trouble() -> None:
 @needs("ssh-keygen")
 @pytest.mark.parametrize(("name", "source", "owner"), [row for row in WHOLE if row[1]])
 def test_fingerprints_are_those_of_ssh_keygen(name: str, source: str, owner: str) -> None:
-    public = SAMPLES / "keys" / f"{owner}.pub"
+    public = KEYS / f"{owner}.pub"
     bits, sha256, *_, kind = run("ssh-keygen", "-lf", public).stdout.decode().split()
     md5 = run("ssh-keygen", "-E", "md5", "-lf", public).stdout.decode().split()[1]
     done = invoke("keys", "--json", "--from", source, unpacked(name))

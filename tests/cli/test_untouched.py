@@ -20,7 +20,7 @@ def every_command(image: Path, folder: Path) -> list[tuple[object, ...]]:
         ("keys", image),
         ("keys", "--fingerprints", image),
         ("diff", image),
-        ("diff", image, SAMPLES / "keys" / "owner.pub"),
+        ("diff", image, KEYS / "owner.pub"),
         ("ls", "--json", image, "/var/lib"),
         ("cat", image, USERDATA_PATH),
         ("get", image, "/", folder / "copy"),

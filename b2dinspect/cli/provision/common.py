@@ -160,14 +160,13 @@ class _Screen:
     def show(self, happened: Event) -> None:
         """Show one event."""
         if self._as_json:
-            from b2dinspect.render import json
-
-            print(json.dumps(stages.event_json(happened)), flush=True)  # noqa: T201
+            print(stages.event_json(happened), flush=True)  # noqa: T201
         elif isinstance(happened, Console) and self._console.is_terminal:
             self._move(happened)
         else:
             self._rest()
-            self._console.print(stages.event(happened))
+            # Commands and paths at the end are there to be copied: nothing folds them.
+            self._console.print(stages.event(happened), soft_wrap=isinstance(happened, Finished | Serving))
             if isinstance(happened, Started) and self._console.is_terminal:
                 self._status = self._console.status("")
                 self._status.start()

@@ -29,8 +29,9 @@ from b2dinspect.cli.provision.common import (
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
 from b2dinspect.provision.drivers import DRIVERS
+from b2dinspect.provision.drivers import Driver as DriverFacts
 from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import format_for
+from b2dinspect.provision.images import WRITERS, format_for
 from b2dinspect.provision.pipeline import provision
 from b2dinspect.provision.stages import Plan
 
@@ -38,6 +39,11 @@ Driver = StrEnum("Driver", list(DRIVERS))  # type: ignore[misc]
 Tamper = StrEnum("Tamper", {"delete_keys": "delete-keys", "replace_userdata": "replace-userdata"})
 DEFAULT_DRIVER = Driver("virtualbox")
 KeyType = StrEnum("KeyType", ["rsa", "ed25519"])
+
+
+def usual_format(driver: DriverFacts) -> str:
+    """Return the driver's own format, or VDI where that one cannot be written."""
+    return driver.format if driver.format in WRITERS else "vdi"
 
 
 @command
@@ -82,7 +88,7 @@ def run(
         name=common.check_name(name),
         driver=chosen,
         profile=profile_named(guest.value if guest else chosen.guest),
-        format=format_for(chosen.disk, format_name or chosen.format),
+        format=format_for(chosen.disk, format_name) if format_name else usual_format(chosen),
         folder=folder,
         size=common.parse_size(size),
         key=common.given_key(key),

@@ -1,0 +1,182 @@
+"""The real guest: QEMU boots Linux, and both engines must come to the same disk and the same home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from b2dinspect.doctor.disk import examine
+from b2dinspect.errors import ToolError
+from b2dinspect.events import Gave, Started
+from b2dinspect.inspection import inspect
+from b2dinspect.provision import initramfs, qemu
+from b2dinspect.provision.build import build
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.initramfs import build_initramfs, find_kernel
+from b2dinspect.provision.keypair import make_key
+from b2dinspect.provision.pipeline import boot_image, provision
+from b2dinspect.provision.stages import QemuOptions
+from b2dinspect.render import json
+from tests.oracles import PATH, needs, run
+from tests.provision.plans import GUESTS, plan, tell
+
+has_kernel = pytest.mark.skipif(
+    not list(Path("/boot").glob("vmlinuz-*")), reason="not installed: a Linux kernel in /boot"
+)
+pytestmark = [
+    needs("qemu-system-x86_64", "ssh", "sshd", "busybox", "dash", "blkid", "fdisk", "mke2fs", "debugfs"),
+    has_kernel,
+]
+
+PLACES = {"virtual_offset", "file_offset", "uuid", "partition_uuid", "path"}
+"""Where a filesystem puts a file, and what it is called by the machine, are its own business."""
+
+
+def without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_places(item) for name, item in value.items() if name not in PLACES}
+    return [without_places(item) for item in value] if isinstance(value, list) else value
+
+
+def facts_of(path: str) -> dict[str, Any]:
+    facts = inspect(path)
+    document = json.show(facts, examine(facts))
+    del document["container"]  # how much a kernel stores for the same files
+    return without_places(document)  # type: ignore[no-any-return]
+
+
+def home_of(story_texts: list[str]) -> set[str]:
+    return {text for text in story_texts if text.startswith("0") and ".ssh" in text}
+
+
+@needs("sfdisk")
+@pytest.mark.parametrize("guest", GUESTS)
+def test_both_engines_come_to_the_same(guest: str, tmp_path: Path) -> None:
+    stories = {
+        engine: tell(
+            provision(plan(tmp_path / engine, guest, engine=engine, ids=Identities.from_seed("same")))
+        )
+        for engine in ("simulate", "qemu")
+    }
+    simulated, real = stories["simulate"], stories["qemu"]
+    assert simulated.failed == real.failed == []
+    assert simulated.end.logged_in
+    assert real.end.logged_in
+    started = [
+        [(event.number, event.id) for event in story.events if isinstance(event, Started)]
+        for story in stories.values()
+    ]
+    assert started[0] == started[1]
+    assert facts_of(simulated.end.disk) == facts_of(real.end.disk)
+    assert home_of(simulated.texts) == home_of(real.texts) != set()
+    assert [write.virtual_offset for write in real.done["swap"].writes] == [
+        write.virtual_offset for write in simulated.done["swap"].writes
+    ]
+    assert names(tmp_path / "qemu" / "default") == names(tmp_path / "simulate" / "default")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@needs("qemu-img")
+def test_the_real_guest_accepts_disks_of_ours_and_of_qemu_img(tmp_path: Path) -> None:
+    ours, theirs, raw = tmp_path / "ours.vdi", tmp_path / "theirs.qcow2", tmp_path / "raw"
+    tell(build(plan(tmp_path), ours, "provisioned"))
+    assert tell(boot_image(plan(tmp_path, engine="qemu"), ours, None)).end.logged_in
+    tell(build(plan(tmp_path, format="raw"), raw, "fresh"))
+    theirs = tmp_path / "theirs.vdi"
+    run("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, theirs)
+    story = tell(boot_image(plan(tmp_path, "minikube", engine="qemu"), theirs, None))
+    assert story.end.logged_in
+    assert inspect(str(theirs)).guest.profile == "minikube"
+
+
+@pytest.mark.parametrize(
+    ("fault", "failed"),
+    [
+        ("no-magic", ["magic", "unpack", "login", "second-boot"]),
+        ("crash-before-move", ["mkfs", "second-boot"]),
+        ("interrupted-create", ["partition", "unpack", "login", "second-boot"]),
+    ],
+)
+def test_faults_hurt_the_real_guest_as_the_simulated_one(
+    fault: str, failed: list[str], tmp_path: Path
+) -> None:
+    story = tell(provision(plan(tmp_path, engine="qemu", fault=fault)))
+    assert story.failed == failed
+    assert not story.end.logged_in
+
+
+def test_lessons_work_in_the_real_guest(tmp_path: Path) -> None:
+    story = tell(provision(plan(tmp_path, engine="qemu", tamper="delete-keys", keeps_stages=True)))
+    assert any(text.startswith("the login is refused now") for text in story.texts)
+    assert story.end.logged_in
+    states = {Path(path).stem: inspect(path).state for path in story.end.snapshots}
+    assert states["08-save"] == "fresh"
+    assert states["12-fill"] == "provisioned"
+
+
+def test_a_kernel_and_an_initrd_of_ones_own(tmp_path: Path) -> None:
+    disk, initrd, kernel = tmp_path / "disk.vdi", tmp_path / "initrd", tmp_path / "kernel, with comma"
+    tell(build(plan(tmp_path), disk, "provisioned"))
+    initrd.write_bytes(build_initramfs(plan(tmp_path), find_kernel(), make_key("ed25519").private))
+    shutil.copy(find_kernel(), kernel)
+    options = QemuOptions(kernel=kernel, initrd=initrd)
+    story = tell(boot_image(plan(tmp_path, engine="qemu", qemu=options), disk, None))
+    assert story.done["boot"].status == "done"
+    assert story.end.logged_in
+
+
+def test_closing_the_events_stops_qemu(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.vdi"
+    tell(build(plan(tmp_path), disk, "fresh"))
+    before = disk.read_bytes()
+    events = boot_image(plan(tmp_path, engine="qemu"), disk, None)
+    while not isinstance(next(events), Gave):
+        pass
+    assert qemu_processes(tmp_path)
+    events.close()  # type: ignore[attr-defined]
+    assert qemu_processes(tmp_path) == []
+    assert disk.read_bytes() == before
+    assert names(tmp_path) == ["disk.vdi"]
+
+
+def test_a_guest_that_never_comes_up_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = tmp_path / "disk.vdi"
+    tell(build(plan(tmp_path), disk, "fresh"))
+    monkeypatch.setattr(qemu, "BOOT_LIMIT", 1.0)
+    monkeypatch.setattr(qemu, "SILENCE", 0.2)
+    with pytest.raises(ToolError, match="did not come up"):
+        tell(boot_image(plan(tmp_path, engine="qemu"), disk, None))
+    assert qemu_processes(tmp_path) == []
+
+
+def test_qemu_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = tmp_path / "disk.vdi"
+    tell(build(plan(tmp_path), disk, "fresh"))
+    monkeypatch.setattr(qemu, "KERNEL_COMMAND", "console=ttyS0 panic=-1 rdinit=/nothing")
+    with pytest.raises(ToolError, match="went off before its sshd was up"):
+        tell(boot_image(plan(tmp_path, engine="qemu"), disk, None))
+    assert names(tmp_path) == ["disk.vdi"]
+
+
+def test_no_kernel_is_said_with_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(initramfs, "BOOT", tmp_path)
+    with pytest.raises(ToolError, match="install linux-image-cloud-amd64, or name one with --kernel"):
+        find_kernel()
+
+
+def qemu_processes(folder: Path) -> list[str]:
+    """Return the command lines of the QEMUs that work on a disk in this folder, and of their leashes."""
+    listed = subprocess.run(
+        ["ps", "-eo", "args"], capture_output=True, env={**os.environ, "PATH": PATH}, check=True
+    )
+    return [
+        line for line in listed.stdout.decode().splitlines() if "qemu-system" in line and str(folder) in line
+    ]
