@@ -10,7 +10,8 @@ from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
 from b2dinspect.evidence import Progress, about, open_evidence
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
-from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, USERDATA_PATHS, Guest, tell_guest
+from b2dinspect.generation import Guest, tell_guest
+from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, USERDATA_PATHS
 from b2dinspect.partitions import Partition, PartitionTable, read_table
 from b2dinspect.source import SECTOR, ByteSource, FileSource, RunsSource, SliceSource, read_lenient
 from b2dinspect.state import HEAD, Names, Seen, State, tell_state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -169,7 +168,7 @@ class NewFolder:
             old = self.temporary.with_suffix(".old")
             self.path.rename(old)
             self.temporary.rename(self.path)
-            shutil.rmtree(old)
+            _remove(old)
         else:
             try:
                 self.temporary.rename(self.path)
@@ -179,7 +178,7 @@ class NewFolder:
 
     def discard(self) -> None:
         """Remove the temporary folder and what is in it."""
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        _remove(self.temporary)
 
     def __enter__(self) -> NewFolder:
         return self
@@ -192,6 +191,12 @@ class NewFolder:
                 self.commit()
         finally:
             self.discard()
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # slow to import, and a NewFile needs none of it
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync_folder(path: Path) -> None:

@@ -280,6 +280,11 @@ class RunsSource(ByteSource):
         return piece[2] if piece else None
 
 
+def is_zeros(data: bytes) -> bool:
+    """Tell whether all bytes are zero; many times faster than stripping them."""
+    return data == bytes(len(data))
+
+
 def read_exactly(
     source: ByteSource, offset: int, length: int, error: type[EvidenceError], layer: str
 ) -> bytes:

@@ -1,11 +1,12 @@
-"""``python -m benchmarks``: start-up, memory and reading speed of b2dinspect, beside programs that do less.
+"""``python -m benchmarks``: speed and memory of b2dinspect and b2dprovision, beside programs that do less.
 
 Prints ratios, each of two things measured in turns in the same run, so that a busy machine slows both.
-Needs qemu-img, mke2fs and debugfs; Linux.
+Needs qemu-img, mke2fs, debugfs and ssh; Linux.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -23,10 +24,13 @@ from b2dinspect.containers import open_container
 from b2dinspect.containers.vdi import VdiWriter
 from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.samples import DISK_SIZE, Disk, Write, kept, key, provisioned
+from b2dinspect.provision.keypair import sample_key
+from b2dinspect.provision.samples import DISK_SIZE, Disk, Write, kept, provisioned
+from b2dinspect.userdata.tarball import build_userdata
 
 ROUNDS = 15
 IMPORTS = "import typer, rich.console, construct, pytsk3"
+WRITING = "import construct, cryptography"
 TERABYTES = 2 << 40
 
 
@@ -92,9 +96,9 @@ def rows(folder: Path) -> Iterator[tuple[str, str, str]]:
     show = (sys.executable, "-m", "b2dinspect", "show")
     imports = (sys.executable, "-c", IMPORTS)
     small, huge, half = folder / "20g.vdi", folder / "2t.vdi", folder / "half.vdi"
-    disk = provisioned("autoformat", kept(key("owner")))
+    disk = provisioned("autoformat", kept(sample_key("owner")))
     make_vdi(disk, small, DISK_SIZE)
-    make_vdi(provisioned("autoformat", kept(key("owner")), size=TERABYTES), huge, TERABYTES)
+    make_vdi(provisioned("autoformat", kept(sample_key("owner")), size=TERABYTES), huge, TERABYTES)
     base, one, two, info = side_by_side(
         imports, (*show, str(small)), (*show, str(huge)), ("qemu-img", "info", str(small))
     )
@@ -117,15 +121,62 @@ def rows(folder: Path) -> Iterator[tuple[str, str, str]]:
     )
 
 
+def provisioning(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the same about making disks and machines."""
+    program = (sys.executable, "-m", "b2dinspect.cli.provision")
+    fresh, machines, key = folder / "fresh.vdi", folder / "machines", folder / "key.pub"
+    key.write_bytes(sample_key("owner"))
+    build = (*program, "build", str(fresh), "--force", "--size", "20GB", "--key", str(key))
+    base, made = side_by_side((sys.executable, "-c", WRITING), build)
+    yield "build, fresh 20 GB VDI", f"{WRITING} ({base * 1000:.0f} ms)", f"{made / base:.2f} x"
+    yield "disk it touches", "limit 3 MB", f"{fresh.stat().st_blocks * 512 / 1e6:.2f} MB"
+    pipe = ("sh", "-c", "head -c 20G /dev/zero | cat")
+    source = folder / "fresh.raw"
+    with source.open("wb") as file:
+        file.write(build_userdata(sample_key("owner")))
+        file.truncate(20 * 10**9)
+    convert = ("qemu-img", "convert", "-f", "raw", "-O", "vdi", str(source), str(folder / "converted.vdi"))
+    zeros, converted = (statistics.median(seconds(*command) for _ in range(3)) for command in (pipe, convert))
+    yield "build, fresh 20 GB VDI", f"head -c 20G /dev/zero | cat ({zeros:.1f} s)", f"{made / zeros:.3f} x"
+    beside = f"qemu-img convert of a sparse raw ({converted * 1000:.0f} ms)"
+    yield "build, fresh 20 GB VDI", beside, f"{made / converted:.2f} x"
+    run = (*program, "run", "bench", "--dir", str(machines), "--force", "--format", "vdi", "--json")
+    own, whole = _own_share(run)
+    yield (
+        "run, 20 GB: both boots and logins",
+        f"its own mkfs and one login ({own * 1000:.0f} ms)",
+        f"{whole / own:.2f} x",
+    )
+    yield "peak memory of run", "limit 120 MB", f"{peak_memory(*run) / 1e6:.1f} MB"
+
+
+def _own_share(run: tuple[str, ...]) -> tuple[float, float]:
+    """Return the median seconds of mke2fs and one ssh login within a run, and of the whole run."""
+    shares, wholes = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        found = subprocess.run(run, capture_output=True, check=True)
+        wholes.append(time.perf_counter() - start)
+        events = [json.loads(line) for line in found.stdout.splitlines()]
+        shares.append(
+            sum(
+                event["seconds"]
+                for event in events
+                if event.get("id") in ("mkfs", "login") and event["event"] == "done"
+            )
+        )
+    return statistics.median(shares), statistics.median(wholes)
+
+
 def main() -> None:
     """Measure and print a table."""
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    missing = [name for name in ("qemu-img", "mke2fs", "debugfs") if not shutil.which(name, path=path)]
+    missing = [name for name in ("qemu-img", "mke2fs", "debugfs", "ssh") if not shutil.which(name, path=path)]
     if missing:
         sys.exit(f"benchmarks need {', '.join(missing)}")
     table = Table("measured", "beside", "result")
     with tempfile.TemporaryDirectory(prefix="b2d-bench-") as folder:
-        for row in rows(Path(folder)):
+        for row in (*rows(Path(folder)), *provisioning(Path(folder))):
             table.add_row(*row)
     Console().print(table)
     print(f"{ROUNDS} rounds in turns, medians")

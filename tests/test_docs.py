@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import typer
 
 from b2dinspect.cli.main import app
+from b2dinspect.cli.provision.main import app as companion
 from b2dinspect.inspection import Source, State
 
 ROOT = Path(__file__).parent.parent
@@ -31,9 +33,13 @@ def test_readme_try_command_names_a_sample() -> None:
     assert (ROOT / sample).is_file()
 
 
+def names(program: typer.Typer) -> set[str]:
+    return {found.name or found.callback.__name__ for found in program.registered_commands if found.callback}
+
+
 def test_readme_names_every_command_and_no_other() -> None:
-    named = set(re.findall(r"`b2dinspect (\w+)", README)) | {"cat", "get"}
-    assert named == {found.callback.__name__ for found in app.registered_commands if found.callback}
+    assert set(re.findall(r"`b2dinspect (\w+)", README)) | {"cat", "get"} == names(app)
+    assert set(re.findall(r"`b2dprovision (\w+)", README)) == names(companion)
 
 
 @pytest.mark.parametrize("word", [*get_args(State), *get_args(Source)])

@@ -12,7 +12,8 @@ import pytest
 
 from b2dinspect.doctor.disk import examine
 from b2dinspect.inspection import inspect
-from b2dinspect.provision.samples import KEYS, RECIPES, build_sample, digest
+from b2dinspect.provision.keypair import SAMPLE_KEYS
+from b2dinspect.provision.samples import RECIPES, build_sample, digest
 from tests.oracles import needs, run
 
 HERE = Path(__file__).parents[1] / "sample_images"
@@ -65,7 +66,7 @@ def test_recipe_rebuilds_the_sample_byte_for_byte(name: str, tmp_path: Path) -> 
 @needs("ssh-keygen")
 @pytest.mark.parametrize("name", ["owner", "new-owner", "large"])
 def test_manifest_fingerprints_are_those_of_ssh_keygen(name: str) -> None:
-    fingerprint = run("ssh-keygen", "-lf", str(KEYS / f"{name}.pub")).stdout.decode().split()[1]
+    fingerprint = run("ssh-keygen", "-lf", str(SAMPLE_KEYS / f"{name}.pub")).stdout.decode().split()[1]
     uses = sum(entry["expected"]["keys"].count(fingerprint) for entry in MANIFEST.values())
     assert uses > 0 or name == "large"
 

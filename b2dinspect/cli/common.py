@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from b2dinspect.errors import B2dError
-from b2dinspect.inspection import Inspection, inspect
-from b2dinspect.render.console import console
 from b2dinspect.render.text import visible
+
+if TYPE_CHECKING:
+    from b2dinspect.inspection import Inspection
 
 FINE, FINDINGS, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -91,6 +92,8 @@ def complain(message: str) -> None:
 
 def out(renderable: Any) -> None:
     """Print results on stdout."""
+    from b2dinspect.render.terminal import console
+
     console().print(renderable)
 
 
@@ -104,6 +107,8 @@ def write_bytes(data: bytes) -> None:
 
 def examine(path: str, format_name: str | None = None) -> Inspection:
     """Inspect an image with a progress bar where opening it takes long."""
+    from b2dinspect.inspection import inspect  # b2dprovision, which shares this module, is faster without
+
     with ProgressBar() as progress:
         return inspect(path, format_name=format_name, progress=progress)
 
@@ -126,6 +131,8 @@ class ProgressBar:
 
     def _start(self, what: str) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from b2dinspect.render.terminal import console
 
         columns = (
             TextColumn("{task.description}", markup=False),

@@ -29,7 +29,7 @@ from b2dinspect.containers.base import Container, Probe
 from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.fields import Bits, Header, Named, UuidLE
 from b2dinspect.findings import Finding
-from b2dinspect.source import SECTOR, ByteSource, Extent, read_exactly
+from b2dinspect.source import SECTOR, ByteSource, Extent, is_zeros, read_exactly
 
 if TYPE_CHECKING:
     from b2dinspect.newfile import Sink
@@ -216,6 +216,7 @@ class BlockMap:
 
     PAGE = 1 << 14  # entries
     RUN = 64  # entries looked at together
+    REACH = 1 << 12  # entries looked at in advance
 
     def __init__(self, file: ByteSource, offset: int, count: int) -> None:
         self._file = file
@@ -223,6 +224,7 @@ class BlockMap:
         self.count = count
         held = max(0, file.size - offset) // ENTRY_SIZE
         self.held = min(count, held)
+        self._free_run = array("I", [FREE]) * self.RUN
         self._pages: dict[int, tuple[array[int], bool]] = {}
 
     def lookup(self, block: int) -> tuple[int | None, int]:
@@ -234,7 +236,16 @@ class BlockMap:
             return None, 1 << 62
         number, index = divmod(block, self.PAGE)
         entries, uniform = self._page(number)
-        return entries[index], len(entries) - index if uniform else 1
+        if uniform:
+            return entries[index], len(entries) - index
+        return entries[index], self._free_from(entries, index) if entries[index] == FREE else 1
+
+    def _free_from(self, entries: array[int], index: int) -> int:
+        """Return how many entries from this one on are known to be free: looks at whole runs only."""
+        end = start = index + 1
+        while end - start < self.REACH and entries[end : end + self.RUN] == self._free_run:
+            end += self.RUN
+        return end - index
 
     def _page(self, number: int) -> tuple[array[int], bool]:
         if number not in self._pages:
@@ -255,14 +266,13 @@ class BlockMap:
 
     def stored(self) -> Iterator[tuple[int, int]]:
         """Yield each block that the file stores, and its entry; free stretches cost next to nothing."""
-        free_run = array("I", [FREE]) * self.RUN
         for number in range(-(-self.held // self.PAGE)):
             entries, uniform = self.read_page(number)
             if uniform and entries[0] in (FREE, ZERO):
                 continue
             for start in range(0, len(entries), self.RUN):
                 run = entries[start : start + self.RUN]
-                if run != free_run:
+                if run != self._free_run:
                     first = number * self.PAGE + start
                     yield from ((first + index, entry) for index, entry in enumerate(run) if entry < ZERO)
 
@@ -513,7 +523,7 @@ class VdiWriter:
 
     def _write_block(self, block: int, within: int, piece: bytes) -> None:
         if self._map[block] == FREE:
-            if not piece.strip(b"\0"):
+            if is_zeros(piece):
                 return
             self._map[block] = self._allocated
             self._allocated += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +12,6 @@ from b2dinspect.newfile import NewFile
 from b2dinspect.provision.faults import FAULTS
 from b2dinspect.provision.host import HOST_STAGES, disk_size
 from b2dinspect.provision.images import WRITERS, WorkDisk
-from b2dinspect.provision.lessons import ACCIDENTS, change_partition
-from b2dinspect.provision.simulate import DISK_STAGES
 from b2dinspect.provision.stages import Plan, Stage, State, perform
 
 DiskState = Literal["blank", "fresh", "partitioned", "provisioned"]
@@ -35,16 +32,25 @@ def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Ev
         OSError: The disk is full.
     """
     with ExitStack() as cleanup:
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-")))
+        wanted = wanted or _state_for(plan.fault)
+        work = out.parent if wanted in ("blank", "fresh") else _work_folder(cleanup)
         file = cleanup.enter_context(NewFile(out, force=plan.force))
         disk = WorkDisk(WRITERS[plan.format](file, disk_size(plan), plan.ids, None))
         state = State(plan, work, cleanup, disk=disk, disk_path=out)
-        for stage in _stages(wanted or _state_for(plan.fault)):
+        for stage in _stages(wanted):
             state = yield from perform(stage, state)
-        if plan.fault in ACCIDENTS:
+        if plan.fault and FAULTS[plan.fault].stage == "between-boots":
+            from b2dinspect.provision.lessons import ACCIDENTS, change_partition
+
             change_partition(disk, state, ACCIDENTS[plan.fault])
         disk.writer.flush()
     yield Finished(False, "", str(out), "the disk is made", ())
+
+
+def _work_folder(cleanup: ExitStack) -> Path:
+    import tempfile  # slow to import, and a fresh disk needs no workbench
+
+    return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-")))
 
 
 def _state_for(fault: str) -> DiskState:
@@ -59,6 +65,8 @@ def _stages(wanted: DiskState) -> Iterator[Stage]:
     yield from HOST_STAGES[:3]
     if wanted == "fresh":
         return
+    from b2dinspect.provision.simulate import DISK_STAGES  # a fresh disk needs nothing of a guest
+
     for stage in DISK_STAGES:
         if stage.id == "mkfs" and wanted == "partitioned":
             return

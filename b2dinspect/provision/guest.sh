@@ -15,7 +15,7 @@ for module in /modules/*; do insmod "$module" 2>/dev/null; done
 tell() { echo "@@b2d $*"; }
 start() { STAGE=$1; tell start "$1"; }
 end() { sync; tell end $STAGE; }
-wait_for() { for try in 1 2 3 4 5 6 7 8 9 10; do [ -e "$1" ] && break; sleep 1; done; }
+wait_for() { for try in 1 2 3 4 5; do [ -e "$1" ] && break; sleep 1; done; }
 power_off() { sync; poweroff -f; sleep 60; }
 first_ext4() {
   for part in /dev/vda?; do

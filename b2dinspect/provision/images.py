@@ -10,7 +10,7 @@ from b2dinspect.errors import UsageError
 from b2dinspect.events import Write
 from b2dinspect.newfile import Sink
 from b2dinspect.provision.identity import Identities
-from b2dinspect.source import ByteSource, Extent
+from b2dinspect.source import ByteSource, Extent, is_zeros
 
 CHUNK = 1 << 20
 HEAD = 32
@@ -82,7 +82,7 @@ def stored_chunks(source: ByteSource) -> Iterator[tuple[int, bytes]]:
         if extent.kind != "zero":
             for offset in range(extent.offset, extent.offset + extent.length, CHUNK):
                 data = source.pread(offset, min(CHUNK, extent.offset + extent.length - offset))
-                if data.strip(b"\0"):
+                if not is_zeros(data):
                     yield offset, data
 
 

@@ -14,6 +14,7 @@ from b2dinspect.userdata.authorized_keys import parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
 
 MAX_SIZE = 64 << 10
+SAMPLE_KEYS = Path(__file__).parent / "sample_keys"
 Kind = Literal["rsa", "ed25519"]
 
 
@@ -58,6 +59,11 @@ def load_key(path: Path) -> KeyPair:
         raise UsageError(f"{path}: no SSH key in it")
     private = path.with_suffix("") if path.suffix == ".pub" else None
     return KeyPair(_read(private) if private and private.is_file() else b"", data)
+
+
+def sample_key(name: str) -> bytes:
+    """Return one of the public keys on the sample disks; nobody kept the private ones."""
+    return (SAMPLE_KEYS / f"{name}.pub").read_bytes()
 
 
 def _read(path: Path) -> bytes:

@@ -6,7 +6,6 @@ fail, told in its own words. Source: libmachine/persist/filestore.go, libmachine
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -70,6 +69,8 @@ def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str =
     known_hosts.write_text(line)
     program = find_program("ssh")
     if program is None:
+        import asyncio  # slow to import, and seldom needed
+
         return asyncio.run(_with_asyncssh(guest, user, key, known_hosts, command))
     arguments = ssh_command(guest, user, key, known_hosts)[1:]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ def provision(plan: Plan) -> Iterator[Event]:
         OSError: The disk is full.
     """
     boot = _engine(plan)
+    _import_ahead(plan)
     with _workplace(plan) as state:
         state = yield from _host(state)
         state = yield from boot(state)
@@ -68,6 +70,12 @@ def _engine(plan: Plan) -> Boot:
     module = importlib.import_module(f"b2dinspect.provision.{plan.engine}")  # each has slow imports
     boot: Boot = module.boot
     return boot
+
+
+def _import_ahead(plan: Plan) -> None:
+    """Import asyncssh, which takes a tenth of a second, while other programs make the filesystem."""
+    if plan.engine == "simulate":
+        threading.Thread(target=importlib.import_module, args=("b2dinspect.provision.sshd",)).start()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from b2dinspect.guests import data_sectors, profile_named
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
 from b2dinspect.provision.identity import NAMESPACE, Identities
+from b2dinspect.provision.keypair import sample_key
 from b2dinspect.provision.layout import swap_writes, table_writes
 from b2dinspect.provision.simulate import USERDATA
 from b2dinspect.provision.stages import DEFAULT_SIZE
@@ -28,15 +29,8 @@ from b2dinspect.source import SECTOR
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS2, GUEST_KEEPS, build_userdata
 
 MIB = 1 << 20
-KEYS = Path(__file__).parent / "sample_keys"
-NAMES = ("owner", "new-owner", "large")
 DISK_SIZE = DEFAULT_SIZE
 IDENTITIES = Identities(NAMESPACE)
-
-
-def key(name: str) -> bytes:
-    """Return one of the sample public keys."""
-    return (KEYS / f"{name}.pub").read_bytes()
 
 
 class Write(NamedTuple):
@@ -101,44 +95,44 @@ def kept(public_key: bytes) -> bytes:
 
 def magic_damaged() -> Disk:
     """One byte of the marker is wrong: the 5 of byte 4 became a 7 (``boot7docker``)."""
-    disk = fresh(key("owner"))
+    disk = fresh(sample_key("owner"))
     disk.put(4, b"7")
     return disk
 
 
 def keys_differ() -> Disk:
     """Somebody replaced only the second copy of the key."""
-    tar = bytearray(build_userdata(key("owner")))
+    tar = bytearray(build_userdata(sample_key("owner")))
     start = tar.index(AUTHORIZED_KEYS2 + b"\0")
-    other = build_userdata(key("new-owner"))
+    other = build_userdata(sample_key("new-owner"))
     tar[start:] = other[other.index(AUTHORIZED_KEYS2 + b"\0") :]
     return provisioned("autoformat", bytes(tar[:GUEST_KEEPS]))
 
 
 def out_of_order() -> Disk:
     """The provisioned disk with its blocks stored last first: the block map runs backwards."""
-    disk = provisioned("autoformat", kept(key("owner")))
+    disk = provisioned("autoformat", kept(sample_key("owner")))
     disk.writes.reverse()
     return disk
 
 
 Recipe = Callable[[], Disk]
 RECIPES: dict[str, Recipe] = {
-    "fresh.raw": lambda: fresh(key("owner"), 64 * MIB),
-    "fresh.vdi": lambda: fresh(key("owner")),
+    "fresh.raw": lambda: fresh(sample_key("owner"), 64 * MIB),
+    "fresh.vdi": lambda: fresh(sample_key("owner")),
     "blank.vdi": Disk,
     "magic-damaged.vdi": magic_damaged,
     "provisioned-automount.vdi": lambda: provisioned(
-        "automount", kept(key("owner")), build_userdata(key("owner"))
+        "automount", kept(sample_key("owner")), build_userdata(sample_key("owner"))
     ),
-    "provisioned-autoformat.vdi": lambda: provisioned("autoformat", kept(key("owner"))),
-    "provisioned-minikube.vdi": lambda: provisioned("minikube", kept(key("owner"))),
+    "provisioned-autoformat.vdi": lambda: provisioned("autoformat", kept(sample_key("owner"))),
+    "provisioned-minikube.vdi": lambda: provisioned("minikube", kept(sample_key("owner"))),
     "out-of-order.vdi": out_of_order,
-    "userdata-cut.vdi": lambda: provisioned("autoformat", kept(key("large"))),
+    "userdata-cut.vdi": lambda: provisioned("autoformat", kept(sample_key("large"))),
     "userdata-missing.vdi": lambda: provisioned("autoformat", None),
     "keys-differ.vdi": keys_differ,
     "key-replaced.vdi": lambda: provisioned(
-        "automount", kept(key("new-owner")), build_userdata(key("owner"))
+        "automount", kept(sample_key("new-owner")), build_userdata(sample_key("owner"))
     ),
 }
 """Every sample by the name of its image."""

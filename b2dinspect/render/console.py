@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -304,14 +304,3 @@ def _time(seconds: int) -> str:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
     except (ValueError, OverflowError, OSError):
         return f"@{seconds}"
-
-
-def console(is_error: bool = False) -> Console:
-    """Return a console for stdout or stderr: colour only on a terminal, NO_COLOR obeyed, no markup."""
-    return _Console(stderr=is_error, markup=False, highlight=False, emoji=False, soft_wrap=False)
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave a closed pipe to the command line, where rich would exit with status 1."""
-        raise BrokenPipeError

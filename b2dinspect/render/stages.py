@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import shlex
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from b2dinspect.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
+from b2dinspect.render.ending import ending, places
 from b2dinspect.render.text import offset, size, visible
 
 SCHEMA_VERSION = 1
@@ -32,7 +33,7 @@ def event(happened: Event) -> RenderableType | None:
         case Done():
             return _done(happened)
         case Serving():
-            return Text(f"\nThe guest is up until Ctrl-C. Log in with:\n{_command(happened.ssh)}")
+            return Text(f"\nThe guest is up until Ctrl-C. Log in with:\n{visible(shlex.join(happened.ssh))}")
         case Finished():
             return _finished(happened)
 
@@ -75,35 +76,11 @@ def _write(write: Write) -> str:
 
 
 def _finished(end: Finished) -> RenderableType:
-    sentence = f"\n{end.message[:1].upper()}{end.message[1:]}.\n"
-    text = Text(sentence, "bold green" if end.logged_in else "bold")
-    for name, value in _places(end):
-        text.append(f"  {name:<8} ", "not bold dim").append(f"{visible(value)}\n", "not bold default")
+    text = Text(f"\n{ending(end)}\n", "bold green" if end.logged_in else "bold")
+    for name, value in places(end):
+        text.append(f"  {name:<8} ", "not bold dim").append(f"{value}\n", "not bold default")
     text.right_crop(1)
     return text
-
-
-def _places(end: Finished) -> Iterator[tuple[str, str]]:
-    if end.folder:
-        yield "machine", end.folder
-    if end.disk:
-        yield "disk", end.disk
-    for snapshot in end.snapshots:
-        yield "stage", snapshot
-    if end.disk:
-        yield "look", f"b2dinspect show {_quoted(end.disk)}"
-    if end.folder:
-        yield "log in", f"b2dprovision boot {_quoted(end.folder)} --serve"
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)
-
-
-def _command(words: Sequence[str]) -> str:
-    return " ".join(_quoted(word) for word in words)
 
 
 def event_json(happened: Event) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.provision.samples import key
+from b2dinspect.provision.keypair import SAMPLE_KEYS
+from b2dinspect.provision.keypair import sample_key as key
 from b2dinspect.userdata.tarball import build_userdata
 from tests.cli.helpers import SAMPLES, b2d, document, invoke, raw_disk, unpacked
 from tests.disks import OTHER_PUB, PUB
@@ -139,7 +140,7 @@ def test_one_disk_within_itself(name: str, status: int, comparisons: int) -> Non
 
 
 def test_samples_against_their_keys() -> None:
-    owner, new_owner = (KEYS / f"{name}.pub" for name in ("owner", "new-owner"))
+    owner, new_owner = (SAMPLE_KEYS / f"{name}.pub" for name in ("owner", "new-owner"))
     assert invoke("diff", owner, unpacked("fresh.vdi")).returncode == 0
     assert invoke("diff", unpacked("key-replaced.vdi"), new_owner).returncode == 0
     assert invoke("diff", unpacked("key-replaced.vdi"), owner).returncode == 1

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.provision.samples import key
+from b2dinspect.provision.keypair import SAMPLE_KEYS
+from b2dinspect.provision.keypair import sample_key as key
 from b2dinspect.userdata.tarball import build_userdata
-from tests.cli.helpers import SAMPLES, b2d, document, invoke, on_terminal, raw_disk, unpacked
+from tests.cli.helpers import b2d, document, invoke, on_terminal, raw_disk, unpacked
 from tests.disks import OTHER_PUB, PUB, userdata_tar
 from tests.oracles import needs, run
 
@@ -69,7 +70,7 @@ def test_no_keys_as_json_is_an_empty_list_and_trouble() -> None:
 @needs("ssh-keygen")
 @pytest.mark.parametrize(("name", "source", "owner"), [row for row in WHOLE if row[1]])
 def test_fingerprints_are_those_of_ssh_keygen(name: str, source: str, owner: str) -> None:
-    public = KEYS / f"{owner}.pub"
+    public = SAMPLE_KEYS / f"{owner}.pub"
     bits, sha256, *_, kind = run("ssh-keygen", "-lf", public).stdout.decode().split()
     md5 = run("ssh-keygen", "-E", "md5", "-lf", public).stdout.decode().split()[1]
     done = invoke("keys", "--json", "--from", source, unpacked(name))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.provision.keypair import SAMPLE_KEYS
 from tests.cli.helpers import COMMANDS, MANIFEST, SAMPLES, USERDATA_PATH, invoke, snapshot, unpacked
 
 
@@ -20,7 +21,7 @@ def every_command(image: Path, folder: Path) -> list[tuple[object, ...]]:
         ("keys", image),
         ("keys", "--fingerprints", image),
         ("diff", image),
-        ("diff", image, KEYS / "owner.pub"),
+        ("diff", image, SAMPLE_KEYS / "owner.pub"),
         ("ls", "--json", image, "/var/lib"),
         ("cat", image, USERDATA_PATH),
         ("get", image, "/", folder / "copy"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,14 +25,11 @@ from b2dinspect.cli.provision.common import (
 )
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
-from b2dinspect.inspection import Inspection, inspect
-from b2dinspect.machine import find_machine_files
 from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.images import WRITERS, format_for
-from b2dinspect.provision.keypair import KeyPair, load_key
-from b2dinspect.provision.pipeline import boot_image
-from b2dinspect.provision.rework import write_image
-from b2dinspect.provision.stages import Plan
+
+if TYPE_CHECKING:  # each command imports its own half of the package: the others need not wait for it
+    from b2dinspect.inspection import Inspection
+    from b2dinspect.provision.stages import Plan
 
 
 @command
@@ -61,6 +58,13 @@ def boot(
 
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
+    from b2dinspect.inspection import inspect
+    from b2dinspect.machine import find_machine_files
+    from b2dinspect.provision.images import WRITERS
+    from b2dinspect.provision.keypair import KeyPair, load_key
+    from b2dinspect.provision.pipeline import boot_image
+    from b2dinspect.provision.stages import Plan
+
     if in_place and out is not None:
         raise UsageError("--in-place changes the image itself, --out keeps a copy: choose one")
     folder = image if image.is_dir() else image.parent
@@ -97,12 +101,16 @@ def boot(
 
 def _format(facts: Inspection, out: Path | None) -> str:
     """Return the format of the copy: as the name of ``out`` says, else the image's own where it can be."""
+    from b2dinspect.provision.images import WRITERS, format_for
+
     if out is not None:
         return format_for(out.name)
     return facts.container.format if facts.container.format in WRITERS else "raw"
 
 
 def _copy(facts: Inspection, plan: Plan, out: Path | None, cleanup: ExitStack, force: bool) -> Path:
+    from b2dinspect.provision.rework import write_image
+
     if out is None:
         scratch = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-"))
         out = Path(scratch) / f"copy.{plan.format}"

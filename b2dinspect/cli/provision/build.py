@@ -22,17 +22,10 @@ from b2dinspect.cli.provision.common import (
 )
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
-from b2dinspect.provision.build import STATES
-from b2dinspect.provision.build import build as build_disk
 from b2dinspect.provision.drivers import DRIVERS
 from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import format_for
-from b2dinspect.provision.keypair import KeyPair
-from b2dinspect.provision.samples import key as sample_key
-from b2dinspect.provision.stages import Plan
 
-DiskState = StrEnum("DiskState", list(STATES))  # type: ignore[misc]
+DiskState = StrEnum("DiskState", ["blank", "fresh", "partitioned", "provisioned"])
 
 
 @command
@@ -56,6 +49,13 @@ def build(
 
     Exit status: 0 made, 2 it could not be done.
     """
+    from b2dinspect.provision.build import STATES
+    from b2dinspect.provision.build import build as build_disk
+    from b2dinspect.provision.identity import Identities
+    from b2dinspect.provision.images import format_for
+    from b2dinspect.provision.keypair import KeyPair, sample_key
+    from b2dinspect.provision.stages import Plan
+
     if fault and not FAULTS[fault.value].on_disk:
         raise UsageError(f"the fault {fault.value} does not show on a disk; `b2dprovision run` makes it")
     plan = Plan(
@@ -71,4 +71,8 @@ def build(
         force=force,
     )
     wanted = next((name for name in STATES if state and name == state.value), None)
-    common.follow(build_disk(plan, out, wanted), as_json=as_json)
+    events = build_disk(plan, out, wanted)
+    if as_json:
+        common.follow(events, as_json=True)
+    else:
+        common.conclude(events)

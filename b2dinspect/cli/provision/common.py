@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,11 +17,10 @@ from b2dinspect.errors import UsageError
 from b2dinspect.events import Console, Done, Event, Finished, Serving, Started
 from b2dinspect.guests import PROFILES
 from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.images import WRITERS
-from b2dinspect.provision.keypair import KeyPair, load_key
-from b2dinspect.provision.stages import QemuOptions
-from b2dinspect.render import stages
-from b2dinspect.render.console import console
+
+if TYPE_CHECKING:
+    from b2dinspect.provision.keypair import KeyPair
+    from b2dinspect.provision.stages import QemuOptions
 
 Engine = StrEnum("Engine", ["simulate", "qemu"])
 Guest = StrEnum("Guest", [profile.name for profile in PROFILES])  # type: ignore[misc]
@@ -45,7 +44,7 @@ SizeOption = Annotated[
     str, typer.Option("--size", metavar="SIZE", help="Virtual size: bytes, or with MiB, GiB, MB, GB.")
 ]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help=f"Container format: {', '.join(WRITERS)}.")
+    str | None, typer.Option("--format", metavar="NAME", help="Container format: raw, vdi.")
 ]
 SeedOption = Annotated[
     str | None, typer.Option("--seed", metavar="TEXT", help="Pin UUIDs and times of the disk to this text.")
@@ -97,6 +96,8 @@ def engine_options(
     Raises:
         UsageError: Options of QEMU without it, or a file that is not there.
     """
+    from b2dinspect.provision.stages import QemuOptions
+
     options = QemuOptions(kernel, initrd, iso, kvm)
     if engine is not Engine.qemu:
         if options != QemuOptions():
@@ -121,6 +122,8 @@ def check_name(name: str) -> str:
 
 def given_key(path: Path | None) -> KeyPair | None:
     """Return the key pair that the user named, if any."""
+    from b2dinspect.provision.keypair import load_key
+
     return None if path is None else load_key(path)
 
 
@@ -139,6 +142,17 @@ def follow(events: Iterator[Event], *, as_json: bool, is_stepping: bool = False)
     return finished
 
 
+def conclude(events: Iterator[Event]) -> None:
+    """Go through all events and show only the last one, in plain text: rich is slow to import."""
+    from b2dinspect.render.ending import ending, places
+
+    with contextlib.closing(_generator(events)) as steps:
+        for happened in steps:
+            if isinstance(happened, Finished):
+                lines = [ending(happened), *(f"  {name:<8} {value}" for name, value in places(happened))]
+                print("\n".join(lines))  # noqa: T201
+
+
 def exit_by(finished: Finished | None) -> None:
     """End with status 1 when nobody could log in."""
     if finished is None or not finished.logged_in:
@@ -153,20 +167,26 @@ class _Screen:
     """Where events go: lines for people, the guest's console as one moving line on a terminal; or JSON."""
 
     def __init__(self, as_json: bool) -> None:
+        from b2dinspect.render import stages
+        from b2dinspect.render.terminal import console
+
         self._as_json = as_json
+        self._stages = stages
         self._console = console()
         self._status: Any = None
 
     def show(self, happened: Event) -> None:
         """Show one event."""
         if self._as_json:
-            print(stages.event_json(happened), flush=True)  # noqa: T201
+            print(self._stages.event_json(happened), flush=True)  # noqa: T201
         elif isinstance(happened, Console) and self._console.is_terminal:
             self._move(happened)
         else:
             self._rest()
             # Commands and paths at the end are there to be copied: nothing folds them.
-            self._console.print(stages.event(happened), soft_wrap=isinstance(happened, Finished | Serving))
+            self._console.print(
+                self._stages.event(happened), soft_wrap=isinstance(happened, Finished | Serving)
+            )
             if isinstance(happened, Started) and self._console.is_terminal:
                 self._status = self._console.status("")
                 self._status.start()
@@ -174,7 +194,7 @@ class _Screen:
 
     def _move(self, line: Console) -> None:
         if self._status is not None:
-            self._status.update(stages.event(line))
+            self._status.update(self._stages.event(line))
 
     def _rest(self) -> None:
         if self._status is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from types import FrameType
 from typing import Annotated
@@ -23,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for function in (run_machine, build, boot, samples, faults):
-    app.command()(function)
+    app.command(function.__name__)(function)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -53,4 +54,7 @@ def run() -> None:
     """Entry point of the console script."""
     prepare_streams()
     signal.signal(signal.SIGTERM, _interrupt)
-    app(prog_name="b2dprovision")
+    try:
+        app(prog_name="b2dprovision")
+    finally:
+        gc.freeze()  # or a good part of the time of ``build`` goes into a last search for cycles

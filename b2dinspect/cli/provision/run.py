@@ -30,10 +30,6 @@ from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
 from b2dinspect.provision.drivers import DRIVERS
 from b2dinspect.provision.drivers import Driver as DriverFacts
-from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import WRITERS, format_for
-from b2dinspect.provision.pipeline import provision
-from b2dinspect.provision.stages import Plan
 
 Driver = StrEnum("Driver", list(DRIVERS))  # type: ignore[misc]
 Tamper = StrEnum("Tamper", {"delete_keys": "delete-keys", "replace_userdata": "replace-userdata"})
@@ -43,6 +39,8 @@ KeyType = StrEnum("KeyType", ["rsa", "ed25519"])
 
 def usual_format(driver: DriverFacts) -> str:
     """Return the driver's own format, or VDI where that one cannot be written."""
+    from b2dinspect.provision.images import WRITERS
+
     return driver.format if driver.format in WRITERS else "vdi"
 
 
@@ -80,6 +78,11 @@ def run(
 
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
+    from b2dinspect.provision.identity import Identities
+    from b2dinspect.provision.images import format_for
+    from b2dinspect.provision.pipeline import provision
+    from b2dinspect.provision.stages import Plan
+
     if step and as_json:
         raise UsageError("--step is for people, --json for programs: choose one")
     chosen = DRIVERS[driver.value]

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from b2dinspect.cli.common import command, out
 from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.samples import rebuild
 from b2dinspect.render.text import size
 
 
@@ -22,6 +20,8 @@ def samples(
 
     Example: b2dprovision samples sample_images
     """
+    from b2dinspect.provision.samples import rebuild
+
     for name, packed, unpacked in rebuild(folder):
         out(f"{name}: {size(packed)}, unpacked {size(unpacked)}")
 
@@ -32,6 +32,8 @@ def faults() -> None:
 
     Example: b2dprovision faults
     """
+    from rich.table import Table
+
     table = Table("fault", "what goes wrong", "build can make it", box=None, pad_edge=False)
     for fault in FAULTS.values():
         table.add_row(fault.name, fault.sentence, "yes" if fault.on_disk else "no")

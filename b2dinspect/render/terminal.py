@@ -1,0 +1,16 @@
+"""Consoles for stdout and stderr."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+
+def console(is_error: bool = False) -> Console:
+    """Return a console for stdout or stderr: colour only on a terminal, NO_COLOR obeyed, no markup."""
+    return _Console(stderr=is_error, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the command line, where rich would exit with status 1."""
+        raise BrokenPipeError
