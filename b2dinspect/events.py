@@ -14,12 +14,14 @@ class Write(NamedTuple):
         virtual_offset: On the virtual disk, bytes.
         file_offset: In the container file, bytes; None when the container stores none of it (zeros).
         length: Bytes.
-        head: The first bytes of it, at most 32.
+        head_offset: On the virtual disk, where the first bytes of it are that are not all zero.
+        head: These bytes, at most 32.
     """
 
     virtual_offset: int
     file_offset: int | None
     length: int
+    head_offset: int
     head: bytes
 
 

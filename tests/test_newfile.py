@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.newfile import NewFile
+from b2dinspect.newfile import NewFile, NewFolder
 
 
 @pytest.fixture
@@ -179,3 +179,62 @@ def test_discarding_twice_is_harmless(target: Path) -> None:
     file.discard()
     file.discard()
     assert names(target) == []
+
+
+# --- folders ---
+
+
+def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "machine"
+    with NewFolder(path) as folder:
+        assert not path.exists()
+        assert folder.temporary.stat().st_mode & 0o777 == 0o700
+        (folder.temporary / "file").write_text("x")
+    assert [one.name for one in path.iterdir()] == ["file"]
+    assert [one.name for one in path.parent.iterdir()] == ["machine"]
+
+
+def test_a_folder_that_fails_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), NewFolder(tmp_path / "machine") as folder:
+        (folder.temporary / "file").write_text("x")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_needs_force(tmp_path: Path) -> None:
+    path = tmp_path / "machine"
+    path.mkdir()
+    (path / "old").write_text("x")
+    with pytest.raises(UsageError, match="exists; say --force"):
+        NewFolder(path)
+    with NewFolder(path, force=True) as folder:
+        (folder.temporary / "new").write_text("x")
+    assert [one.name for one in path.iterdir()] == ["new"]
+    assert [one.name for one in tmp_path.iterdir()] == ["machine"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_force_replaces_no_file_and_no_link(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "machine"
+    if kind == "file":
+        path.write_text("x")
+    else:
+        (tmp_path / "real").mkdir()
+        path.symlink_to(tmp_path / "real")
+    with pytest.raises(UsageError, match="exists"):
+        NewFolder(path, force=True)
+
+
+def test_somebody_else_was_faster(tmp_path: Path) -> None:
+    path = tmp_path / "machine"
+    with pytest.raises(UsageError, match="exists"), NewFolder(path):
+        path.mkdir()
+        (path / "theirs").write_text("x")
+    assert [one.name for one in path.iterdir()] == ["theirs"]
+    assert [one.name for one in tmp_path.iterdir()] == ["machine"]
+
+
+def test_a_folder_where_none_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SourceError, match="cannot create"):
+        NewFolder(tmp_path / "file" / "machine")

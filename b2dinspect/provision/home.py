@@ -5,6 +5,7 @@ What is unpacked into it comes from a disk: only plain files and folders, and ne
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,19 +32,22 @@ class Unpacked(NamedTuple):
 def unpack(userdata: bytes, home: Path) -> Unpacked:
     """Unpack a userdata tar, remove the marker file, and keep the rest to its owner.
 
-    A cut entry is unpacked as far as it goes, as GNU tar and busybox do.
+    A cut file is unpacked as far as it goes and keeps mode 0600, as GNU tar 1.34 leaves it.
     """
     tar = read_tar(MemorySource(userdata))
     names, refused = [], []
     for entry in tar.entries:
         parts = [part for part in entry.name.split(b"/") if part not in (b"", b".")]
+        if not parts or entry.name == MAGIC:
+            continue
         if b".." in parts or entry.name.startswith(b"/") or entry.type not in ("file", "directory"):
             refused.append(entry.name)
-        elif parts and entry.name != MAGIC:
-            _make(
-                home.joinpath(*(part.decode("utf-8", "surrogateescape") for part in parts)), entry, userdata
-            )
-            names.append(f"{entry.mode:04o} {entry.name.decode('utf-8', 'backslashreplace')}")
+            continue
+        try:
+            mode = _make(home.joinpath(*map(os.fsdecode, parts)), entry, userdata)
+            names.append(f"{mode:04o} {entry.name.decode('utf-8', 'backslashreplace')}")
+        except (OSError, ValueError):  # a name that no file can have, or one that something else has
+            refused.append(entry.name)
     complaint = "tar: Unexpected EOF in archive" if tar.truncated else ""
     if not complaint and tar.trailer == "a lone zero block":
         complaint = "tar: A lone zero block at the end"
@@ -52,7 +56,8 @@ def unpack(userdata: bytes, home: Path) -> Unpacked:
     return Unpacked(tuple(names), complaint)
 
 
-def _make(path: Path, entry: Entry, userdata: bytes) -> None:
+def _make(path: Path, entry: Entry, userdata: bytes) -> int:
+    """Make one file or folder, and return its mode."""
     if entry.type == "directory":
         path.mkdir(parents=True, exist_ok=True)
     else:
@@ -60,4 +65,6 @@ def _make(path: Path, entry: Entry, userdata: bytes) -> None:
         content = userdata[entry.offset : entry.offset + min(entry.available, MAX_CONTENT)]
         path.touch(mode=0o600)
         path.write_bytes(content)
-    path.chmod((entry.mode & 0o777) | (0o700 if entry.type == "directory" else 0o600))
+    if not entry.missing:
+        path.chmod((entry.mode & 0o777) | (0o700 if entry.type == "directory" else 0o600))
+    return path.stat().st_mode & 0o777

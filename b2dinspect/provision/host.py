@@ -70,7 +70,7 @@ def _disk(state: State) -> Step:
         disk.pwrite(0, state.userdata)
         disk.writer.flush()
         yield from disk.changes()
-        yield Gave(f"{path.name}: {plan.format}, {disk.size} bytes, of which the file stores {file.size}")
+        yield Gave(f"{path.name}: {plan.format}, {disk.size} bytes, in a file of {file.size}, mostly holes")
     return state._replace(disk_path=path)
 
 

@@ -86,6 +86,14 @@ def stored_chunks(source: ByteSource) -> Iterator[tuple[int, bytes]]:
                     yield offset, data
 
 
+def written(disk: ByteSource, start: int, length: int) -> Write:
+    """Return what a disk now holds where somebody wrote ``length`` bytes at ``start``."""
+    data = disk.pread(start, min(length, CHUNK))
+    zeros = len(data) - len(data.lstrip(b"\0"))
+    skipped = zeros if zeros < len(data) else 0
+    return Write(start, disk.locate(start), length, start + skipped, data[skipped : skipped + HEAD])
+
+
 class WorkDisk(ByteSource):
     """A disk in the making: it can be written, read like evidence, and tells what changed.
 
@@ -127,10 +135,7 @@ class WorkDisk(ByteSource):
             else:
                 runs.append((start, end))
         self._changes.clear()
-        return tuple(
-            Write(start, self.writer.locate(start), end - start, self.pread(start, min(HEAD, end - start)))
-            for start, end in runs
-        )
+        return tuple(written(self, start, end - start) for start, end in runs)
 
     def _pread(self, offset: int, length: int) -> bytes:
         return self.writer.pread(offset, length)

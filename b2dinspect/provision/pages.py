@@ -7,9 +7,8 @@ from pathlib import Path
 
 from b2dinspect.errors import EvidenceError
 from b2dinspect.events import Write
-from b2dinspect.provision.images import HEAD, stored_chunks
+from b2dinspect.provision.images import stored_chunks, written
 from b2dinspect.provision.rework import opened
-from b2dinspect.source import ByteSource
 
 PAGE = 4096
 
@@ -31,19 +30,9 @@ class Pages:
                 }
                 changed = sorted(page for page in found if self._seen.get(page, _ZEROS) != found[page])
                 self._seen = found
-                return tuple(
-                    Write(
-                        start * PAGE, disk.locate(start * PAGE), count * PAGE, disk.pread(start * PAGE, HEAD)
-                    )
-                    for start, count in _runs(changed)
-                )
+                return tuple(written(disk, start * PAGE, count * PAGE) for start, count in _runs(changed))
         except EvidenceError:  # QEMU is writing: the next look will tell
             return ()
-
-
-def _write(disk: ByteSource, page: int, count: int) -> Write:
-    start = page * PAGE
-    return Write(start, disk.locate(start), count * PAGE, disk.pread(start, HEAD))
 
 
 _ZEROS = hash(bytes(PAGE))

@@ -123,7 +123,8 @@ def _make_swap(state: State) -> Step:
         raise SkipStage("this guest makes no swap")
     for offset, data in swap_writes(state.plan.profile, state.plan.ids):
         disk.pwrite(offset, data)
-    yield Gave(f"swap labelled {state.plan.profile.swap_label.decode()!r}")
+    label = state.plan.profile.swap_label.decode()
+    yield Gave(f"swap labelled {label!r}" if label else "swap without a label")
     return state
 
 

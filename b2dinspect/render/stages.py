@@ -72,7 +72,8 @@ def _write(write: Write) -> str:
     characters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in shown)
     place = "" if write.file_offset is None else f" (file {offset(write.file_offset).split()[0]})"
     start = offset(write.virtual_offset).split()[0]
-    return f"{start}{place} {write.length} bytes  {shown.hex()}  {characters}"
+    at = f"at {write.head_offset:#x}: " if write.head_offset != write.virtual_offset else ""
+    return f"{start}{place} {write.length} bytes  {at}{shown.hex()}  {characters}"
 
 
 def _finished(end: Finished) -> RenderableType:
