@@ -17,6 +17,9 @@ class Sink(Protocol):
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write ``data`` at ``offset`` (bytes)."""
 
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes at ``offset`` of what has been written."""
+
     def truncate(self, size: int) -> None:
         """Set the size in bytes."""
 

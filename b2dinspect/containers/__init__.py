@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from b2dinspect.containers import raw, vdi
+from collections.abc import Callable
+
+from b2dinspect.containers import raw, vdi, vhd
 from b2dinspect.containers.base import Container, Probe
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.source import ByteSource
 
 __all__ = ["FORMATS", "Container", "Probe", "open_container"]
 
-FORMATS = {"vdi": (vdi.probe, vdi.VdiContainer), "raw": (raw.probe, raw.RawContainer)}
+FORMATS: dict[str, tuple[Callable[[ByteSource], Probe], Callable[[ByteSource], Container]]] = {
+    "vdi": (vdi.probe, vdi.VdiContainer),
+    "vhd": (vhd.probe, vhd.VhdContainer),
+    "raw": (raw.probe, raw.RawContainer),
+}
 """In the order of the trial: raw takes everything that no other format claims."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Struct
 
-from b2dinspect.containers import vdi
+from b2dinspect.containers import vdi, vhd
 
 FREE, ZERO = 0xFFFFFFFF, 0xFFFFFFFE
 NOBODY = uuid.UUID(int=0)
@@ -28,6 +28,9 @@ class Buffer:
     def pwrite(self, offset: int, data: bytes) -> None:
         self.data += bytes(max(0, offset + len(data) - len(self.data)))
         self.data[offset : offset + len(data)] = data
+
+    def pread(self, offset: int, length: int) -> bytes:
+        return bytes(self.data[offset : offset + length])
 
     def truncate(self, size: int) -> None:
         self.data = self.data[:size] + bytes(max(0, size - len(self.data)))
@@ -98,3 +101,110 @@ def make_vdi(
 def patch(data: bytes, offset: int, value: bytes) -> bytes:
     """Return a copy with ``value`` at ``offset``."""
     return data[:offset] + value + data[offset + len(value) :]
+
+
+VHD_UUID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
+
+
+def vhd_footer(**fields: Any) -> bytes:
+    """Return a sound VHD footer of an image of 1 MiB by Windows, with some fields changed."""
+    values = {
+        "cookie": b"conectix",
+        "features": 2,
+        "version": 0x10000,
+        "data_offset": 512,
+        "timestamp": 0,
+        "creator_application": b"win ",
+        "creator_major": 6,
+        "creator_minor": 1,
+        "creator_system": b"Wi2k",
+        "original_size": 1 << 20,
+        "current_size": 1 << 20,
+        "cylinders": 30,
+        "heads": 4,
+        "sectors": 17,
+        "type": vhd.DYNAMIC,
+        "checksum": 0,
+        "uuid": VHD_UUID,
+        "saved_state": 0,
+        "reserved": bytes(427),
+    }
+    return sealed(vhd.FOOTER.build({**values, **fields}), 64, fields.get("checksum"))
+
+
+def sealed(raw: bytes, offset: int, value: int | None = None) -> bytes:
+    """Return a VHD structure with its checksum, counted by the book: ~ of the sum of all other bytes."""
+    total = ~sum(byte for at, byte in enumerate(raw) if not offset <= at < offset + 4) & 0xFFFFFFFF
+    return patch(raw, offset, struct.pack(">I", total if value is None else value))
+
+
+def vhd_header(entries: int, block_size: int, **fields: Any) -> bytes:
+    """Return a sound dynamic disk header; ``locators`` are (platform, data_length, data_offset)."""
+    locators = fields.pop("locators", ())
+    empty = {"platform": bytes(4), "data_space": 0, "data_length": 0, "reserved": 0, "data_offset": 0}
+    values: dict[str, Any] = {
+        "cookie": b"cxsparse",
+        "data_offset": (1 << 64) - 1,
+        "table_offset": 1536,
+        "version": 0x10000,
+        "table_entries": entries,
+        "block_size": block_size,
+        "checksum": 0,
+        "parent_uuid": NOBODY,
+        "parent_timestamp": 0,
+        "reserved": 0,
+        "parent_name": bytes(512),
+        "reserved_2": bytes(256),
+        **{f"locator_{number}": empty for number in range(1, 9)},
+    }
+    for number, (platform, length, offset) in enumerate(locators, 1):
+        place = {"platform": platform, "data_length": length, "data_offset": offset}
+        values[f"locator_{number}"] = {**empty, **place}
+    return sealed(vhd.DYNAMIC_HEADER.build({**values, **fields}), 36, fields.get("checksum"))
+
+
+def make_vhd(
+    blocks: Sequence[bytes | int],
+    *,
+    stored_order: Sequence[int] | None = None,
+    bitmaps: dict[int, bytes] | None = None,
+    block_size: int | None = None,
+    header: dict[str, Any] | None = None,
+    behind_table: bytes = b"",
+    **footer: Any,
+) -> bytes:
+    """Return a dynamic or differencing VHD.
+
+    Args:
+        blocks: For every block its bytes, all of one length, or the bare entry of the BAT.
+        stored_order: Numbers of the blocks with bytes, in the order in which the file holds them.
+        bitmaps: Sector bitmaps of blocks, by number, where not all bits are set.
+        block_size: When no block has bytes.
+        header: Fields of the dynamic disk header that differ from what fits the blocks.
+        behind_table: What is stored between the BAT and the first block, padded to 512 bytes.
+        footer: Fields of the footer that differ.
+    """
+    contents = {number: block for number, block in enumerate(blocks) if isinstance(block, bytes)}
+    size = block_size or len(next(iter(contents.values())))
+    order = list(contents) if stored_order is None else list(stored_order)
+    bitmap_size = -(-size // 512 // 8 // 512) * 512 or 512
+    table_end = -(-(1536 + 4 * len(blocks)) // 512) * 512
+    behind = behind_table.ljust(-(-len(behind_table) // 512) * 512, b"\0")
+    start = table_end + len(behind)
+    place = {number: (start + index * (bitmap_size + size)) // 512 for index, number in enumerate(order)}
+    entries = [place.get(number, block) for number, block in enumerate(blocks)]
+    table = struct.pack(f">{len(blocks)}I", *entries).ljust(table_end - 1536, b"\xff")
+    stored = b"".join(
+        (bitmaps or {}).get(number, b"\xff" * -(-size // 4096)).ljust(bitmap_size, FILLER) + contents[number]
+        for number in order
+    )
+    disk_size = len(blocks) * size
+    foot = vhd_footer(**{"current_size": disk_size, "original_size": disk_size, **footer})
+    return (
+        foot
+        + vhd_header(len(blocks), **{"block_size": size, **(header or {})})
+        + table
+        + behind
+        + stored
+        + foot
+    )
