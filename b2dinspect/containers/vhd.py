@@ -33,14 +33,15 @@ import sys
 import time
 import uuid
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
-from b2dinspect.containers.base import Container, Probe, stored_size
+from b2dinspect.containers.base import Probe, stored_size
+from b2dinspect.containers.blocks import BlockContainer, Piece, overlapping, run
 from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.fields import Bits, Header, Named, UuidBE
 from b2dinspect.findings import Finding
@@ -186,14 +187,7 @@ class ParentLocator(NamedTuple):
     offset: int
 
 
-class _Piece(NamedTuple):
-    offset: int
-    length: int
-    kind: Literal["data", "zero", "parent", "missing"]
-    where: int = 0
-
-
-class VhdContainer(Container):
+class VhdContainer(BlockContainer):
     """Reader of fixed, dynamic and differencing disks.
 
     Args:
@@ -211,6 +205,7 @@ class VhdContainer(Container):
     """
 
     format = "vhd"
+    layer = "VHD"
 
     def __init__(self, file: ByteSource, *, parent: ByteSource | None = None) -> None:
         self.file = file
@@ -258,17 +253,10 @@ class VhdContainer(Container):
         return survey
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
-        """Yield what the BAT and the bitmaps say, neighbours joined; the parent's without file offsets."""
-        position, end = self._clamp(offset, length)
+        """Yield what the BAT and the bitmaps say; of a fixed disk what the file system knows of holes."""
         if self.variant == "fixed":
-            yield from self._fixed_extents(position, end)
-            return
-        for piece in self._pieces(position, end):
-            if piece.kind == "parent":
-                yield from self._parent_extents(piece)
-            else:
-                where = piece.where if piece.kind == "data" else None
-                yield Extent(piece.offset, piece.length, piece.kind, where)
+            return self._fixed_extents(*self._clamp(offset, length))
+        return super().extents(offset, length)
 
     def _fixed_extents(self, position: int, end: int) -> Iterator[Extent]:
         if position < min(end, self._held):
@@ -279,48 +267,25 @@ class VhdContainer(Container):
         if start < end:
             yield Extent(start, end - start, "missing")
 
-    def _parent_extents(self, piece: _Piece) -> Iterator[Extent]:
-        covered = 0
-        if self.parent is not None:
-            for extent in self.parent.extents(piece.offset, piece.length):
-                yield extent._replace(file_offset=None)
-                covered += extent.length
-        if covered < piece.length:
-            yield Extent(piece.offset + covered, piece.length - covered, "zero")
-
-    def _pieces(self, position: int, end: int) -> Iterator[_Piece]:
-        pending: _Piece | None = None
-        while position < end:
-            piece = self._piece_at(position, end)
-            position += piece.length
-            if pending and (joined := _join(pending, piece)):
-                pending = joined
-                continue
-            if pending:
-                yield pending
-            pending = piece
-        if pending:
-            yield pending
-
-    def _piece_at(self, position: int, end: int) -> _Piece:
+    def _piece_at(self, position: int, end: int) -> Piece:
         """Return the longest piece from here that one entry, or one run of free ones, tells of."""
         block, within = divmod(position, self.block_size)
         entry, alike = self._table.lookup(block)
         length = min(end, (block + alike) * self.block_size) - position
         if entry is None:
-            return _Piece(position, length, "missing")
+            return Piece(position, length, "missing")
         if entry == FREE:
-            return _Piece(position, length, self._unwritten())
+            return Piece(position, length, self._unwritten())
         where = entry * SECTOR + self._bitmap_size + within
         if where >= self.file.size:
-            return _Piece(position, length, "missing")
+            return Piece(position, length, "missing")
         bits = self._bitmap(entry)
         if bits:
-            is_set, run_end = _run(bits, within // SECTOR)
+            is_set, run_end = run(bits, within // SECTOR)
             length = min(length, run_end * SECTOR - within)
             if not is_set:
-                return _Piece(position, length, self._unwritten())
-        return _Piece(position, min(length, self.file.size - where), "data", where)
+                return Piece(position, length, self._unwritten())
+        return Piece(position, min(length, self.file.size - where), "data", where)
 
     def _unwritten(self) -> Literal["zero", "parent", "missing"]:
         if not self._is_child:
@@ -341,23 +306,12 @@ class VhdContainer(Container):
         return bits
 
     def _pread(self, offset: int, length: int) -> bytes:
-        if self.variant == "fixed":
-            if offset + length > self._held:
-                raise MissingDataError(
-                    "this lies past the end of the file", layer="VHD", offset=max(offset, self._held)
-                )
-            return self.file.pread(offset, length)
-        pieces = [self._read_piece(piece) for piece in self._pieces(offset, offset + length)]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _read_piece(self, piece: _Piece) -> bytes:
-        if piece.kind == "data":
-            return self.file.pread(piece.where, piece.length)
-        if piece.kind == "missing":
-            raise MissingDataError(self._why_missing(piece.offset), layer="VHD", offset=piece.offset)
-        if piece.kind == "parent" and self.parent is not None:
-            return self.parent.pread(piece.offset, piece.length).ljust(piece.length, b"\0")
-        return bytes(piece.length)
+        if self.variant != "fixed":
+            return super()._pread(offset, length)
+        if offset + length > self._held:
+            where = max(offset, self._held)
+            raise MissingDataError("this lies past the end of the file", layer=self.layer, offset=where)
+        return self.file.pread(offset, length)
 
     def _why_missing(self, offset: int) -> str:
         block, within = divmod(offset, self.block_size)
@@ -445,20 +399,20 @@ class BlockTable:
             if entries == free_page:
                 continue
             for start in range(0, len(entries), self.RUN):
-                run = entries[start : start + self.RUN]
-                if run != self._free_run:
-                    yield number * self.PAGE + start, run
+                part = entries[start : start + self.RUN]
+                if part != self._free_run:
+                    yield number * self.PAGE + start, part
 
     def stored(self) -> Iterator[tuple[int, int]]:
         """Yield each block that the file stores, and its entry; free stretches cost next to nothing."""
-        for first, run in self._runs():
-            yield from ((first + index, entry) for index, entry in enumerate(run) if entry != FREE)
+        for first, part in self._runs():
+            yield from ((first + index, entry) for index, entry in enumerate(part) if entry != FREE)
 
     def used(self, limit: int) -> array[int]:
         """Return all entries but the free ones, or the first of them when there are more than ``limit``."""
         found = array("I")
-        for _, run in self._runs():
-            found.extend(entry for entry in run if entry != FREE)
+        for _, part in self._runs():
+            found.extend(entry for entry in part if entry != FREE)
             if len(found) > limit:
                 break
         return found
@@ -483,7 +437,9 @@ def _survey(table: BlockTable, disk: VhdContainer) -> _Survey:
     outside = len(starts) - inside
     if outside and _fits_as_last(disk):
         outside -= 1
-    on_top = _overlapping(starts[:inside], stride // SECTOR, disk)
+    places = (*_header_regions(disk), _table_region(disk))
+    regions = [(start // SECTOR, -(-end // SECTOR)) for start, end in places]
+    on_top = overlapping(starts[:inside], stride // SECTOR, regions)
     return _Survey(
         len(starts),
         (_first_block(disk, set(starts[inside:])), outside) if outside else (-1, 0),
@@ -504,15 +460,6 @@ def _fits_as_last(disk: VhdContainer) -> bool:
 
 def _first_block(disk: VhdContainer, entries: set[int]) -> int:
     return next((block for block, entry in disk._table.stored() if entry in entries), -1)
-
-
-def _overlapping(starts: list[int], stride: int, disk: VhdContainer) -> set[int]:
-    """Return the sectors of blocks that begin inside another one, or lie on a header or the BAT."""
-    bad = {later for earlier, later in pairwise(starts) if later - earlier < stride}
-    for start, end in (*_header_regions(disk), _table_region(disk)):
-        low = bisect_left(starts, start // SECTOR - stride + 1)
-        bad.update(starts[low : bisect_left(starts, -(-end // SECTOR))])
-    return bad
 
 
 def _header_regions(disk: VhdContainer) -> list[tuple[int, int]]:
@@ -613,20 +560,6 @@ def _size_findings(disk: VhdContainer) -> Iterator[Finding]:
     if footer.saved_state:
         text = "the machine was saved while it ran: what it held in memory may not be on this disk"
         yield Finding("vhd-saved-state", "info", text, offset + 84, "file")
-
-
-def _join(first: _Piece, second: _Piece) -> _Piece | None:
-    """Return both as one piece when the second continues the first."""
-    if first.kind != second.kind or (first.kind == "data" and first.where + first.length != second.where):
-        return None
-    return first._replace(length=first.length + second.length)
-
-
-def _run(bits: str, sector: int) -> tuple[bool, int]:
-    """Return whether this sector's bit is set, and the first sector behind it whose bit differs."""
-    is_set = bits[sector] == "1"
-    end = bits.find("0" if is_set else "1", sector)
-    return is_set, len(bits) if end < 0 else end
 
 
 # --- footers and header ---
