@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from b2dinspect.containers import raw, vdi, vhd
+from b2dinspect.containers import raw, vdi, vhd, vhdx
 from b2dinspect.containers.base import Container, Probe
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.source import ByteSource
@@ -14,6 +14,7 @@ __all__ = ["FORMATS", "Container", "Probe", "open_container"]
 FORMATS: dict[str, tuple[Callable[[ByteSource], Probe], Callable[[ByteSource], Container]]] = {
     "vdi": (vdi.probe, vdi.VdiContainer),
     "vhd": (vhd.probe, vhd.VhdContainer),
+    "vhdx": (vhdx.probe, vhdx.VhdxContainer),
     "raw": (raw.probe, raw.RawContainer),
 }
 """In the order of the trial: raw takes everything that no other format claims."""

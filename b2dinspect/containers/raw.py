@@ -15,7 +15,6 @@ OTHER_FORMATS = (
     (b"QFI\xfb", "qcow2", "qcow2"),
     (b"KDMV", "VMDK", "vmdk"),
     (b"# Disk DescriptorFile", "VMDK descriptor", "vmdk"),
-    (b"vhdxfile", "VHDX", "vhdx"),
     (b"\xfd7zXZ\0", "xz-compressed file", ""),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed file", ""),
     (b"BZh", "bzip2-compressed file", ""),

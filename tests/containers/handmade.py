@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Struct
 
-from b2dinspect.containers import vdi, vhd
+from b2dinspect.containers import vdi, vhd, vhdx
 
 FREE, ZERO = 0xFFFFFFFF, 0xFFFFFFFE
 NOBODY = uuid.UUID(int=0)
@@ -208,3 +208,122 @@ def make_vhd(
         + stored
         + foot
     )
+
+
+def make_vhdx(
+    blocks: Sequence[bytes | int],
+    *,
+    bitmaps: dict[int, bytes] | None = None,
+    block_size: int = 1 << 20,
+    sector_size: int = 512,
+    flags: int = 0,
+    parent_names: dict[str, str] | None = None,
+    log: bytes = b"",
+    **changes: Any,
+) -> bytes:
+    """Return a VHDX: log at 1 MiB, BAT at 2, metadata at 3, then the blocks with bytes in order.
+
+    Args:
+        blocks: For every block its bytes, or the bare entry of the BAT.
+        bitmaps: By block, what to put into the sector bitmap; such a block has state 7.
+        block_size: Bytes.
+        sector_size: Logical, bytes.
+        flags: Of the file parameters.
+        parent_names: Pairs of the parent locator.
+        log: What is in the log.
+        changes: ``header``: fields of both headers; ``size``: the virtual size.
+    """
+    share = block_size // sector_size // 8
+    entries, stored = vhdx_blocks(blocks, bitmaps or {}, block_size >> 20, share)
+    mib = 1 << 20
+    image = bytearray(4 * mib)
+    image[:8] = b"vhdxfile"
+    image[8:22] = "by hand".encode("utf-16-le")
+    for number, offset in enumerate(vhdx.HEADER_OFFSETS):
+        fields = {
+            "signature": b"head", "checksum": 0, "sequence_number": 7 + number, "file_write_guid": NOBODY,
+            "data_write_guid": MODIFY, "log_guid": NOBODY, "log_version": 0, "version": 1,
+            "log_length": mib, "log_offset": mib, **changes.get("header", {}),
+        }  # fmt: skip
+        image[offset : offset + 4096] = crc_sealed(vhdx.HEADER.build(fields).ljust(4096, b"\0"))
+    regions = ((vhdx.BAT_REGION, 2 * mib), (vhdx.METADATA_REGION, 3 * mib))
+    table = struct.pack("<4sIII", b"regi", 0, 2, 0)
+    table += b"".join(struct.pack("<16sQII", guid.bytes_le, offset, mib, 1) for guid, offset in regions)
+    for offset in vhdx.REGION_OFFSETS:
+        image[offset : offset + 65536] = crc_sealed(table.ljust(65536, b"\0"))
+    image[mib : mib + len(log)] = log
+    image[2 * mib : 2 * mib + 8 * len(entries)] = struct.pack(f"<{len(entries)}Q", *entries)
+    items = {
+        vhdx.FILE_PARAMETERS: struct.pack("<II", block_size, flags),
+        vhdx.VIRTUAL_SIZE: struct.pack("<Q", changes.get("size", len(blocks) * block_size)),
+        vhdx.DISK_ID: CREATE.bytes_le,
+        vhdx.LOGICAL_SECTOR: struct.pack("<I", sector_size),
+        vhdx.PHYSICAL_SECTOR: struct.pack("<I", 4096),
+    }
+    if parent_names:
+        items[vhdx.PARENT_LOCATOR] = parent_locator(parent_names)
+    metadata = struct.pack("<8sHH20x", b"metadata", 0, len(items))
+    content = b""
+    for guid, item in items.items():
+        metadata += struct.pack("<16sIIII", guid.bytes_le, 65536 + len(content), len(item), 4, 0)
+        content += item
+    metadata = metadata.ljust(65536, b"\0") + content
+    image[3 * mib : 3 * mib + len(metadata)] = metadata
+    return bytes(image) + stored
+
+
+def vhdx_blocks(
+    blocks: Sequence[bytes | int], bitmaps: dict[int, bytes], mib: int, share: int
+) -> tuple[list[int], bytes]:
+    """Return the entries of a BAT and what lies behind 4 MiB: blocks, and a sector bitmap behind each chunk.
+
+    Args:
+        blocks: As for ``make_vhdx``.
+        bitmaps: As for ``make_vhdx``.
+        mib: Block size in MiB.
+        share: Bytes of the sector bitmap for one block.
+    """
+    ratio = (1 << 20) // share
+    entries: list[int] = []
+    stored = b""
+    start = 4
+    for number, block in enumerate(blocks):
+        if isinstance(block, bytes):
+            entries.append((start << 20) | (7 if number in bitmaps else 6))
+            stored += block
+            start += mib
+        else:
+            entries.append(block)
+        if number % ratio == ratio - 1 or (number == len(blocks) - 1 and bitmaps):
+            first = number - number % ratio
+            entries += [0] * (ratio - 1 - number % ratio) + [(start << 20) | 6 if bitmaps else 0]
+            if bitmaps:
+                chunk = bytearray(1 << 20)
+                for at, bitmap in bitmaps.items():
+                    if first <= at <= number:
+                        chunk[(at - first) * share : (at - first) * share + len(bitmap)] = bitmap
+                stored += chunk
+                start += 1
+    return entries, stored
+
+
+def crc_sealed(raw: bytes) -> bytes:
+    """Return a VHDX structure with its CRC-32C, counted bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in patch(raw, 4, bytes(4)):
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return patch(raw, 4, struct.pack("<I", crc ^ 0xFFFFFFFF))
+
+
+def parent_locator(names: dict[str, str]) -> bytes:
+    head = struct.pack("<16sHH", bytes(16), 0, len(names))
+    content = b""
+    start = len(head) + 12 * len(names)
+    for key, value in names.items():
+        first, second = key.encode("utf-16-le"), value.encode("utf-16-le")
+        at = start + len(content)
+        head += struct.pack("<IIHH", at, at + len(first), len(first), len(second))
+        content += first + second
+    return head + content

@@ -55,7 +55,7 @@ def refusal(data: bytes) -> str:
 
 
 @needs("qemu-img")
-@pytest.mark.parametrize("name", ["qcow2", "vmdk", "vhdx"])
+@pytest.mark.parametrize("name", ["qcow2", "vmdk"])
 def test_formats_that_are_not_read_are_named_with_the_way_out(tmp_path: Path, name: str) -> None:
     path = tmp_path / "disk"
     run("qemu-img", "create", "-q", "-f", name, path, "8M")
@@ -94,7 +94,7 @@ def test_every_refusal_gives_the_reason_of_every_format() -> None:
 
 
 def test_an_unknown_format_name() -> None:
-    with pytest.raises(UsageError, match="no container format 'iso'; there are vdi, vhd, raw"):
+    with pytest.raises(UsageError, match="no container format 'iso'; there are vdi, vhd, vhdx, raw"):
         open_container(MemorySource(bytes(512)), "iso")
 
 

@@ -211,6 +211,29 @@ ROWS = (
             "shuffled": by_qemu_in_pieces("-o", "force_size=on", name="vpc", step=65536, multiplier=37),
         }.items()
     ),
+    *(
+        Row(f"vhdx-qemu-{name}", "vhdx", make, has_holes=has_holes, programs=("qemu-img", "qemu-io"))
+        for name, has_holes, make in (
+            ("default", False, by_qemu(name="vhdx")),
+            ("1M", True, by_qemu("-o", "block_size=1M", name="vhdx")),
+            ("2M", False, by_qemu("-o", "block_size=2M,log_size=2M", name="vhdx")),
+            ("256M", False, by_qemu("-o", "block_size=256M", name="vhdx")),
+            ("free", True, by_qemu("-o", "block_size=1M,block_state_zero=off", name="vhdx")),
+            ("reversed", True, by_qemu_in_pieces("-o", "block_size=1M", name="vhdx")),
+            (
+                "shuffled",
+                True,
+                by_qemu_in_pieces("-o", "block_size=1M", name="vhdx", step=65536, multiplier=37),
+            ),
+        )
+    ),
+    Row(
+        "vhdx-qemu-fixed",
+        "vhdx",
+        by_qemu("-o", "subformat=fixed,block_size=1M,block_state_zero=off", name="vhdx"),
+        has_holes=False,
+        programs=("qemu-img",),
+    ),
 )
 """A block of a VHD by a program is 2 MiB: every one of this disk holds data."""
 
