@@ -17,9 +17,9 @@ Source: Virtual Hard Disk Image Format Specification 1.0 (Microsoft, October 200
 (one's complement of the sum of the bytes), the geometry (its appendix), footers of 511 bytes (Virtual PC
 before 2004). Where programs differ:
 
-- Clear bits of a dynamic disk: a sector never written is zeros by the specification, but qemu (tried with
-  7.2) ignores the bitmap and shows the bytes in the file. Here they are zeros, and a finding tells of a block
-  where that hides something. What Windows does was not tried.
+- Clear bits of a dynamic disk: to the specification such a sector was never written, which is taken for zeros
+  here; qemu (tried with 7.2) ignores the bitmap and shows the bytes in the file. What Windows does was not
+  tried. A finding tells of a block where clear bits hide something.
 - The virtual size: qemu (7.2, tried with one footer for each creator) believes cylinders * heads * sectors,
   except for the creators in ``SIZE_FROM_FOOTER`` and for the largest geometry, where the footer's own size
   holds. Here too, and a finding tells when the two differ.
@@ -540,7 +540,7 @@ def _bitmap_findings(disk: VhdContainer) -> Iterator[Finding]:
         if disk.file.pread(where, min(first.length, SAMPLED_BYTES)).strip(b"\0"):
             text = (
                 f"sectors of block {block} hold data, but its sector bitmap says they were never written: "
-                "shown as zeros, as the specification has it; qemu shows the data"
+                "shown as zeros, as never written; qemu shows the data"
             )
             yield Finding("vhd-bitmap-hides", "warning", text, where, "file")
             return

@@ -337,7 +337,7 @@ def test_clear_bits_of_a_dynamic_disk_are_zeros() -> None:
         assert disk.pread(BLOCK + offset, 700) == expected[offset : offset + 700]
     text = (
         "sectors of block 1 hold data, but its sector bitmap says they were never written: "
-        "shown as zeros, as the specification has it; qemu shows the data"
+        "shown as zeros, as never written; qemu shows the data"
     )
     assert disk.findings == (Finding("vhd-bitmap-hides", "warning", text, at, "file"),)
 
@@ -787,6 +787,15 @@ def test_the_footer_of_the_writer() -> None:
 )
 def test_geometry(sectors: int, expected: tuple[int, int, int]) -> None:
     assert geometry(sectors) == expected
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize("mib", [1, 10, 137, 260, 505, 4000, 32256, 130_000, 1_000_000])
+def test_the_geometry_is_the_one_of_qemu(tmp_path: Path, mib: int) -> None:
+    run("qemu-img", "create", "-q", "-f", "vpc", tmp_path / "vhd", f"{mib}M")
+    disk = vhd((tmp_path / "vhd").read_bytes())
+    values = disk.footer.values
+    assert geometry(disk.size // 512) == (values.cylinders, values.heads, values.sectors)
 
 
 def test_blocks_are_stored_in_the_order_of_writing() -> None:
