@@ -30,7 +30,7 @@ Image = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", metavar="NAME", help="Read the file as this container format (raw, vdi)."),
+    typer.Option("--format", metavar="NAME", help="Read the file as this format: raw, vdi, vhd, vhdx."),
 ]
 
 P = ParamSpec("P")

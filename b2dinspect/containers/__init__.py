@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
-from b2dinspect.containers import raw, vdi
+import importlib
+from typing import Any, NamedTuple
+
 from b2dinspect.containers.base import Container, Probe
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.source import ByteSource
 
-__all__ = ["FORMATS", "Container", "Probe", "open_container"]
+__all__ = ["FORMATS", "Container", "Format", "Probe", "open_container"]
 
-FORMATS = {"vdi": (vdi.probe, vdi.VdiContainer), "raw": (raw.probe, raw.RawContainer)}
+
+class Format(NamedTuple):
+    """Where a format is read. Its module is imported when a file carries its sign, or somebody asks for it.
+
+    Attributes:
+        module: In this package; has ``probe``, which decides.
+        reader: Name of the Container in it.
+        signs: (offset, bytes) that a file of this format may carry; an offset below 0 counts from the end.
+    """
+
+    module: str
+    reader: str
+    signs: tuple[tuple[int, bytes], ...]
+
+    def load(self) -> Any:
+        """Return the module."""
+        return importlib.import_module(f"b2dinspect.containers.{self.module}")
+
+    def read(self, file: ByteSource) -> Container:
+        """Return the file as a container of this format."""
+        container: Container = getattr(self.load(), self.reader)(file)
+        return container
+
+    def probe(self, file: ByteSource) -> Probe:
+        """Tell whether the file is of this format."""
+        if self.signs and not any(_carries(file, offset, sign) for offset, sign in self.signs):
+            offset, sign = self.signs[0]
+            found = file.pread(offset, len(sign)).hex() or "the end of the file"
+            return Probe(False, f"no signature {sign.hex()} at byte {offset}, but {found}")
+        probe: Probe = self.load().probe(file)
+        return probe
+
+
+def _carries(file: ByteSource, offset: int, sign: bytes) -> bool:
+    start = offset if offset >= 0 else file.size + offset
+    return start >= 0 and file.pread(start, len(sign)) == sign
+
+
+FORMATS = {
+    "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
+    "vhd": Format("vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
+    "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),)),
+    "raw": Format("raw", "RawContainer", ()),
+}
 """In the order of the trial: raw takes everything that no other format claims."""
 
 
@@ -23,12 +68,12 @@ def open_container(file: ByteSource, format_name: str | None = None) -> Containe
     if format_name is not None:
         if format_name not in FORMATS:
             raise UsageError(f"no container format {format_name!r}; there are {', '.join(FORMATS)}")
-        return FORMATS[format_name][1](file)
+        return FORMATS[format_name].read(file)
     reasons = []
-    for name, (probe, reader) in FORMATS.items():
-        found = probe(file)
+    for name, known in FORMATS.items():
+        found = known.probe(file)
         if found.matched:
-            return reader(file)
+            return known.read(file)
         reasons.append(f"{name}: {found.reason}")
     # raw was asked last, and tells best what this is
     raise ContainerError("no format matches; " + "; ".join(reversed(reasons)))

@@ -10,19 +10,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from b2dinspect.containers.base import Container, Probe, stored_size
-from b2dinspect.source import SECTOR, ByteSource, Extent, FileSource
+from b2dinspect.source import ByteSource, Extent, FileSource
 
 if TYPE_CHECKING:
     from b2dinspect.newfile import Sink
-
-VHD_FOOTER = b"conectix"
 
 OTHER_FORMATS = (
     (b"QFI\xfb", "qcow2", "qcow2"),
     (b"KDMV", "VMDK", "vmdk"),
     (b"# Disk DescriptorFile", "VMDK descriptor", "vmdk"),
-    (b"conectix", "VHD", "vpc"),
-    (b"vhdxfile", "VHDX", "vhdx"),
     (b"\xfd7zXZ\0", "xz-compressed file", ""),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed file", ""),
     (b"BZh", "bzip2-compressed file", ""),
@@ -44,9 +40,6 @@ def probe(file: ByteSource) -> Probe:
                 else "unpack it first"
             )
             return Probe(False, f"this is a {name}, which is not read yet; {advice}, or say --format raw")
-    if file.size > SECTOR and file.pread(file.size - SECTOR, 8) == VHD_FOOTER:
-        advice = "convert it first (qemu-img convert -f vpc -O raw), or say --format raw"
-        return Probe(False, f"this is a fixed VHD, told by its footer, which is not read yet; {advice}")
     return Probe(True, "no other format's signature at byte 0")
 
 

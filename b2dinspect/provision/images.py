@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from b2dinspect.containers import Container, raw, vdi
+from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
 from b2dinspect.events import Write
 from b2dinspect.newfile import Sink
@@ -14,6 +14,8 @@ from b2dinspect.source import ByteSource, Extent, is_zeros
 
 CHUNK = 1 << 20
 HEAD = 32
+HYPERV_FIRST_SIZE = 10 << 20
+"""Bytes: the hyperv driver makes its disk so small, and then resizes it."""
 
 
 class DiskWriter(Protocol):
@@ -35,24 +37,41 @@ class DiskWriter(Protocol):
 
 
 def _raw(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    from b2dinspect.containers import raw
+
     return raw.RawWriter(sink, size)
 
 
 def _vdi(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    from b2dinspect.containers import vdi
+
     create = like.header.uuid_create if isinstance(like, vdi.VdiContainer) else ids.uuid("vdi create")
     return vdi.VdiWriter(sink, size, identity=vdi.Identity(create, ids.uuid("vdi modify")))
+
+
+def _vhd(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    from b2dinspect.containers import vhd
+
+    identity, first = ids.uuid("vhd"), HYPERV_FIRST_SIZE
+    if isinstance(like, vhd.VhdContainer):
+        identity, first = like.footer.values.uuid, like.footer.values.original_size
+    first = min(first, size) // 512 * 512 or size
+    writer = vhd.VhdWriter(sink, first, identity=identity, timestamp=max(0, ids.time - vhd.EPOCH))
+    writer.resize(size)
+    return writer
 
 
 WRITERS: dict[str, Callable[[Sink, int, Identities, Container | None], DiskWriter]] = {
     "raw": _raw,
     "vdi": _vdi,
+    "vhd": _vhd,
 }
 """By format: makes a writer of a virtual size (bytes) on an empty sink.
 
 The image is the same one as ``like``, for everybody who knows it by its identity; else it is a new one.
 """
 
-SUFFIXES = {".vdi": "vdi", ".raw": "raw", ".img": "raw", ".rawdisk": "raw"}
+SUFFIXES = {".vdi": "vdi", ".vhd": "vhd", ".raw": "raw", ".img": "raw", ".rawdisk": "raw"}
 
 
 def format_for(path: str, format_name: str | None = None) -> str:

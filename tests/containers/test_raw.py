@@ -55,7 +55,7 @@ def refusal(data: bytes) -> str:
 
 
 @needs("qemu-img")
-@pytest.mark.parametrize("name", ["qcow2", "vmdk", "vpc", "vhdx"])
+@pytest.mark.parametrize("name", ["qcow2", "vmdk"])
 def test_formats_that_are_not_read_are_named_with_the_way_out(tmp_path: Path, name: str) -> None:
     path = tmp_path / "disk"
     run("qemu-img", "create", "-q", "-f", name, path, "8M")
@@ -89,13 +89,13 @@ def test_an_empty_file_is_no_disk() -> None:
 
 def test_every_refusal_gives_the_reason_of_every_format() -> None:
     text = refusal(b"QFI\xfb".ljust(100, b"\0"))
-    assert "vdi: no signature 0xBEDA107F at byte 64, but 00000000" in text
+    assert "vdi: no signature 7f10dabe at byte 64, but 00000000" in text
     assert "raw: this is a qcow2" in text
 
 
 def test_an_unknown_format_name() -> None:
-    with pytest.raises(UsageError, match="no container format 'vhd'; there are vdi, raw"):
-        open_container(MemorySource(bytes(512)), "vhd")
+    with pytest.raises(UsageError, match="no container format 'iso'; there are vdi, vhd, vhdx, raw"):
+        open_container(MemorySource(bytes(512)), "iso")
 
 
 def test_asking_for_a_format_that_the_file_is_not() -> None:

@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.containers import open_container, vdi
+from b2dinspect.containers import open_container, vdi, vhd
 from b2dinspect.containers.base import Container
 from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import FileSource
-from tests.containers.handmade import FREE, ZERO, make_vdi
+from tests.containers.handmade import FREE, ZERO, make_vdi, make_vhd
 from tests.oracles import needs, run
 
 MIB = 1 << 20
+QEMU_NAMES = {"vhd": "vpc"}
 SIZE = 6 * MIB + 3 * 512
 DATA = ((MIB + 4096, 3 * MIB - 512), (4 * MIB, 4 * MIB + 1536), (5 * MIB + 8, SIZE))
 """Where the payload is: the first begins and ends inside a block, the last reaches into a cut block."""
@@ -83,24 +84,68 @@ def by_hand(
     return make
 
 
-def by_qemu(*options: str) -> Callable[[Path], None]:
+def by_our_vhd_writer(variant: str = "dynamic", *, first_size: int = SIZE) -> Callable[[Path], None]:
+    """Written from the end, or, when it has another size first, grown after the first half."""
+
     def make(path: Path) -> None:
-        source = path.with_name("source.raw")
-        source.write_bytes(PAYLOAD)
-        run("qemu-img", "convert", "-f", "raw", "-O", "vdi", *options, source, path)
+        with NewFile(path) as file:
+            writer = vhd.VhdWriter(file, first_size, variant=variant)
+            for start, end in sorted(DATA, reverse=first_size == SIZE):
+                if end > writer.size:
+                    writer.flush()
+                    writer.resize(SIZE)
+                writer.pwrite(start, PAYLOAD[start:end])
+            writer.flush()
 
     return make
 
 
-def by_qemu_in_reverse(path: Path) -> None:
-    run("qemu-img", "create", "-q", "-f", "vdi", path, SIZE)
-    commands = []
-    for start in reversed(range(0, SIZE, MIB)):
-        piece = path.with_name(f"{start}.piece")
-        piece.write_bytes(PAYLOAD[start : start + MIB])
-        if PAYLOAD[start : start + MIB].strip(b"\0"):
-            commands += ["-c", f"write -s {piece} {start} {min(MIB, SIZE - start)}"]
-    run("qemu-io", "-f", "vdi", *commands, path)
+def by_hand_vhd(block_size: int, *, sector_bits: bool = False, stride: int = 1) -> Callable[[Path], None]:
+    """A VHD whose blocks are stored in steps of ``stride``; its bitmaps may tell each sector of zeros."""
+
+    def make(path: Path) -> None:
+        padded = PAYLOAD.ljust(-(-SIZE // block_size) * block_size, b"\0")
+        pieces = [padded[start : start + block_size] for start in range(0, SIZE, block_size)]
+        blocks = [piece if piece.strip(b"\0") else FREE for piece in pieces]
+        stored = [number for number, block in enumerate(blocks) if block != FREE]
+        order = [number for first in range(stride) for number in stored[first::stride]][::-1]
+        bitmaps = {number: sector_bitmap(pieces[number]) for number in order} if sector_bits else None
+        path.write_bytes(make_vhd(blocks, stored_order=order, bitmaps=bitmaps, current_size=SIZE))
+
+    return make
+
+
+def sector_bitmap(piece: bytes) -> bytes:
+    bits = "".join("01"[bool(piece[at : at + 512].strip(b"\0"))] for at in range(0, len(piece), 512))
+    return bytes(int(bits[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(bits), 8))
+
+
+def by_qemu(*options: str, name: str = "vdi") -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        source = path.with_name("source.raw")
+        source.write_bytes(PAYLOAD)
+        run("qemu-img", "convert", "-f", "raw", "-O", name, *options, source, path)
+
+    return make
+
+
+def by_qemu_in_pieces(
+    *options: str, name: str = "vdi", step: int = MIB, multiplier: int = -1
+) -> Callable[[Path], None]:
+    """Pieces written in reverse, or in another order that a multiplier gives."""
+
+    def make(path: Path) -> None:
+        run("qemu-img", "create", "-q", "-f", name, *options, path, SIZE)
+        commands = []
+        starts = range(0, SIZE, step)
+        for start in sorted(starts, key=lambda start: start // step * multiplier % len(starts)):
+            piece = path.with_name(f"{start}.piece")
+            piece.write_bytes(PAYLOAD[start : start + step])
+            if PAYLOAD[start : start + step].strip(b"\0"):
+                commands += ["-c", f"write -s {piece} {start} {min(step, SIZE - start)}"]
+        run("qemu-io", "-f", name, *commands, path)
+
+    return make
 
 
 class Row(NamedTuple):
@@ -142,8 +187,55 @@ ROWS = (
     Row("vdi-512", "vdi", by_hand(512, stride=2), unit=512, qemu_reads=False),
     Row("vdi-qemu", "vdi", by_qemu(), programs=("qemu-img",)),
     Row("vdi-qemu-static", "vdi", by_qemu("-o", "static=on"), has_holes=False, programs=("qemu-img",)),
-    Row("vdi-qemu-reversed", "vdi", by_qemu_in_reverse, programs=("qemu-img", "qemu-io")),
+    Row("vdi-qemu-reversed", "vdi", by_qemu_in_pieces(), programs=("qemu-img", "qemu-io")),
+    Row("vhd-dynamic", "vhd", by_our_vhd_writer(), unit=2 * MIB, has_holes=False),
+    Row("vhd-fixed", "vhd", by_our_vhd_writer("fixed")),
+    Row("vhd-grown", "vhd", by_our_vhd_writer(first_size=3 * MIB), unit=2 * MIB, has_holes=False),
+    Row("vhd-fixed-grown", "vhd", by_our_vhd_writer("fixed", first_size=3 * MIB)),
+    Row("vhd-small-blocks", "vhd", by_hand_vhd(4096, stride=7), unit=4096),
+    # qemu 7.2 takes the bitmap of a block smaller than 4096 to be empty
+    Row("vhd-512", "vhd", by_hand_vhd(512, stride=2), unit=512, qemu_reads=False),
+    Row("vhd-bitmaps", "vhd", by_hand_vhd(65536, sector_bits=True), unit=65536),
+    Row(
+        "vhd-qemu-fixed",
+        "vhd",
+        by_qemu("-S", "0", "-o", "force_size=on,subformat=fixed", name="vpc"),
+        has_holes=False,
+        programs=("qemu-img",),
+    ),
+    *(
+        Row(f"vhd-qemu-{name}", "vhd", make, 2 * MIB, has_holes=False, programs=("qemu-img", "qemu-io"))
+        for name, make in {
+            "dynamic": by_qemu("-o", "force_size=on", name="vpc"),
+            "reversed": by_qemu_in_pieces("-o", "force_size=on", name="vpc"),
+            "shuffled": by_qemu_in_pieces("-o", "force_size=on", name="vpc", step=65536, multiplier=37),
+        }.items()
+    ),
+    *(
+        Row(f"vhdx-qemu-{name}", "vhdx", make, has_holes=has_holes, programs=("qemu-img", "qemu-io"))
+        for name, has_holes, make in (
+            ("default", False, by_qemu(name="vhdx")),
+            ("1M", True, by_qemu("-o", "block_size=1M", name="vhdx")),
+            ("2M", False, by_qemu("-o", "block_size=2M,log_size=2M", name="vhdx")),
+            ("256M", False, by_qemu("-o", "block_size=256M", name="vhdx")),
+            ("free", True, by_qemu("-o", "block_size=1M,block_state_zero=off", name="vhdx")),
+            ("reversed", True, by_qemu_in_pieces("-o", "block_size=1M", name="vhdx")),
+            (
+                "shuffled",
+                True,
+                by_qemu_in_pieces("-o", "block_size=1M", name="vhdx", step=65536, multiplier=37),
+            ),
+        )
+    ),
+    Row(
+        "vhdx-qemu-fixed",
+        "vhdx",
+        by_qemu("-o", "subformat=fixed,block_size=1M,block_state_zero=off", name="vhdx"),
+        has_holes=False,
+        programs=("qemu-img",),
+    ),
 )
+"""A block of a VHD by a program is 2 MiB: every one of this disk holds data."""
 
 
 @pytest.fixture(
@@ -292,7 +384,7 @@ def test_locate_points_to_the_very_byte(disk: Container, path: Path, row: Row) -
 
 
 def test_holes_are_known(disk: Container, path: Path, row: Row) -> None:
-    if row.format == "raw" and row.has_holes and path.stat().st_blocks * 512 >= SIZE:
+    if disk.variant in ("flat", "fixed") and row.has_holes and path.stat().st_blocks * 512 >= SIZE:
         pytest.skip("this file system stores no holes")
     assert (disk.locate(0) is None) == row.has_holes
     assert (disk.allocated_size < SIZE) == row.has_holes
@@ -317,5 +409,6 @@ def test_two_readers_do_not_disturb_each_other(disk: Container, file: FileSource
 @pytest.mark.parametrize("readable", [pytest.param(row, id=row.name) for row in ROWS if row.qemu_reads])
 def test_qemu_reads_the_same(readable: Row, tmp_path: Path) -> None:
     readable.make(tmp_path / "image")
-    run("qemu-img", "convert", "-f", readable.format, "-O", "raw", tmp_path / "image", tmp_path / "raw")
+    name = QEMU_NAMES.get(readable.format, readable.format)
+    run("qemu-img", "convert", "-f", name, "-O", "raw", tmp_path / "image", tmp_path / "raw")
     assert (tmp_path / "raw").read_bytes() == PAYLOAD

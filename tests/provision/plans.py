@@ -26,8 +26,8 @@ def key_pair() -> KeyPair:
 
 def plan(folder: Path, guest: str = "autoformat", **changes: Any) -> Plan:
     """Return a plan for a small VDI machine called default."""
-    usual = {"format": "vdi", "size": SIZE, "key": key_pair()}
-    return Plan("default", DRIVERS["vfkit"], profile_named(guest), folder=folder, **(usual | changes))
+    usual = {"format": "vdi", "size": SIZE, "key": key_pair(), "driver": DRIVERS["vfkit"]}
+    return Plan(name="default", profile=profile_named(guest), folder=folder, **(usual | changes))
 
 
 class Story(NamedTuple):

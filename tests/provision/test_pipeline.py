@@ -15,8 +15,10 @@ from b2dinspect.events import Serving, Started
 from b2dinspect.inspection import inspect
 from b2dinspect.provision import login, programs
 from b2dinspect.provision.build import STATES, build
+from b2dinspect.provision.drivers import DRIVERS
 from b2dinspect.provision.faults import FAULTS
 from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.images import WRITERS
 from b2dinspect.provision.keypair import KeyPair
 from b2dinspect.provision.pipeline import boot_image, provision
 from b2dinspect.userdata.tarball import MAGIC
@@ -35,7 +37,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-@pytest.mark.parametrize("image_format", ["raw", "vdi"])
+@pytest.mark.parametrize("image_format", sorted(WRITERS))
 @pytest.mark.parametrize("guest", GUESTS)
 def test_a_machine_lets_its_key_in_twice(guest: str, image_format: str, tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, guest, format=image_format)))
@@ -55,6 +57,19 @@ def test_a_machine_lets_its_key_in_twice(guest: str, image_format: str, tmp_path
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "default").iterdir()}
     assert set(modes.values()) == {0o600}
     assert set(modes) == {"config.json", "id_rsa", "id_rsa.pub", Path(story.end.disk).name}
+
+
+@needs("qemu-img")
+def test_the_hyperv_disk_is_a_resized_vhd(tmp_path: Path) -> None:
+    story = tell(provision(plan(tmp_path, driver=DRIVERS["hyperv"], format="vhd", size=20000 * MIB)))
+    assert story.end.logged_in
+    assert Path(story.end.disk).name == "disk.vhd"
+    said = json.loads(run("qemu-img", "info", "--output=json", "-f", "vpc", story.end.disk).stdout)
+    assert said["virtual-size"] == 20000 * MIB
+    footer = (
+        inspect(story.end.disk).container.headers[0].layout.parse(Path(story.end.disk).read_bytes()[:512])
+    )
+    assert (footer.original_size, footer.current_size) == (10 * MIB, 20000 * MIB)
 
 
 @needs("e2fsck", "sfdisk", "sgdisk", "qemu-img", "dumpe2fs")

@@ -86,12 +86,11 @@ def names(folder: Path) -> list[str]:
 
 @needs("qemu-img")
 def test_the_real_guest_accepts_disks_of_ours_and_of_qemu_img(tmp_path: Path) -> None:
-    ours, theirs, raw = tmp_path / "ours.vdi", tmp_path / "theirs.qcow2", tmp_path / "raw"
+    ours, theirs, raw = tmp_path / "ours.vdi", tmp_path / "theirs.vhd", tmp_path / "raw"
     tell(build(plan(tmp_path), ours, "provisioned"))
     assert tell(boot_image(plan(tmp_path, engine="qemu"), ours, None)).end.logged_in
     tell(build(plan(tmp_path, format="raw"), raw, "fresh"))
-    theirs = tmp_path / "theirs.vdi"
-    run("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, theirs)
+    run("qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "force_size=on", raw, theirs)
     story = tell(boot_image(plan(tmp_path, "minikube", engine="qemu"), theirs, None))
     assert story.end.logged_in
     assert inspect(str(theirs)).guest.profile == "minikube"
