@@ -15,6 +15,7 @@ from b2dinspect.cli.get import get
 from b2dinspect.cli.keys import keys
 from b2dinspect.cli.ls import ls
 from b2dinspect.cli.show import show
+from b2dinspect.cli.verify import verify
 
 app = typer.Typer(
     name="b2dinspect",
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (show, keys, diff, ls, cat, get):
+for function in (show, keys, diff, ls, cat, get, verify):
     app.command()(function)
 
 

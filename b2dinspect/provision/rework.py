@@ -40,11 +40,11 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Container]:
+def opened(path: Path, format_name: str | None = None) -> Iterator[Container]:
     """Give the disk of an image to read."""
     source = open_evidence(str(path))
     try:
-        yield open_container(source)
+        yield open_container(source, format_name)
     finally:
         source.close()
 

@@ -22,6 +22,7 @@ from b2dinspect.volumes import Volume
 
 if TYPE_CHECKING:
     from b2dinspect.comparison import Comparison, Key
+    from b2dinspect.containers import Container
 
 STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -225,6 +226,15 @@ def _value(value: object) -> str:
         shown = visible(stripped[:64]) + ("…" if len(stripped) > 64 else "")
         return f'"{shown}"' if stripped else "zeros"
     return f"{value} ({value:#x})" if isinstance(value, int) and value > 9 else str(value)
+
+
+def verification(path: str, disk: Container) -> Group:
+    """Return what a container says of itself: one line, and its findings."""
+    kind = f"{disk.format} {disk.variant}, a disk of {size(disk.size)}, {size(disk.allocated_size)} stored"
+    sound = Text("sound", "bold green")
+    return Group(
+        Text(visible(path), "bold"), Text(kind), _findings(disk.findings) if disk.findings else sound
+    )
 
 
 def key_list(keys: Sequence[FoundKey]) -> Group:

@@ -22,6 +22,7 @@ from b2dinspect.volumes import Volume
 
 if TYPE_CHECKING:
     from b2dinspect.comparison import Comparison, Key
+    from b2dinspect.containers import Container
 
 SCHEMA_VERSION = 1
 
@@ -202,6 +203,19 @@ def comparison(item: Comparison) -> dict[str, Any]:
 
 def _side_key(one: Key) -> dict[str, Any]:
     return {"from": one.origin, **line(one.line)}
+
+
+def verification(path: str, disk: Container) -> dict[str, Any]:
+    """Return what a container says of itself."""
+    return {
+        "path": path,
+        "format": disk.format,
+        "variant": disk.variant,
+        "virtual_size": disk.size,
+        "allocated_size": disk.allocated_size,
+        "sound": not any(item.is_fault for item in disk.findings),
+        "findings": [finding(item) for item in disk.findings],
+    }
 
 
 def directory_entry(entry: Entry) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def every_command(image: Path, folder: Path) -> list[tuple[object, ...]]:
         ("keys", "--fingerprints", image),
         ("diff", image),
         ("diff", image, SAMPLE_KEYS / "owner.pub"),
+        ("verify", image),
         ("ls", "--json", image, "/var/lib"),
         ("cat", image, USERDATA_PATH),
         ("get", image, "/", folder / "copy"),

@@ -1,0 +1,46 @@
+"""``b2dprovision convert``: a disk into another container format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import Image, ProgressBar, command
+from b2dinspect.cli.provision.common import ForceOption, FormatOption, SeedOption
+
+
+@command
+def convert(
+    source: Image,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new image; its name tells the format.")],
+    format_name: FormatOption = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read it back and compare.")] = False,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Copy a disk into an image of another format; what is not stored stays a hole.
+
+    Example: b2dprovision convert sample_images/fresh.vdi.gz disk.vhd --verify
+
+    Exit status: 0 done, 2 it could not be done, or what was read back differs.
+    """
+    from b2dinspect.containers import open_container
+    from b2dinspect.evidence import about, open_evidence
+    from b2dinspect.provision.convert import convert as copy
+    from b2dinspect.provision.identity import Identities
+    from b2dinspect.provision.images import format_for
+    from b2dinspect.render.text import size
+
+    wanted = format_for(out.name, format_name)
+    with ProgressBar() as progress, about(source):
+        file = open_evidence(source, progress)
+        try:
+            disk = open_container(file)
+            ids = Identities.from_seed(seed)
+            copied = copy(disk, out, wanted, ids, verify=verify, force=force, progress=progress)
+        finally:
+            file.close()
+    compared = ", read back and compared" if verify else ""
+    typer.echo(f"{out}: {wanted}, a disk of {size(disk.size)}, {size(copied)} copied{compared}")

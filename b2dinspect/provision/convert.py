@@ -1,0 +1,80 @@
+"""Copying a disk into an image of another format, holes kept, and comparing two disks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from b2dinspect.containers import Container
+from b2dinspect.errors import ContainerError
+from b2dinspect.evidence import Progress
+from b2dinspect.newfile import NewFile
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.images import CHUNK, WRITERS, stored_chunks
+from b2dinspect.provision.rework import opened
+from b2dinspect.source import ByteSource
+
+
+def convert(
+    disk: Container,
+    out: Path,
+    format_name: str,
+    ids: Identities,
+    *,
+    verify: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Write a disk into a new image, which appears when it is whole, and return the bytes that were copied.
+
+    Args:
+        disk: What to copy.
+        out: The new image.
+        format_name: Its format, one of WRITERS.
+        ids: Identities of the new image.
+        verify: Read it back and compare, before it gets its name.
+        force: Replace an existing file.
+        progress: Told of the bytes copied, and of the bytes that the source stores.
+
+    Raises:
+        MissingDataError: The source does not hold all of its content.
+        ContainerError: What was read back differs.
+        UsageError: The file exists and ``force`` is not given.
+    """
+    copied = 0
+    with NewFile(out, force=force) as file:
+        writer = WRITERS[format_name](file, disk.size, ids, None)
+        for offset, data in stored_chunks(disk):
+            writer.pwrite(offset, data)
+            copied += len(data)
+            if progress:
+                progress("copying", copied, disk.allocated_size)
+        writer.flush()
+        if verify:
+            with opened(file.temporary, format_name) as made:
+                where = first_difference(disk, made, progress)
+            if where is not None:
+                raise ContainerError("what was read back differs", layer="new image", offset=where)
+    return copied
+
+
+def first_difference(one: ByteSource, other: ByteSource, progress: Progress | None = None) -> int | None:
+    """Return the first offset at which two disks differ, or None; looks only at what either stores."""
+    if one.size != other.size:
+        return min(one.size, other.size)
+    for done, offset in enumerate(sorted({*_stored(one), *_stored(other)}), 1):
+        mine, theirs = one.pread(offset, CHUNK), other.pread(offset, CHUNK)
+        if mine != theirs:
+            return offset + next(
+                at for at, pair in enumerate(zip(mine, theirs, strict=True)) if pair[0] != pair[1]
+            )
+        if progress:
+            progress("comparing", done * CHUNK, None)
+    return None
+
+
+def _stored(disk: ByteSource) -> Iterator[int]:
+    """Yield the offsets of the chunks in which a disk stores anything."""
+    for extent in disk.extents():
+        if extent.kind != "zero":
+            yield from range(extent.offset // CHUNK * CHUNK, extent.offset + extent.length, CHUNK)

@@ -1,0 +1,101 @@
+"""Copying disks between formats, and comparing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from b2dinspect.cli.provision.main import app
+from b2dinspect.containers import open_container
+from b2dinspect.errors import ContainerError, MissingDataError
+from b2dinspect.evidence import open_evidence
+from b2dinspect.provision.convert import convert, first_difference
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.images import WRITERS
+from b2dinspect.source import MemorySource, PatchedSource
+from tests.cli.helpers import SAMPLES, unpacked
+from tests.containers.handmade import make_vdi
+from tests.oracles import needs, run
+
+MIB = 1 << 20
+QEMU = {"raw": "raw", "vdi": "vdi", "vhd": "vpc"}
+
+
+def invoke(*words: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["convert", *(str(word) for word in words)], catch_exceptions=False)
+    return done.exit_code, done.stdout, done.stderr
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize("target", sorted(WRITERS))
+def test_qemu_img_finds_no_difference(target: str, tmp_path: Path) -> None:
+    source, out = unpacked("out-of-order.vdi"), tmp_path / f"disk.{target}"
+    status, said, complaint = invoke(source, out, "--verify", "--format", target)
+    assert (status, complaint) == (0, "")
+    assert "read back and compared" in said
+    formats = ("-f", "vdi", "-F", QEMU[target])
+    assert b"Images are identical" in run("qemu-img", "compare", *formats, source, out).stdout
+    assert out.stat().st_blocks * 512 < 64 * MIB
+
+
+def test_there_and_back_is_the_same(tmp_path: Path) -> None:
+    source = SAMPLES / "provisioned-minikube.vdi.gz"
+    assert invoke(source, tmp_path / "a.vhd")[0] == 0
+    assert invoke(tmp_path / "a.vhd", tmp_path / "b.raw")[0] == 0
+    one, two = open_evidence(str(source)), open_evidence(str(tmp_path / "b.raw"))
+    try:
+        assert first_difference(open_container(one), open_container(two)) is None
+    finally:
+        one.close()
+        two.close()
+
+
+@pytest.mark.parametrize("at", [0, MIB, 3 * MIB - 1])
+def test_the_first_difference_is_found(at: int) -> None:
+    data = MemorySource(bytes(3 * MIB))
+    assert first_difference(data, data) is None
+    assert first_difference(data, PatchedSource(data, at, b"x")) == at
+    assert first_difference(data, MemorySource(bytes(MIB))) == MIB
+
+
+def test_what_was_written_wrongly_never_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = WRITERS["raw"]
+
+    def forgetful(*arguments: object) -> object:
+        writer = raw(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(writer, "pwrite", lambda offset, data: None)
+        return writer
+
+    monkeypatch.setitem(WRITERS, "raw", forgetful)
+    source = open_evidence(str(unpacked("fresh.vdi")))
+    try:
+        with pytest.raises(ContainerError, match="what was read back differs"):
+            convert(open_container(source), tmp_path / "x.raw", "raw", Identities(), verify=True)
+    finally:
+        source.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_not_all_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "child.vdi"
+    path.write_bytes(make_vdi([bytes(4096), 0xFFFFFFFF], type=4))
+    source = open_evidence(str(path))
+    try:
+        with pytest.raises(MissingDataError):
+            convert(open_container(source), tmp_path / "x.raw", "raw", Identities())
+    finally:
+        source.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["child.vdi"]
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "disk.raw"
+    out.write_text("mine")
+    status, _, complaint = invoke(unpacked("fresh.raw"), out)
+    assert (status, complaint.count("\n")) == (2, 1)
+    assert out.read_text() == "mine"
+    assert invoke(unpacked("fresh.raw"), out, "--force")[0] == 0
