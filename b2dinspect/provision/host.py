@@ -134,7 +134,7 @@ HOST_STAGES = (
     Stage(
         "tar",
         "host",
-        "Pack the public key into a tar whose first file name is the magic string.",
+        "Pack the public key into a tar that begins with the magic string.",
         lambda state: "mcnutils.MakeDiskImage(id_rsa.pub)  (libmachine, in Go)",
         _tar,
     ),
