@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from b2dinspect.choice import Choice
 from b2dinspect.events import Done, Event, Started, Status, Write
-from b2dinspect.guests import GuestProfile
-from b2dinspect.partitions.base import Partition
-from b2dinspect.provision.drivers import Driver
 from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import WorkDisk
 from b2dinspect.provision.keypair import KeyPair, Kind
+
+if TYPE_CHECKING:
+    from b2dinspect.choice import Choice
+    from b2dinspect.guests import GuestProfile
+    from b2dinspect.partitions.base import Partition
+    from b2dinspect.provision.drivers import Driver
+    from b2dinspect.provision.images import WorkDisk
 
 DEFAULT_SIZE = 20000 << 20
 """Bytes: what docker-machine asks of every driver."""

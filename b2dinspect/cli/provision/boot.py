@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,6 +111,8 @@ def _copy(facts: Inspection, plan: Plan, out: Path | None, cleanup: ExitStack, f
     from b2dinspect.provision.rework import write_image
 
     if out is None:
+        import tempfile
+
         scratch = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-"))
         out = Path(scratch) / f"copy.{plan.format}"
     write_image(facts.container, out, plan, force=force)
