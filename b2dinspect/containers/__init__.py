@@ -53,6 +53,7 @@ FORMATS = {
     "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
     "vhd": Format("vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
     "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),)),
+    "vmdk": Format("vmdk", "VmdkContainer", ((0, b"KDMV"), (0, b"# Disk DescriptorFile"))),
     "raw": Format("raw", "RawContainer", ()),
 }
 """In the order of the trial: raw takes everything that no other format claims."""

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 OTHER_FORMATS = (
     (b"QFI\xfb", "qcow2", "qcow2"),
-    (b"KDMV", "VMDK", "vmdk"),
-    (b"# Disk DescriptorFile", "VMDK descriptor", "vmdk"),
+    (b"COWD", "VMDK of an old ESX server (COWD)", "vmdk"),
     (b"\xfd7zXZ\0", "xz-compressed file", ""),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed file", ""),
     (b"BZh", "bzip2-compressed file", ""),

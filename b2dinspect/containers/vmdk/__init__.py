@@ -1,0 +1,37 @@
+r"""VMDK, the format of VMware, which VirtualBox and so docker-machine write too.
+
+A *hosted sparse extent* (all integers little-endian, all places in sectors of 512 bytes)::
+
+    0        header           "KDMV", capacity, grain size, where the rest is
+    1        descriptor       text: identity, parent, extents, disk data base (ddb)
+    rgdOffset  redundant grain directory, and its grain tables
+    gdOffset   grain directory, and its grain tables
+    overHead   grains         usually 128 sectors each
+
+Grain ``n`` of the disk is where entry ``n % 512`` of grain table ``n / 512`` says; the grain directory says
+where the tables are. Entry 0 is a grain that is not stored: zeros, or the parent's content when the
+descriptor names a parent. Entry 1 is a grain of zeros, if the header's flag says so. In a *streamOptimized*
+extent each grain is a marker (first sector, size) and a zlib stream, and a footer knows the directory::
+
+    … grains, grain tables, grain directory, each behind a marker; footer marker; footer; end-of-stream marker
+
+A disk of several files is a descriptor in a file of its own, which names flat and sparse extents.
+
+Source: VMware, Virtual Disk Format 1.1 and 5.0 (header, descriptor, markers, versions, zeroed grains);
+VirtualBox, src/VBox/Storage/VMDK.cpp (layout of what it writes, ddb keys, tables that are never compressed);
+qemu, block/vmdk.c and experiment (zlib and not bare deflate, streamOptimized with its directory in front).
+"""
+
+from b2dinspect.containers.vmdk.container import VmdkContainer, probe
+from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine, flat_descriptor
+from b2dinspect.containers.vmdk.writer import Identity, VmdkWriter
+
+__all__ = [
+    "Descriptor",
+    "ExtentLine",
+    "Identity",
+    "VmdkContainer",
+    "VmdkWriter",
+    "flat_descriptor",
+    "probe",
+]

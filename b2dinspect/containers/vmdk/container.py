@@ -1,0 +1,401 @@
+"""A whole VMDK disk: one sparse file, or a descriptor and the files that it names."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+from b2dinspect.containers.base import Container, Probe
+from b2dinspect.containers.vmdk import descriptor as text
+from b2dinspect.containers.vmdk import layout
+from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine
+from b2dinspect.containers.vmdk.sparse import Run, SparseExtent, Unreadable
+from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError
+from b2dinspect.fields import Header
+from b2dinspect.findings import Finding
+from b2dinspect.source import SECTOR, ByteSource, Extent
+
+MAX_NAMED = 8
+"""Extents that are not there and get a finding each."""
+
+
+def probe(file: ByteSource) -> Probe:
+    """Tell whether the file begins with the signature of a sparse extent, or with that of a descriptor."""
+    head = file.pread(0, 64)
+    if head.startswith(layout.SIGNATURE):
+        return Probe(True, "signature KDMV at byte 0")
+    if _is_descriptor(head):
+        return Probe(True, "begins with # Disk DescriptorFile")
+    found = head[:4].hex() or "the end of the file"
+    return Probe(False, f"neither KDMV nor # Disk DescriptorFile at byte 0, but {found}")
+
+
+def _is_descriptor(head: bytes) -> bool:
+    return head.lstrip().lower().startswith(text.SIGNATURE.lower())
+
+
+class FlatPart:
+    """Part of a disk that another file holds as it is."""
+
+    def __init__(self, file: ByteSource, start: int, size: int) -> None:
+        self.file = file
+        self.size = max(0, min(size, file.size - start))
+        self._start = start
+        stored = file.extents(start, self.size) if self.size else ()
+        self.allocated = sum(extent.length for extent in stored if extent.kind == "data")
+
+    def run(self, offset: int, limit: int) -> Run:
+        """Return what the file has there."""
+        found = next(iter(self.file.extents(self._start + offset, limit)), None)
+        if found is None:
+            return Run("missing", limit, why="the extent's file ends before this")
+        if found.kind == "missing":
+            return Run("missing", found.length, why="the extent's file does not hold this")
+        return Run(found.kind, found.length, self._start + offset)
+
+
+class BlankPart:
+    """Part of a disk that is zeros, or not there."""
+
+    file = None
+    allocated = 0
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def run(self, offset: int, limit: int) -> Run:
+        """Return the same everywhere."""
+        return self._run._replace(length=limit)
+
+
+Part = SparseExtent | FlatPart | BlankPart
+
+
+class _Slot(NamedTuple):
+    """A part in its place on the disk, of which it fills the first ``size`` bytes of the part."""
+
+    part: Part
+    size: int
+
+
+class VmdkContainer(Container):
+    """Reader of sparse and streamOptimized files, and of descriptors with the files they name.
+
+    Names found inside are never opened here.
+
+    Args:
+        file: The sparse file, or the descriptor.
+        parent: The parent's virtual disk, for a child.
+        open_extent: Given the name of an extent as the descriptor has it, returns that file, or raises an
+            EvidenceError when it does not want to or cannot. Without it extents in other files are missing.
+        prefer_redundant: Read through the redundant grain directory and tables.
+
+    Attributes:
+        descriptor: As read, or None for a sparse extent that has none.
+        cid: Content identity, ``""`` when there is none.
+        parent_cid: The parent's content identity; ``""`` without a parent.
+        parent_hint: Where the parent was, as the writer of the file saw it; ``""`` for none.
+
+    Raises:
+        ContainerError: A header makes no sense, there is no extent at all, or there are no redundant tables
+            to prefer. Tables, grains and extents that are not there are findings, and raise MissingDataError
+            only when they are read.
+    """
+
+    format = "vmdk"
+
+    def __init__(
+        self,
+        file: ByteSource,
+        *,
+        parent: ByteSource | None = None,
+        open_extent: Callable[[str], ByteSource] | None = None,
+        prefer_redundant: bool = False,
+    ) -> None:
+        self.file = file
+        self._prefer_redundant = prefer_redundant
+        self._problems: list[Finding] = []
+        self.headers, self.descriptor = _read_top(file)
+        found = self.descriptor
+        self.cid = found.cid if found else ""
+        self.parent_cid = found.parent_cid if found else ""
+        self.parent_hint = found.values.get("parentfilenamehint", "") if found and self.parent_cid else ""
+        self._parent = parent if self.parent_cid else None
+        if self._is_sparse():
+            extent = self._open_sparse(file)
+            self._slots = [_Slot(extent, extent.size)]
+            self.headers = (*self.headers, *extent.headers[1:])
+        else:
+            self._slots = self._open_extents(open_extent)
+        self._starts = [0]
+        for slot in self._slots:
+            self._starts.append(self._starts[-1] + slot.size)
+        self.size = self._starts[-1]
+        if not 0 < self.size < 1 << 63:
+            where = found.offset if found else 0
+            raise ContainerError(
+                "the extents make no disk",
+                layer="VMDK descriptor",
+                offset=where,
+                expected="1 to 2^63 - 1 bytes",
+                found=self.size,
+            )
+        self._check_redundant()
+        self.variant = self._variant()
+        self.allocated_size = sum(min(slot.part.allocated, slot.size) for slot in self._slots)
+        self.findings = (*_descriptor_findings(self), *_parent_findings(self, parent), *self._problems)
+
+    def _is_sparse(self) -> bool:
+        """Tell whether the file is an extent, and does not only carry a descriptor, which qemu allows too."""
+        if not self.headers or self.headers[0].layout is not layout.HEADER:
+            return False
+        header = layout.HEADER.parse(self.headers[0].data)
+        return not (header.capacity == 0 and self.descriptor is not None and self.descriptor.extents)
+
+    def _open_sparse(self, file: ByteSource) -> SparseExtent:
+        header = layout.read_header(file, 0, "VMDK header")
+        part = SparseExtent(file, header, prefer_redundant=self._prefer_redundant)
+        self._problems += part.findings
+        return part
+
+    def _open_extents(self, open_extent: Callable[[str], ByteSource] | None) -> list[_Slot]:
+        """Open what the descriptor names, each file once."""
+        opened: dict[tuple[bool, str], SparseExtent | ByteSource | str] = {}
+        slots: list[_Slot] = []
+        absent: list[tuple[ExtentLine, str]] = []
+        for line in self.descriptor.extents if self.descriptor else ():
+            size = line.sectors * SECTOR
+            if line.kind == "ZERO":
+                slots.append(_Slot(BlankPart(Run("zero", 0)), size))
+                continue
+            key = (line.kind == "SPARSE", line.name)
+            if key not in opened:
+                opened[key] = self._open_extent(line, open_extent)
+            file = opened[key]
+            if isinstance(file, str):
+                absent.append((line, file))
+                slots.append(_Slot(BlankPart(Run("missing", 0, why=f"extent {line.name}: {file}")), size))
+            else:
+                slots += self._slots_of(line, file)
+        self._problems += _absent_findings(absent)
+        return [slot for slot in slots if slot.size]
+
+    def _open_extent(
+        self, line: ExtentLine, open_extent: Callable[[str], ByteSource] | None
+    ) -> SparseExtent | ByteSource | str:
+        """Return the extent, or why it cannot be read."""
+        if line.access == "NOACCESS":
+            return "the descriptor allows no access to it"
+        if line.kind not in ("SPARSE", "FLAT", "VMFS"):
+            return f"extents of type {line.kind} are not read"
+        if open_extent is None:
+            return "it is in another file, which was not given"
+        try:
+            file = open_extent(line.name)
+            if line.kind != "SPARSE":
+                return file
+            header = layout.read_header(file, 0, "VMDK header")
+            extent = SparseExtent(file, header, prefer_redundant=self._prefer_redundant)
+        except EvidenceError as error:
+            return str(error)
+        for found in extent.findings:
+            where = "" if found.offset is None else f" (byte {found.offset} of that file)"
+            message = f"extent {line.name}: {found.message}{where}"
+            self._problems.append(found._replace(message=message, offset=None))
+        return extent
+
+    def _slots_of(self, line: ExtentLine, file: SparseExtent | ByteSource) -> Iterator[_Slot]:
+        """Yield the extent, and what it lacks of its length in the descriptor."""
+        size = line.sectors * SECTOR
+        part = file if isinstance(file, SparseExtent) else FlatPart(file, line.start * SECTOR, size)
+        held = min(part.size, size)
+        if part.size != size:
+            message = f"extent {line.name}: the descriptor says {size} bytes, the file has {part.size}"
+            severity: Literal["warning", "error"] = "error" if held < size else "warning"
+            self._problems.append(Finding("vmdk-extent-size", severity, message, line.offset, "file"))
+        yield _Slot(part, held)
+        why = f"extent {line.name}: the file ends before this"
+        yield _Slot(BlankPart(Run("missing", 0, why=why)), size - held)
+
+    def _check_redundant(self) -> None:
+        extents = [slot.part for slot in self._slots if isinstance(slot.part, SparseExtent)]
+        if self._prefer_redundant and not any(extent.has_redundant for extent in extents):
+            raise ContainerError("there is no redundant grain directory to read through", layer="VMDK header")
+
+    def _variant(self) -> str:
+        if self.descriptor and (name := self.descriptor.values.get("createtype")):
+            return name
+        part = self._slots[0].part
+        return "streamOptimized" if isinstance(part, SparseExtent) and part.is_packed else "sparse extent"
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield what tables, extents and the parent say, neighbours joined.
+
+        Data that is packed, the parent's, or in another file than ``file`` has no file offset.
+        """
+        pending: Extent | None = None
+        for extent, _ in self._pieces(*self._clamp(offset, length)):
+            if pending and (joined := _join(pending, extent)):
+                pending = joined
+                continue
+            if pending:
+                yield pending
+            pending = extent
+        if pending:
+            yield pending
+
+    def _pieces(self, position: int, end: int) -> Iterator[tuple[Extent, tuple[Part, int, Run]]]:
+        """Yield pieces, each with its part, its offset there, and what the part said."""
+        number = bisect_right(self._starts, position) - 1
+        while position < end:
+            if position >= self._starts[number + 1]:
+                number += 1
+                continue
+            part, within = self._slots[number].part, position - self._starts[number]
+            run = part.run(within, min(end, self._starts[number + 1]) - position)
+            for extent in self._extents_of(part, position, run):
+                yield extent, (part, within + extent.offset - position, run)
+            position += run.length
+
+    def _extents_of(self, part: Part, position: int, run: Run) -> Iterator[Extent]:
+        if run.kind == "data":
+            yield Extent(position, run.length, "data", run.place if part.file is self.file else None)
+        elif run.kind == "packed":
+            yield Extent(position, run.length, "data")
+        elif run.kind != "free":
+            yield Extent(position, run.length, run.kind)
+        elif not self.parent_cid:
+            yield Extent(position, run.length, "zero")
+        elif self._parent is None:
+            yield Extent(position, run.length, "missing")
+        else:
+            yield from _parent_extents(self._parent, position, run.length)
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        pieces: list[bytes] = []
+        pending: tuple[ByteSource, int, int] | None = None
+        for extent, (part, within, run) in self._pieces(offset, offset + length):
+            if run.kind == "data" and part.file is not None:
+                if pending and pending[0] is part.file and pending[1] + pending[2] == run.place:
+                    pending = (part.file, pending[1], pending[2] + run.length)
+                    continue
+                pieces += _fetch(pending)
+                pending = (part.file, run.place, run.length)
+                continue
+            pieces += _fetch(pending)
+            pending = None
+            pieces.append(self._read_piece(extent, part, within, run))
+        pieces += _fetch(pending)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_piece(self, extent: Extent, part: Part, within: int, run: Run) -> bytes:
+        if extent.kind == "missing":
+            why = run.why or "this grain is in the parent image, which was not given"
+            raise MissingDataError(why, layer="VMDK", offset=extent.offset)
+        if extent.kind == "zero":
+            return bytes(extent.length)
+        if run.kind == "free" and self._parent is not None:
+            return self._parent.pread(extent.offset, extent.length)
+        assert isinstance(part, SparseExtent)  # noqa: S101  nothing else has packed grains
+        try:
+            return part.unpack(within, extent.length)
+        except Unreadable as error:
+            raise MissingDataError(str(error), layer="VMDK", offset=extent.offset) from None
+
+    def describe(self) -> dict[str, str]:
+        """Return the version, grain size, identities, and the parent."""
+        facts = {}
+        extents = [slot.part for slot in self._slots if isinstance(slot.part, SparseExtent)]
+        if extents:
+            facts["version"] = str(extents[0].header.version)
+            facts["grains"] = f"{sum(one.grains for one in extents)} of {extents[0].grain_bytes} bytes"
+        if not self._is_sparse() and self.descriptor:
+            facts["extents"] = str(len(self.descriptor.extents))
+        return {**facts, **(text.facts(self.descriptor) if self.descriptor else {})}
+
+
+def _join(first: Extent, second: Extent) -> Extent | None:
+    """Return both as one extent when the second continues the first."""
+    if first.kind != second.kind:
+        return None
+    if first.file_offset is not None:
+        if first.file_offset + first.length != second.file_offset:
+            return None
+    elif second.file_offset is not None:
+        return None
+    return first._replace(length=first.length + second.length)
+
+
+def _fetch(where: tuple[ByteSource, int, int] | None) -> list[bytes]:
+    return [where[0].pread(where[1], where[2])] if where else []
+
+
+def _parent_extents(parent: ByteSource, offset: int, length: int) -> Iterator[Extent]:
+    """Yield what the parent has there, without file offsets: they would be of another file."""
+    end = offset + length
+    for extent in parent.extents(offset, length):
+        yield extent._replace(file_offset=None)
+        offset = extent.offset + extent.length
+    if offset < end:
+        yield Extent(offset, end - offset, "zero")
+
+
+def _read_top(file: ByteSource) -> tuple[tuple[Header, ...], Descriptor | None]:
+    """Return the header if the file has one, and the descriptor if it has one."""
+    head = file.pread(0, 64)
+    if _is_descriptor(head) and not head.startswith(layout.SIGNATURE):
+        found = text.parse_descriptor(file.pread(0, text.MAX_SIZE), 0, file.size > text.MAX_SIZE)
+        return (found.header(),), found
+    shown, header = layout.read_header(file, 0, "VMDK header")
+    if not 0 < header.descriptor_offset < 1 << 54 or not header.descriptor_size:
+        return (shown,), None
+    where, size = header.descriptor_offset * SECTOR, header.descriptor_size * SECTOR
+    data = file.pread(where, min(size, text.MAX_SIZE)) if where < file.size else b""
+    found = text.parse_descriptor(data, where, size > text.MAX_SIZE)
+    return ((shown, found.header()) if found.text else (shown,)), found
+
+
+def _absent_findings(absent: list[tuple[ExtentLine, str]]) -> Iterator[Finding]:
+    for line, why in absent[:MAX_NAMED]:
+        yield Finding("vmdk-extent-missing", "error", f"extent {line.name}: {why}", line.offset, "file")
+    for line, _ in absent[MAX_NAMED : MAX_NAMED + 1]:
+        message = f"{len(absent) - MAX_NAMED} more extents are missing, from {line.name} on"
+        yield Finding("vmdk-extent-missing", "error", message, line.offset, "file")
+
+
+def _descriptor_findings(disk: VmdkContainer) -> Iterator[Finding]:
+    found = disk.descriptor
+    if found is None or not found.text:
+        message = "there is no descriptor: this is one extent of a disk, or its identity is lost"
+        yield Finding("vmdk-descriptor-missing", "warning", message, None, "file")
+        return
+    if found.is_cut:
+        message = (
+            f"the descriptor is longer than the {text.MAX_SIZE} bytes or {text.MAX_EXTENTS} extents looked at"
+        )
+        yield Finding("vmdk-descriptor-long", "warning", message, found.offset, "file")
+    if found.strange:
+        more = f" ({len(found.strange) - 1} more like it)" if len(found.strange) > 1 else ""
+        message = f"a line of the descriptor is neither key=value, nor an extent, nor a comment{more}"
+        yield Finding("vmdk-descriptor-line", "warning", message, found.strange[0], "file")
+    if disk._is_sparse():
+        said = sum(line.sectors for line in found.extents) * SECTOR
+        if said != disk.size:
+            message = f"the descriptor's extents have {said} bytes, the header says {disk.size}"
+            yield Finding("vmdk-extent-size", "warning", message, found.offset, "file")
+
+
+def _parent_findings(disk: VmdkContainer, parent: ByteSource | None) -> Iterator[Finding]:
+    if not disk.parent_cid:
+        return
+    if parent is None:
+        hint = f" {disk.parent_hint}" if disk.parent_hint else ""
+        message = f"this image holds only changes; the rest is in the parent{hint} (CID {disk.parent_cid})"
+        yield Finding("vmdk-parent-missing", "warning", message, None, "file")
+    elif isinstance(parent, VmdkContainer) and parent.cid != disk.parent_cid:
+        message = (
+            f"this image was made on a parent of CID {disk.parent_cid}, but the parent given has "
+            f"{parent.cid or 'none'}: it is another, or was written to since"
+        )
+        yield Finding("vmdk-parent-changed", "error", message, None, "file")
