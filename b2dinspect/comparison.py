@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.containers import open_container, vdi
+from b2dinspect.chain import Rules, open_disk
+from b2dinspect.containers import vdi
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence import Progress, about, open_evidence
 from b2dinspect.inspection import Inspection, Userdata, inspect_disk, key_file
@@ -95,7 +96,7 @@ def _is_same_line(left: Key, right: Key) -> bool:
     return left.derived or right.derived or left.line.comment == right.line.comment
 
 
-def key_set(path: str, progress: Progress | None = None) -> KeySet:
+def key_set(path: str, progress: Progress | None = None, rules: Rules | None = None) -> KeySet:
     """Return the keys of a disk image, authorized_keys or .pub file, private key, tar, or machine directory.
 
     Raises:
@@ -121,16 +122,12 @@ def key_set(path: str, progress: Progress | None = None) -> KeySet:
             file.close()
     if path == "-":
         raise UsageError("standard input holds no keys; give a disk image by its name")
-    return _disk_at(path, progress)
+    return _disk_at(path, rules, progress)
 
 
-def _disk_at(path: str, progress: Progress | None) -> KeySet:
-    with about(path):
-        file = open_evidence(path, progress)
-        try:
-            return disk_side(inspect_disk(open_container(file), path, file))
-        finally:
-            file.close()
+def _disk_at(path: str, rules: Rules | None, progress: Progress | None) -> KeySet:
+    with about(path), open_disk(path, rules=rules, progress=progress) as opened:
+        return disk_side(inspect_disk(opened.container, path, origin=opened.origin))
 
 
 def disk_side(facts: Inspection) -> KeySet:
@@ -171,7 +168,7 @@ def machine_sides(path: str, progress: Progress | None = None) -> list[KeySet]:
     host = [key for file in (files.private_key, files.public_key) if file for key in _all_keys(file)]
     sides = [_joined(f"{path} (host)", host)] if host else []
     if files.disk:
-        sides.append(_disk_at(str(files.disk), progress))
+        sides.append(_disk_at(str(files.disk), None, progress))
     if not sides:
         raise UsageError(f"{path} is no machine directory: neither id_rsa nor a disk in it")
     return sides

@@ -1,7 +1,7 @@
-"""Opening evidence: a file, a block device, a gzip, or standard input; always for reading only.
+"""Opening evidence: a file, a block device, a packed one, or standard input; always for reading only.
 
-What cannot be read at any offset (a gzip, a stream) is copied once into a nameless temporary file in which
-runs of zeros become holes, so a 20 GB disk of zeros takes next to no room. Gzip: RFC 1952.
+What cannot be read at any offset (packed, or a stream) is copied once into a nameless temporary file in which
+runs of zeros become holes, so a 20 GB disk of zeros takes next to no room. How it is unpacked: unpacking.py.
 """
 
 from __future__ import annotations
@@ -16,14 +16,23 @@ from typing import IO, BinaryIO
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.source import FileSource
 
+PACKINGS = ((b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+
 CHUNK = 1 << 20
 SPOOL_LENGTH_LIMIT = 16 << 40
 """Bytes: a longer stream is no disk of these machines."""
 
-GZIP_MAGIC = b"\x1f\x8b"
-
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, bytes done, and bytes in all when that is known."""
+
+HEAD = 16
+
+
+def packing_of(head: bytes) -> str | None:
+    """Return how a file that begins so is packed: ``gzip``, ``xz``, ``zstd`` or ``bzip2``; None for not."""
+    if head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):  # a block, or none at all
+        return "bzip2"
+    return next((name for magic, name in PACKINGS if head.startswith(magic)), None)
 
 
 @contextmanager
@@ -55,11 +64,12 @@ def _open_anything(path: str, progress: Progress | None) -> FileSource:
     fd = _open_for_reading(path)
     try:
         source = _from_descriptor(fd, path)
-        if source.pread(0, 2) != GZIP_MAGIC:
+        packing = packing_of(source.pread(0, HEAD))
+        if packing is None:
             return source
         with os.fdopen(os.dup(fd), "rb") as packed:
             packed.seek(0)
-            spooled = _spool(packed, "gzip", progress)
+            spooled = _spool(packed, packing, progress)
     except BaseException:
         os.close(fd)
         raise
@@ -133,22 +143,24 @@ def _free_space() -> int:
 
 
 def _unpacked(stream: BinaryIO, progress: Progress | None) -> Iterator[bytes]:
-    """Yield the stream in chunks, unpacked when it is a gzip (of one or several members)."""
-    head = stream.read(2)
-    if head != GZIP_MAGIC:
-        total = 0
-        while chunk := head + stream.read(CHUNK - len(head)):
-            head = b""
-            yield chunk
-            total += len(chunk)
-            if progress:
-                progress("reading", total, None)
+    """Yield the stream in chunks, unpacked when it is packed."""
+    head = stream.read(HEAD)
+    if packing := packing_of(head):
+        from b2dinspect.unpacking import unpack
+
+        yield from unpack(packing, _Counted(stream, head, progress))
         return
-    yield from _gunzip(_Counted(stream, head, progress))
+    total = 0
+    while chunk := head + stream.read(CHUNK - len(head)):
+        head = b""
+        yield chunk
+        total += len(chunk)
+        if progress:
+            progress("reading", total, None)
 
 
 class _Counted:
-    """The packed stream, giving back the two bytes already read and telling how far it is."""
+    """The packed stream, giving back the bytes already read and telling how far it is."""
 
     def __init__(self, stream: BinaryIO, head: bytes, progress: Progress | None) -> None:
         self._stream = stream
@@ -158,7 +170,8 @@ class _Counted:
         self._done = 0
 
     def read(self, length: int) -> bytes:
-        data, self._head = self._head + self._stream.read(length), b""
+        data, self._head = self._head[:length], self._head[length:]
+        data += self._stream.read(length - len(data))
         self._done += len(data)
         if self._progress:
             self._progress("unpacking", self._done, self._total)
@@ -170,26 +183,3 @@ def _length(stream: BinaryIO) -> int | None:
         return os.fstat(stream.fileno()).st_size or None
     except OSError:  # not a descriptor
         return None
-
-
-def _gunzip(stream: _Counted) -> Iterator[bytes]:
-    import zlib
-
-    packed, done = stream.read(CHUNK), 0
-    try:
-        while packed:
-            member = zlib.decompressobj(wbits=31)
-            while not member.eof:
-                if chunk := member.decompress(packed, CHUNK):
-                    done += len(chunk)
-                    yield chunk
-                packed = member.unconsumed_tail
-                if packed or member.eof or len(chunk) == CHUNK:
-                    continue  # a full chunk may have more behind it without more input
-                if not (packed := stream.read(CHUNK)):
-                    raise SourceError("ends in the middle of its data", layer="gzip", offset=done)
-            packed = member.unused_data.lstrip(b"\0")  # zero padding between members, and after the last
-            while not packed and (padded := stream.read(CHUNK)):
-                packed = padded.lstrip(b"\0")
-    except zlib.error as error:
-        raise SourceError(f"is damaged after {done:,} unpacked bytes: {error}", layer="gzip") from error

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from b2dinspect.containers import Container, open_container
+from b2dinspect.chain import Link, Rules, open_disk
+from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
-from b2dinspect.evidence import Progress, about, open_evidence
+from b2dinspect.evidence import Progress, about
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
 from b2dinspect.generation import Guest, tell_guest
 from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, USERDATA_PATHS
 from b2dinspect.partitions import Partition, PartitionTable, read_table
-from b2dinspect.source import SECTOR, ByteSource, FileSource, RunsSource, SliceSource, read_lenient
+from b2dinspect.source import SECTOR, ByteSource, RunsSource, SliceSource, read_lenient
 from b2dinspect.state import HEAD, Names, Seen, State, tell_state
 from b2dinspect.userdata.authorized_keys import Line, parse
 from b2dinspect.userdata.tarball import (
@@ -124,8 +125,9 @@ class Inspection(NamedTuple):
 
     Attributes:
         path: As the user gave it.
-        file_size: Bytes of the file as opened (unpacked, for a gzip).
-        origin: ``file``, ``block device``, ``gzip`` or ``stream``.
+        file_size: Bytes of the file as opened (unpacked, for a gzip; of the disk alone, in an OVA).
+        origin: ``file``, ``block device``, ``gzip``, ``xz``, ``bzip2``, ``zstd``, ``ova`` or ``stream``.
+        links: The further files of the disk: parents, extents, data files.
         container: The virtual disk; stays open for reading.
         magic: The marker test.
         table: The partition table.
@@ -143,6 +145,7 @@ class Inspection(NamedTuple):
     path: str
     file_size: int
     origin: str
+    links: tuple[Link, ...]
     container: Container
     magic: Magic
     table: PartitionTable
@@ -168,7 +171,13 @@ class Inspection(NamedTuple):
         return self.of_source("fresh") or self.of_source("data")
 
 
-def inspect(path: str, *, format_name: str | None = None, progress: Progress | None = None) -> Inspection:
+def inspect(
+    path: str,
+    *,
+    format_name: str | None = None,
+    rules: Rules | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
     """Open ``path`` and return all facts about the disk in it.
 
     Raises:
@@ -177,15 +186,17 @@ def inspect(path: str, *, format_name: str | None = None, progress: Progress | N
         ContainerError: No disk can be made out of the file.
     """
     with about(path):
-        file = open_evidence(path, progress)
+        opened = open_disk(path, format_name, rules=rules, progress=progress)
         try:
-            return inspect_disk(open_container(file, format_name), path, file)
+            return inspect_disk(opened.container, path, origin=opened.origin, links=tuple(opened.links))
         except BaseException:
-            file.close()
+            opened.close()
             raise
 
 
-def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:
+def inspect_disk(
+    disk: Container, path: str, *, origin: str = "file", links: tuple[Link, ...] = ()
+) -> Inspection:
     """Return all facts about an opened disk."""
     magic = _test_magic(disk)
     table = read_table(disk)
@@ -197,8 +208,9 @@ def inspect_disk(disk: Container, path: str, file: FileSource) -> Inspection:
     state, reason = tell_state(Seen(disk, magic, table, volumes, remains, data, names, problems))
     return Inspection(
         path=path,
-        file_size=file.size,
-        origin=file.origin,
+        file_size=disk.file.size,
+        origin=origin,
+        links=links,
         container=disk,
         magic=magic,
         table=table,

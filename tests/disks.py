@@ -179,7 +179,7 @@ def look(path: Path, *patches: Patch, size: int | None = None) -> Inspection:
     """Inspect a disk, with patches to its file."""
     file = patched(path, *patches, size=size)
     container = VdiContainer(file) if path.suffix == ".vdi" else RawContainer(file)
-    return inspect_disk(container, str(path), open_file(path))
+    return inspect_disk(container, str(path))
 
 
 def userdata_tar(first: bytes, second: bytes) -> bytes:

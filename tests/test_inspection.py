@@ -467,7 +467,7 @@ def test_a_disk_whose_start_is_elsewhere_is_damaged() -> None:
     from b2dinspect.inspection import inspect_disk
 
     file = open_file(as_vdi(fresh()))
-    facts = inspect_disk(Childless(file), "child.vdi", file)
+    facts = inspect_disk(Childless(file), "child.vdi")
     assert (facts.state, facts.magic.data, facts.keys) == ("damaged", b"", ())
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from b2dinspect.chain import Rules
 from b2dinspect.cli.common import as_path, examine
 from b2dinspect.errors import FilesystemError
 from b2dinspect.filesystems.ext4 import Entry, Ext4
@@ -22,7 +23,7 @@ Partition = Annotated[
 
 @contextmanager
 def opened(
-    image: str, path: str, partition: int | None, format_name: str | None
+    image: str, path: str, partition: int | None, format_name: str | None, allowed: Rules
 ) -> Iterator[tuple[Ext4, Entry]]:
     """Give the files of a disk's data partition and the entry at ``path``.
 
@@ -30,7 +31,7 @@ def opened(
         UsageError: No such partition.
         FilesystemError: Not ext2, 3 or 4, or the path is not on it.
     """
-    volume = volume_for(examine(image, format_name), partition)
+    volume = volume_for(examine(image, format_name, allowed), partition)
     if not volume.is_ext:
         raise FilesystemError(
             f"partition {volume.partition.number} holds {volume.filesystem}, not ext2, 3 or 4"

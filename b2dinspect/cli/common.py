@@ -19,18 +19,33 @@ from b2dinspect.errors import B2dError
 from b2dinspect.render.text import visible
 
 if TYPE_CHECKING:
+    from b2dinspect.chain import Rules
     from b2dinspect.inspection import Inspection
 
 FINE, FINDINGS, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
 Image = Annotated[
     str,
-    typer.Argument(metavar="IMAGE", help="Disk image, block device, .gz of either, or - for standard input."),
+    typer.Argument(
+        metavar="IMAGE",
+        help="Disk image or block device, also packed (.gz, .xz, .bz2, .zst, .ova), or - for standard input.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", metavar="NAME", help="Read the file as this format: raw, vdi, vhd, vhdx."),
+    typer.Option("--format", metavar="NAME", help="Read it as raw, vdi, vhd, vhdx, vmdk or qcow2."),
+]
+AllowChain = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-chain",
+        metavar="FOLDER",
+        help="Also open parents and other files that the image names below this folder. Repeatable.",
+    ),
+]
+PreferRedundant = Annotated[
+    bool, typer.Option("--prefer-redundant", help="Read a VMDK through its redundant grain tables.")
 ]
 
 P = ParamSpec("P")
@@ -105,12 +120,19 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.buffer.write(data)
 
 
-def examine(path: str, format_name: str | None = None) -> Inspection:
+def rules(folders: list[str] | None, prefer_redundant: bool = False) -> Rules:
+    """Return what the options allow."""
+    from b2dinspect.chain import Rules
+
+    return Rules(tuple(folders or ()), prefer_redundant)
+
+
+def examine(path: str, format_name: str | None = None, allowed: Rules | None = None) -> Inspection:
     """Inspect an image with a progress bar where opening it takes long."""
     from b2dinspect.inspection import inspect  # b2dprovision, which shares this module, is faster without
 
     with ProgressBar() as progress:
-        return inspect(path, format_name=format_name, progress=progress)
+        return inspect(path, format_name=format_name, rules=allowed, progress=progress)
 
 
 class ProgressBar:

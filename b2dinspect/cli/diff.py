@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, Json, ProgressBar, command, is_folder, out
+from b2dinspect.cli.common import FINDINGS, AllowChain, Json, ProgressBar, command, is_folder, out, rules
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection import inspect
 from b2dinspect.render import console
@@ -22,6 +22,7 @@ def diff(
     left: Annotated[str, typer.Argument(metavar="LEFT", help=f"A {Side}.")],
     right: Annotated[str | None, typer.Argument(metavar="[RIGHT]", help="The same, to compare with.")] = None,
     as_json: Json = False,
+    folders: AllowChain = None,
 ) -> None:
     """Compare the keys of two places, matched by the key itself and not by its text.
 
@@ -34,13 +35,14 @@ def diff(
     """
     from b2dinspect.comparison import compare, key_set, within_disk
 
+    allowed = rules(folders)
     with ProgressBar() as progress:
         if right is not None:
-            found = [compare(key_set(left, progress), key_set(right, progress))]
+            found = [compare(key_set(left, progress, allowed), key_set(right, progress, allowed))]
         elif is_folder(left):
             found = _within_machine(left, progress)
         else:
-            found = [*within_disk(inspect(left, progress=progress))]
+            found = [*within_disk(inspect(left, rules=allowed, progress=progress))]
     if not found:
         raise UsageError(f"{left} holds only one set of keys, or none: give a second place to compare with")
     if as_json:

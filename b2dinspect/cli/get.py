@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from b2dinspect.cli.browse import Partition, Path, opened
-from b2dinspect.cli.common import FINDINGS, TROUBLE, Format, Image, ProgressBar, command, complain
+from b2dinspect.cli.common import (
+    FINDINGS,
+    TROUBLE,
+    AllowChain,
+    Format,
+    Image,
+    PreferRedundant,
+    ProgressBar,
+    command,
+    complain,
+    rules,
+)
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.source import ByteSource
@@ -29,6 +40,8 @@ def get(
     partition: Partition = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     format_name: Format = None,
+    folders: AllowChain = None,
+    prefer_redundant: PreferRedundant = False,
 ) -> None:
     """Copy a file, or a directory with all in it, out of the data partition.
 
@@ -39,7 +52,8 @@ def get(
 
     Exit status: 0 all copied, 1 something in the directory left out, 2 nothing copied.
     """
-    with opened(image, path, partition, format_name) as (files, entry), ProgressBar() as progress:
+    allowed = rules(folders, prefer_redundant)
+    with opened(image, path, partition, format_name, allowed) as (files, entry), ProgressBar() as progress:
         target = HostPath(destination)
         copier = _Copier(image, files, force, progress)
         if entry.type == "directory":

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, Format, Image, Json, command, complain, examine, out, write_bytes
+from b2dinspect.cli.common import (
+    FINDINGS,
+    AllowChain,
+    Format,
+    Image,
+    Json,
+    PreferRedundant,
+    command,
+    complain,
+    examine,
+    out,
+    rules,
+    write_bytes,
+)
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.inspection import FoundKey, Inspection, Userdata, key_file
 from b2dinspect.render import console
@@ -27,6 +40,8 @@ def keys(
         typer.Option("--from", metavar="SOURCE", help="Only from: fresh, data or residue."),
     ] = None,
     format_name: Format = None,
+    folders: AllowChain = None,
+    prefer_redundant: PreferRedundant = False,
 ) -> None:
     """Print the authorized_keys file that decides who may log in, byte for byte.
 
@@ -38,7 +53,7 @@ def keys(
     """
     if source is not None and source not in SOURCES:
         raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
-    facts = examine(image, format_name)
+    facts = examine(image, format_name, rules(folders, prefer_redundant))
     chosen, is_cut = [key for key in facts.keys if source in (None, key.source)], False
     if as_json:
         from b2dinspect.render import json

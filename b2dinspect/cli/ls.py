@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from b2dinspect.cli.browse import Partition, opened
-from b2dinspect.cli.common import Format, Image, Json, command, out
+from b2dinspect.cli.common import AllowChain, Format, Image, Json, PreferRedundant, command, out, rules
 from b2dinspect.render import console
 
 
@@ -18,6 +18,8 @@ def ls(
     partition: Partition = None,
     as_json: Json = False,
     format_name: Format = None,
+    folders: AllowChain = None,
+    prefer_redundant: PreferRedundant = False,
 ) -> None:
     """List a directory of the data partition: mode, owner, size, time, name.
 
@@ -25,7 +27,7 @@ def ls(
 
     Symbolic links are shown with their target and never followed.
     """
-    with opened(image, path, partition, format_name) as (files, entry):
+    with opened(image, path, partition, format_name, rules(folders, prefer_redundant)) as (files, entry):
         entries = files.list(entry) if entry.type == "directory" else [entry]
     if as_json:
         from b2dinspect.render import json

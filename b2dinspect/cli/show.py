@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, Format, Image, Json, command, examine, out
+from b2dinspect.cli.common import (
+    FINDINGS,
+    AllowChain,
+    Format,
+    Image,
+    Json,
+    PreferRedundant,
+    command,
+    examine,
+    out,
+    rules,
+)
 from b2dinspect.doctor.disk import examine as find_oddities
 from b2dinspect.render import console
 
@@ -19,6 +30,8 @@ def show(
         bool, typer.Option("--headers", help="Add the decoded fields of every header.")
     ] = False,
     format_name: Format = None,
+    folders: AllowChain = None,
+    prefer_redundant: PreferRedundant = False,
 ) -> None:
     """Show what a disk is, in which state, where its userdata is, and which keys are on it.
 
@@ -26,7 +39,7 @@ def show(
 
     Exit status: 0 nothing odd, 1 something odd (warning or error), 2 the disk could not be read.
     """
-    facts = examine(image, format_name)
+    facts = examine(image, format_name, rules(folders, prefer_redundant))
     findings = find_oddities(facts)
     if as_json:
         from b2dinspect.render import json

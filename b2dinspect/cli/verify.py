@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, Format, Image, Json, ProgressBar, command, out
+from b2dinspect.cli.common import (
+    FINDINGS,
+    AllowChain,
+    Format,
+    Image,
+    Json,
+    PreferRedundant,
+    ProgressBar,
+    command,
+    out,
+    rules,
+)
 
 
 @command
-def verify(image: Image, as_json: Json = False, format_name: Format = None) -> None:
+def verify(
+    image: Image,
+    as_json: Json = False,
+    format_name: Format = None,
+    folders: AllowChain = None,
+    prefer_redundant: PreferRedundant = False,
+) -> None:
     """Check the structures of a disk container: tables, overlaps, ranges, checksums, copies.
 
     Example: b2dinspect verify sample_images/out-of-order.vdi.gz
@@ -16,15 +33,13 @@ def verify(image: Image, as_json: Json = False, format_name: Format = None) -> N
     What is on the disk inside does not matter here. Exit status: 0 sound, 1 something is wrong, 2 no
     container can be made out of the file.
     """
-    from b2dinspect.containers import open_container
-    from b2dinspect.evidence import about, open_evidence
+    from b2dinspect.chain import open_disk
+    from b2dinspect.evidence import about
 
     with ProgressBar() as progress, about(image):
-        file = open_evidence(image, progress)
-        try:
-            disk = open_container(file, format_name)
-        finally:
-            file.close()
+        allowed = rules(folders, prefer_redundant)
+        with open_disk(image, format_name, rules=allowed, progress=progress) as opened:
+            disk = opened.container
     if as_json:
         from b2dinspect.render import json
 

@@ -9,7 +9,7 @@ from b2dinspect.containers.base import Container, Probe
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.source import ByteSource
 
-__all__ = ["FORMATS", "Container", "Format", "Probe", "open_container"]
+__all__ = ["FORMATS", "Container", "Format", "Probe", "format_of", "open_container"]
 
 
 class Format(NamedTuple):
@@ -19,19 +19,22 @@ class Format(NamedTuple):
         module: In this package; has ``probe``, which decides.
         reader: Name of the Container in it.
         signs: (offset, bytes) that a file of this format may carry; an offset below 0 counts from the end.
+        takes: Keyword arguments of the reader: what else an image of this format may need.
     """
 
     module: str
     reader: str
     signs: tuple[tuple[int, bytes], ...]
+    takes: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Return the module."""
         return importlib.import_module(f"b2dinspect.containers.{self.module}")
 
-    def read(self, file: ByteSource) -> Container:
-        """Return the file as a container of this format."""
-        container: Container = getattr(self.load(), self.reader)(file)
+    def read(self, file: ByteSource, **given: Any) -> Container:
+        """Return the file as a container of this format; it is given what its reader takes."""
+        taken = {name: value for name, value in given.items() if name in self.takes and value is not None}
+        container: Container = getattr(self.load(), self.reader)(file, **taken)
         return container
 
     def probe(self, file: ByteSource) -> Probe:
@@ -50,31 +53,55 @@ def _carries(file: ByteSource, offset: int, sign: bytes) -> bool:
 
 
 FORMATS = {
-    "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
-    "vhd": Format("vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
-    "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),)),
-    "vmdk": Format("vmdk", "VmdkContainer", ((0, b"KDMV"), (0, b"# Disk DescriptorFile"))),
+    "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),), ("parent",)),
+    "vhd": Format(
+        "vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")), ("parent",)
+    ),
+    "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),), ("parent",)),
+    "vmdk": Format(
+        "vmdk.container",
+        "VmdkContainer",
+        ((0, b"KDMV"), (0, b"# Disk DescriptorFile")),
+        ("parent", "open_extent", "prefer_redundant"),
+    ),
     "raw": Format("raw", "RawContainer", ()),
 }
 """In the order of the trial: raw takes everything that no other format claims."""
 
 
-def open_container(file: ByteSource, format_name: str | None = None) -> Container:
+def format_of(file: ByteSource, format_name: str | None = None) -> Format:
+    """Return the format that the file's own bytes claim, or the one asked for.
+
+    Raises:
+        UsageError: No such format.
+        ContainerError: The file is of a format that is not read.
+    """
+    if format_name is not None:
+        if format_name not in FORMATS:
+            raise UsageError(f"no container format {format_name!r}; there are {', '.join(FORMATS)}")
+        return FORMATS[format_name]
+    reasons = []
+    for name, known in FORMATS.items():
+        found = known.probe(file)
+        if found.matched:
+            return known
+        reasons.append(f"{name}: {found.reason}")
+    # raw was asked last, and tells best what this is
+    raise ContainerError("no format matches; " + "; ".join(reversed(reasons)))
+
+
+def open_container(file: ByteSource, format_name: str | None = None, **given: Any) -> Container:
     """Return the container that the file's own bytes claim to be, or the one asked for.
+
+    What other files hold of it is missing: ``chain.open_disk`` looks for those.
+
+    Args:
+        file: The image.
+        format_name: One of FORMATS.
+        given: ``parent``, ``open_extent``, ``data_file``, ``prefer_redundant``: see the readers.
 
     Raises:
         UsageError: No such format.
         ContainerError: The file is of a format that is not read, or its header is broken.
     """
-    if format_name is not None:
-        if format_name not in FORMATS:
-            raise UsageError(f"no container format {format_name!r}; there are {', '.join(FORMATS)}")
-        return FORMATS[format_name].read(file)
-    reasons = []
-    for name, known in FORMATS.items():
-        found = known.probe(file)
-        if found.matched:
-            return known.read(file)
-        reasons.append(f"{name}: {found.reason}")
-    # raw was asked last, and tells best what this is
-    raise ContainerError("no format matches; " + "; ".join(reversed(reasons)))
+    return format_of(file, format_name).read(file, **given)

@@ -17,6 +17,20 @@ class Probe(NamedTuple):
     reason: str
 
 
+class ParentLink(NamedTuple):
+    """What an image says of the one below it. Containers follow none of this.
+
+    Attributes:
+        names: Where it is, as written in the image, the likeliest first. Never to be trusted.
+        identity: The parent's ``identity``; "" when the format keeps none.
+        format: The parent's format, if the image says so.
+    """
+
+    names: tuple[str, ...]
+    identity: str = ""
+    format: str | None = None
+
+
 class Container(ByteSource):
     """A virtual disk. ``size`` is the virtual size; offsets given to it are virtual, in bytes.
 
@@ -27,6 +41,9 @@ class Container(ByteSource):
         allocated_size: Bytes of the virtual disk that the file stores.
         headers: Decoded structures, in the order in which a reader meets them.
         findings: What is odd about the container itself.
+        identity: By which a child knows this image as its parent; "" when the format has none.
+        parent_link: What the image says of its parent; None when it has none.
+        data_file_name: File with the disk's content, as written in the image; "" for this one.
     """
 
     format: ClassVar[str]
@@ -35,6 +52,9 @@ class Container(ByteSource):
     allocated_size: int
     headers: tuple[Header, ...]
     findings: tuple[Finding, ...]
+    identity: str = ""
+    parent_link: ParentLink | None = None
+    data_file_name: str = ""
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

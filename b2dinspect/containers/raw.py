@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 OTHER_FORMATS = (
     (b"QFI\xfb", "qcow2", "qcow2"),
     (b"COWD", "VMDK of an old ESX server (COWD)", "vmdk"),
-    (b"\xfd7zXZ\0", "xz-compressed file", ""),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed file", ""),
-    (b"BZh", "bzip2-compressed file", ""),
+    (b"\xfd7zXZ\0", "xz-compressed file in another one", ""),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed file in another one", ""),
     (b"PK\x03\x04", "zip archive", ""),
 )
 """Signature at byte 0, what it is, and qemu-img's name for it."""

@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
-from b2dinspect.containers.base import Container, Probe
-from b2dinspect.errors import ContainerError, MissingDataError
+from b2dinspect.containers.base import ParentLink, Probe
+from b2dinspect.containers.blocks import BlockContainer, Piece
+from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, Named, UuidLE
 from b2dinspect.findings import Finding
-from b2dinspect.source import SECTOR, ByteSource, Extent, is_zeros, read_exactly
+from b2dinspect.source import SECTOR, ByteSource, is_zeros, read_exactly
 
 if TYPE_CHECKING:
     from b2dinspect.newfile import Sink
@@ -118,8 +119,13 @@ def probe(file: ByteSource) -> Probe:
     return Probe(False, f"no signature 0xBEDA107F at byte 64, but {found.hex() or 'the end of the file'}")
 
 
-class VdiContainer(Container):
+class VdiContainer(BlockContainer):
     """Reader of all four types.
+
+    Args:
+        file: The image.
+        parent: The parent's disk, for a differencing or undo image. Without it, what the image does not hold
+            is missing.
 
     Raises:
         ContainerError: The header makes no sense. A map or blocks that the file does not hold in full are
@@ -127,8 +133,9 @@ class VdiContainer(Container):
     """
 
     format = "vdi"
+    layer = "VDI"
 
-    def __init__(self, file: ByteSource) -> None:
+    def __init__(self, file: ByteSource, *, parent: ByteSource | None = None) -> None:
         self.file = file
         self.headers, self.header = _read_headers(file)
         header = self.header
@@ -139,6 +146,10 @@ class VdiContainer(Container):
         self._map_offset, self._data_offset = _offsets(header)
         self._map = BlockMap(file, self._map_offset, header.block_count)
         self._is_child = header.type in (UNDO, DIFFERENCING)
+        self.identity = str(header.uuid_create)
+        self.parent = parent if self._is_child else None
+        if self._is_child:
+            self.parent_link = ParentLink((), str(header.uuid_linkage))
         survey = _survey(self._map, self)
         self.allocated_size = min(survey.allocated * self.block_size, self.size)
         self.findings = (*_header_findings(self), *_survey_findings(survey, self))
@@ -147,46 +158,23 @@ class VdiContainer(Container):
         """Return the file offset of a stored block's data, in bytes."""
         return self._data_offset + entry * (self.block_size + self._extra) + self._extra
 
-    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
-        """Yield what the block map says, a block at a time and neighbours joined."""
-        position, end = self._clamp(offset, length)
-        pending: Extent | None = None
-        while position < end:
-            extent = self._extent_at(position, end)
-            position += extent.length
-            if pending and (joined := _join(pending, extent)):
-                pending = joined
-                continue
-            if pending:
-                yield pending
-            pending = extent
-        if pending:
-            yield pending
-
-    def _extent_at(self, position: int, end: int) -> Extent:
+    def _piece_at(self, position: int, end: int) -> Piece:
+        """Return the longest piece from here that one entry, or one run of free ones, tells of."""
         block, within = divmod(position, self.block_size)
         entry, alike = self._map.lookup(block)
-        if entry is None or (entry == FREE and self._is_child):
-            return Extent(position, min(end, (block + alike) * self.block_size) - position, "missing")
+        length = min(end, (block + alike) * self.block_size) - position
+        if entry is None:
+            return Piece(position, length, "missing")
+        if entry == FREE and self._is_child:
+            return Piece(position, length, "missing" if self.parent is None else "parent")
         if entry in (FREE, ZERO):
-            return Extent(position, min(end, (block + alike) * self.block_size) - position, "zero")
+            return Piece(position, length, "zero")
         length = min(end - position, self.block_size - within)
         where = self.block_offset(entry) + within
         held = max(0, self.file.size - where)
-        if not held:
-            return Extent(position, length, "missing")
-        return Extent(position, min(length, held), "data", where)
-
-    def _pread(self, offset: int, length: int) -> bytes:
-        pieces = []
-        for extent in self.extents(offset, length):
-            if extent.kind == "missing":
-                raise MissingDataError(self._why_missing(extent.offset), layer="VDI", offset=extent.offset)
-            if extent.kind == "zero":
-                pieces.append(bytes(extent.length))
-            else:
-                pieces.append(self.file.pread(extent.file_offset or 0, extent.length))
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return (
+            Piece(position, min(length, held), "data", where) if held else Piece(position, length, "missing")
+        )
 
     def _why_missing(self, offset: int) -> str:
         entry, _ = self._map.lookup(offset // self.block_size)
@@ -336,28 +324,39 @@ def _survey_findings(survey: _Survey, disk: VdiContainer) -> Iterator[Finding]:
         yield Finding("vdi-allocated-count", "warning", text, None, "file")
 
 
-def _header_findings(disk: VdiContainer) -> Iterator[Finding]:
-    header, block_map = disk.header, disk._map
-    if disk._is_child:
+def _parent_findings(disk: VdiContainer) -> Iterator[Finding]:
+    header, parent = disk.header, disk.parent
+    if parent is None:
         text = (
             f"this {disk.variant} image holds only changes; the rest is in the parent {header.uuid_linkage}"
         )
         yield Finding("vdi-parent-missing", "warning", text, None, "file")
+    elif isinstance(parent, VdiContainer):
+        expected, found = header.get("uuid_parent_modify"), parent.header.uuid_modify
+        if parent.header.uuid_create != header.uuid_linkage:
+            text = (
+                "the parent given is another image "
+                f"(expected {header.uuid_linkage}, found {parent.header.uuid_create})"
+            )
+            yield Finding("vdi-parent-mismatch", "error", text, None, "file")
+        elif expected and expected.int and expected != found:
+            text = (
+                "the parent was written to since this image was made on it "
+                f"(expected {expected}, found {found})"
+            )
+            yield Finding("vdi-parent-changed", "error", text, None, "file")
+
+
+def _header_findings(disk: VdiContainer) -> Iterator[Finding]:
+    header, block_map = disk.header, disk._map
+    if disk._is_child:
+        yield from _parent_findings(disk)
     if block_map.held < block_map.count:
         text = f"the file ends inside the block map: {block_map.held} of {block_map.count} entries are there"
         yield Finding("vdi-map-cut", "error", text, disk.file.size, "file")
     if header.block_count * disk.block_size < disk.size:
         text = f"the block map has room for {header.block_count * disk.block_size} bytes of {disk.size}"
         yield Finding("vdi-map-short", "error", text, None, "file")
-
-
-def _join(first: Extent, second: Extent) -> Extent | None:
-    """Return both as one extent when the second continues the first."""
-    if first.kind != second.kind:
-        return None
-    if first.kind == "data" and (first.file_offset or 0) + first.length != second.file_offset:
-        return None
-    return first._replace(length=first.length + second.length)
 
 
 def _read_headers(file: ByteSource) -> tuple[tuple[Header, Header], Any]:

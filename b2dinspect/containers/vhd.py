@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
-from b2dinspect.containers.base import Probe, stored_size
+from b2dinspect.containers.base import ParentLink, Probe, stored_size
 from b2dinspect.containers.blocks import BlockContainer, Piece, overlapping, run
 from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.fields import Bits, Header, Named, UuidBE
@@ -219,6 +219,7 @@ class VhdContainer(BlockContainer):
         self.parent_name = ""
         self.parent_locators: tuple[ParentLocator, ...] = ()
         self._is_child = kind == DIFFERENCING
+        self.identity = str(self.footer.values.uuid)
         self._footers = [footer.header for footer in footers if footer.has_cookie]
         if kind == FIXED:
             self._held = min(self.size, self.footer.header.offset)
@@ -248,6 +249,9 @@ class VhdContainer(BlockContainer):
         if self._is_child:
             self.parent_name = _text(self.dynamic_header.parent_name, "utf-16-be")
             self.parent_locators = tuple(_read_locators(self.file, self.dynamic_header))
+            names = [*(locator.name for locator in self.parent_locators), self.parent_name]
+            identity = str(self.dynamic_header.parent_uuid)
+            self.parent_link = ParentLink(tuple(name for name in names if name), identity)
         survey = _survey(self._table, self)
         self.allocated_size = min(survey.allocated * self.block_size, self.size)
         return survey

@@ -29,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
-from b2dinspect.containers.base import Probe
+from b2dinspect.containers.base import ParentLink, Probe
 from b2dinspect.containers.blocks import BlockContainer, Piece, overlapping, run
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, UuidLE
@@ -209,6 +209,10 @@ class VhdxContainer(BlockContainer):
         self.parent_names = metadata.parent_names
         self._is_child = bool(metadata.flags & HAS_PARENT)
         self.parent = parent if self._is_child else None
+        if self._is_child:
+            keys = ("relative_path", "absolute_win32_path", "volume_path")
+            names = [metadata.parent_names.get(key, "") for key in keys]
+            self.parent_link = ParentLink(tuple(name for name in names if name))
         is_fixed = metadata.flags & KEEP_ALLOCATED
         self.variant = "differencing" if self._is_child else "fixed" if is_fixed else "dynamic"
         self._chunk_ratio = CHUNK_SECTORS * self.sector_size // self.block_size

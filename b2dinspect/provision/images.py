@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
+from uuid import UUID
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
 from b2dinspect.events import Write
 from b2dinspect.newfile import Sink
 from b2dinspect.provision.identity import Identities
-from b2dinspect.source import ByteSource, Extent, is_zeros
+from b2dinspect.source import SECTOR, ByteSource, Extent, is_zeros
 
 CHUNK = 1 << 20
 HEAD = 32
@@ -61,17 +62,30 @@ def _vhd(sink: Sink, size: int, ids: Identities, like: Container | None) -> Disk
     return writer
 
 
+def _vmdk(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    from b2dinspect.containers.vmdk.writer import Identity, VmdkWriter
+
+    image = ids.uuid("vmdk image")
+    known = getattr(like, "identity", "") if like and like.format == "vmdk" else ""
+    if known:
+        image = UUID(known)
+    cid = ids.uuid("vmdk cid").fields[0] & 0xFFFFFFFE
+    size = -(-size // SECTOR) * SECTOR
+    return VmdkWriter(sink, size, identity=Identity(image, ids.uuid("vmdk modification")), cid=cid)
+
+
 WRITERS: dict[str, Callable[[Sink, int, Identities, Container | None], DiskWriter]] = {
     "raw": _raw,
     "vdi": _vdi,
     "vhd": _vhd,
+    "vmdk": _vmdk,
 }
 """By format: makes a writer of a virtual size (bytes) on an empty sink.
 
 The image is the same one as ``like``, for everybody who knows it by its identity; else it is a new one.
 """
 
-SUFFIXES = {".vdi": "vdi", ".vhd": "vhd", ".raw": "raw", ".img": "raw", ".rawdisk": "raw"}
+SUFFIXES = {".vdi": "vdi", ".vhd": "vhd", ".vmdk": "vmdk", ".raw": "raw", ".img": "raw", ".rawdisk": "raw"}
 
 
 def format_for(path: str, format_name: str | None = None) -> str:

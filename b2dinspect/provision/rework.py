@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from b2dinspect.containers import Container, open_container
+from b2dinspect.chain import open_disk
+from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
-from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import WRITERS, WorkDisk, stored_chunks
@@ -42,11 +42,8 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
 @contextmanager
 def opened(path: Path, format_name: str | None = None) -> Iterator[Container]:
     """Give the disk of an image to read."""
-    source = open_evidence(str(path))
-    try:
-        yield open_container(source, format_name)
-    finally:
-        source.close()
+    with open_disk(str(path), format_name) as found:
+        yield found.container
 
 
 def keep_snapshot(state: State, stage: str, disk: ByteSource) -> State:

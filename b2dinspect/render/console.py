@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+MAX_LINKS = 8
 
 
 def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = False) -> RenderableType:
@@ -52,9 +53,9 @@ def _lines(*lines: Text | str) -> Text:
 
 def _file(facts: Inspection) -> Text:
     disk = facts.container
-    origin = "" if facts.origin == "file" else f", unpacked from {facts.origin}" * (facts.origin == "gzip")
-    if facts.origin in ("stream", "block device"):
-        origin = f", read from a {facts.origin}"
+    origin = "" if facts.origin == "file" else f", unpacked from {facts.origin}"
+    if facts.origin in ("stream", "block device", "ova"):
+        origin = f", read from a {facts.origin}" if facts.origin != "ova" else ", read from an OVA"
     kind = f"{disk.format} {disk.variant}"
     first = Text(visible(facts.path), style="bold")
     stored = f"{size(facts.file_size)}{origin}, {size(disk.allocated_size)} stored"
@@ -62,7 +63,10 @@ def _file(facts: Inspection) -> Text:
     described = ", ".join(
         f"{name} {visible(value)}" for name, value in disk.describe().items() if name != "read from"
     )
-    return _lines(first, second, *([Text(described, style="dim")] if described else []))
+    further = [f"with {link.role} {visible(link.path)}" for link in facts.links[:MAX_LINKS]]
+    if len(facts.links) > MAX_LINKS:
+        further.append(f"and {len(facts.links) - MAX_LINKS} more files")
+    return _lines(first, second, *([Text(described, style="dim")] if described else []), *further)
 
 
 def _state(facts: Inspection) -> Text:

@@ -50,6 +50,7 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
             "file_size": facts.file_size,
             "allocated_size": disk.allocated_size,
             "header": {name: value for header in disk.headers for name, value in fields(header).items()},
+            "files": [link._asdict() for link in facts.links],
         },
         "state": facts.state,
         "reason": facts.reason,

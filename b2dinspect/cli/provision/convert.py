@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import Image, ProgressBar, command
+from b2dinspect.cli.common import AllowChain, Image, PreferRedundant, ProgressBar, command, rules
 from b2dinspect.cli.provision.common import ForceOption, FormatOption, SeedOption
 
 
@@ -19,6 +19,8 @@ def convert(
     verify: Annotated[bool, typer.Option("--verify", help="Read it back and compare.")] = False,
     seed: SeedOption = None,
     force: ForceOption = False,
+    folders: AllowChain = None,
+    prefer_redundant: PreferRedundant = False,
 ) -> None:
     """Copy a disk into an image of another format; what is not stored stays a hole.
 
@@ -26,8 +28,8 @@ def convert(
 
     Exit status: 0 done, 2 it could not be done, or what was read back differs.
     """
-    from b2dinspect.containers import open_container
-    from b2dinspect.evidence import about, open_evidence
+    from b2dinspect.chain import open_disk
+    from b2dinspect.evidence import about
     from b2dinspect.provision.convert import convert as copy
     from b2dinspect.provision.identity import Identities
     from b2dinspect.provision.images import format_for
@@ -35,12 +37,10 @@ def convert(
 
     wanted = format_for(out.name, format_name)
     with ProgressBar() as progress, about(source):
-        file = open_evidence(source, progress)
-        try:
-            disk = open_container(file)
+        allowed = rules(folders, prefer_redundant)
+        with open_disk(source, rules=allowed, progress=progress) as opened:
+            disk = opened.container
             ids = Identities.from_seed(seed)
             copied = copy(disk, out, wanted, ids, verify=verify, force=force, progress=progress)
-        finally:
-            file.close()
     compared = ", read back and compared" if verify else ""
     typer.echo(f"{out}: {wanted}, a disk of {size(disk.size)}, {size(copied)} copied{compared}")

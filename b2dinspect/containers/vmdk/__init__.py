@@ -21,17 +21,3 @@ Source: VMware, Virtual Disk Format 1.1 and 5.0 (header, descriptor, markers, ve
 VirtualBox, src/VBox/Storage/VMDK.cpp (layout of what it writes, ddb keys, tables that are never compressed);
 qemu, block/vmdk.c and experiment (zlib and not bare deflate, streamOptimized with its directory in front).
 """
-
-from b2dinspect.containers.vmdk.container import VmdkContainer, probe
-from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine, flat_descriptor
-from b2dinspect.containers.vmdk.writer import Identity, VmdkWriter
-
-__all__ = [
-    "Descriptor",
-    "ExtentLine",
-    "Identity",
-    "VmdkContainer",
-    "VmdkWriter",
-    "flat_descriptor",
-    "probe",
-]

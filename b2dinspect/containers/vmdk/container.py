@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from b2dinspect.containers.base import Container, Probe
+from b2dinspect.containers.base import Container, ParentLink, Probe
 from b2dinspect.containers.vmdk import descriptor as text
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine
@@ -121,6 +121,9 @@ class VmdkContainer(Container):
         self.cid = found.cid if found else ""
         self.parent_cid = found.parent_cid if found else ""
         self.parent_hint = found.values.get("parentfilenamehint", "") if found and self.parent_cid else ""
+        self.identity = found.values.get("ddb.uuid.image", "").lower() if found else ""
+        if self.parent_cid:
+            self.parent_link = _parent_link(found, self.parent_hint)
         self._parent = parent if self.parent_cid else None
         if self._is_sparse():
             extent = self._open_sparse(file)
@@ -313,6 +316,13 @@ class VmdkContainer(Container):
         if not self._is_sparse() and self.descriptor:
             facts["extents"] = str(len(self.descriptor.extents))
         return {**facts, **(text.facts(self.descriptor) if self.descriptor else {})}
+
+
+def _parent_link(found: Descriptor | None, hint: str) -> ParentLink:
+    """Return the parent's name, and its UUID, which only VirtualBox keeps."""
+    identity = found.values.get("ddb.uuid.parent", "").lower() if found else ""
+    is_known = identity.strip("0-") != ""
+    return ParentLink((hint,) if hint else (), identity if is_known else "")
 
 
 def _join(first: Extent, second: Extent) -> Extent | None:

@@ -1,0 +1,279 @@
+"""Opening a disk with all the files that it stands on: parents, extents, data files.
+
+An image names its parent; whoever made the image chose that name. So a name is followed only to a regular
+file below a *root*: the folder of the image that the user gave, or one given with ``--allow-chain``.
+Everything else is refused and reported, unopened, and what it would have held is missing.
+
+A name is tried as it is written; then by its last part alone, beside the image that has it and in each root,
+since images are moved together. VDI keeps no names: its parent is searched in the same places by its UUID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from b2dinspect.containers import Container, Format, format_of
+from b2dinspect.containers.base import ParentLink
+from b2dinspect.errors import B2dError, UsageError
+from b2dinspect.evidence import Progress, open_evidence
+from b2dinspect.findings import Finding
+from b2dinspect.ova import first_disk
+from b2dinspect.roots import RefusedError, Roots, identity, real_path
+from b2dinspect.source import ByteSource, FileSource
+
+MAX_DEPTH = 64
+MAX_FILES = 4096
+"""Files of one disk, parents and extents together."""
+MAX_SEARCHED = 1000
+"""Files of a folder that are looked at for a UUID."""
+
+Loaded = TypeVar("Loaded")
+
+
+class Rules(NamedTuple):
+    """What the user allows.
+
+    Attributes:
+        folders: Where parents, extents and data files may be, beside the image's own folder.
+        prefer_redundant: Read a VMDK through its redundant grain tables.
+    """
+
+    folders: tuple[str, ...] = ()
+    prefer_redundant: bool = False
+
+
+class Link(NamedTuple):
+    """A further file of a disk.
+
+    Attributes:
+        role: ``parent``, ``extent`` or ``data file``.
+        name: As written in the image, or the identity by which it was found.
+        path: The file that was opened.
+        format: Its container format; "" for what is no container.
+        of: Path of the image that names it.
+    """
+
+    role: str
+    name: str
+    path: str
+    format: str
+    of: str
+
+
+class OpenDisk:
+    """A disk, and the files that stay open for it. A context manager; or call ``close()``.
+
+    Attributes:
+        path: As the user gave it.
+        file: What the container was read from.
+        origin: ``file``, ``block device``, ``gzip``, ``xz``, …, ``stream`` or ``ova``.
+        container: The disk.
+        links: Its further files, nearest first.
+    """
+
+    container: Container
+
+    def __init__(self, path: str, file: FileSource) -> None:
+        self.path = path
+        self.file: ByteSource = file
+        self.origin = file.origin
+        self.links: list[Link] = []
+        self._files: list[FileSource] = [file]
+
+    def keep(self, file: FileSource) -> None:
+        """Close this file too when the disk is closed."""
+        self._files.append(file)
+
+    def close(self) -> None:
+        """Close every file; closing twice is harmless."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> OpenDisk:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_disk(
+    path: str,
+    format_name: str | None = None,
+    *,
+    rules: Rules | None = None,
+    progress: Progress | None = None,
+) -> OpenDisk:
+    """Open an image and what it stands on; what is refused or not found is a finding of the container.
+
+    Args:
+        path: The image; ``-`` for standard input.
+        format_name: Read it as this format.
+        rules: What the user allows; without, only files in the image's own folder.
+        progress: Told of unpacking.
+
+    Raises:
+        UsageError: No file, no such format, a folder of the rules that is none, or no redundant tables.
+        SourceError: The image itself cannot be read.
+        ContainerError: No disk can be made out of it.
+    """
+    opened = OpenDisk(path, open_evidence(path, progress))
+    try:
+        _Opener(opened, rules or Rules(), progress).open_top(format_name)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+Loader = Callable[[], ByteSource]
+
+
+class _Opener:
+    """Opens images and what they name, and collects what it opened and what it refused."""
+
+    def __init__(self, opened: OpenDisk, rules: Rules, progress: Progress | None) -> None:
+        self._opened = opened
+        self._rules = rules
+        self._progress = progress
+        self._roots = Roots(opened.path, rules.folders)
+        self._count = 0
+        self._found: list[Finding] = []
+
+    def open_top(self, format_name: str | None) -> None:
+        """Open the image that the user gave."""
+        opened = self._opened
+        if inner := first_disk(opened.file):
+            opened.file, opened.origin = inner.file, "ova"
+            self._found += inner.findings
+        known = format_of(opened.file, format_name)
+        if self._rules.prefer_redundant and "prefer_redundant" not in known.takes:
+            raise UsageError("--prefer-redundant: only a VMDK has redundant tables")
+        path = real_path(opened.path)
+        container = self._open(opened.file, known, path, (identity(path),))
+        container.findings = (*self._found, *container.findings)
+        opened.container = container
+
+    def _open(self, file: ByteSource, known: Format, path: str, above: tuple[object, ...]) -> Container:
+        """Return a container with all it stands on.
+
+        What it needs is written in it, so it is read twice when it needs something.
+
+        Args:
+            file: The image.
+            known: Its format.
+            path: Its path; "" when it has none.
+            above: Identities of this image and of all that stand on it.
+        """
+        given: dict[str, Any] = {
+            "open_extent": lambda name: self._file("extent", name, path),
+            "prefer_redundant": self._rules.prefer_redundant or None,
+        }
+        container = known.read(file, **given)
+        name, link = container.data_file_name, container.parent_link
+        more: dict[str, ByteSource | None] = {}
+        if name:
+            more["data_file"] = self._try("data file", lambda: self._file("data file", name, path))
+        if link:
+            more["parent"] = self._try("parent", lambda: self._parent(link, known, path, above))
+        if not any(more.values()):
+            return container
+        return known.read(file, **given, **more)
+
+    def _try(self, role: str, load: Loader) -> ByteSource | None:
+        try:
+            return load()
+        except RefusedError as error:
+            self._found.append(Finding("chain-refused", "error", f"{role}: {error.message}", None, "file"))
+        except B2dError as error:
+            self._found.append(Finding("chain-unreadable", "error", f"{role}: {error}", None, "file"))
+        return None
+
+    def _first(self, places: Iterator[str], load: Callable[[str], Loaded]) -> Loaded:
+        """Return the first file that can be opened.
+
+        Raises:
+            RefusedError: None can; says why for each.
+        """
+        reasons: list[str] = []
+        for place in places:
+            try:
+                return load(place)
+            except RefusedError as error:
+                reasons.append(error.message)
+            except B2dError as error:
+                reasons.append(f"{place}: {error}")
+        where = ", ".join(self._roots.folders) or "no folder: none was given with --allow-chain"
+        raise RefusedError("; ".join(dict.fromkeys(reasons)) or f"not found in {where}")
+
+    def _parent(self, link: ParentLink, child: Format, path: str, above: tuple[object, ...]) -> Container:
+        if len(above) > MAX_DEPTH:
+            raise RefusedError(f"the chain has more than {MAX_DEPTH} images")
+        by_name = (place for name in link.names for place in self._roots.places(name, path))
+        places = by_name if link.names else self._by_identity(link.identity, child, path)
+
+        def load(place: str) -> Container:
+            real = self._roots.resolve(place)
+            if identity(real) in above:
+                raise RefusedError(f"{place} is the image itself, or one that stands on it")
+            file = self._open_file(real)
+            known = format_of(file, link.format)
+            found = known.read(file).identity if link.identity else ""
+            if found and found != link.identity:
+                raise RefusedError(f"{place} is another image (expected {link.identity}, found {found})")
+            parent = self._open(file, known, real, (*above, identity(real)))
+            self._note_parent(link, parent, real, path)
+            return parent
+
+        return self._first(places, load)
+
+    def _note_parent(self, link: ParentLink, parent: Container, real: str, path: str) -> None:
+        name = "; ".join(link.names) or link.identity
+        self._opened.links.insert(0, Link("parent", name, real, parent.format, path))
+        for one in parent.findings:
+            where = "" if one.offset is None else f" (byte {one.offset} of that file)"
+            message = f"parent {real}: {one.message}{where}"
+            self._found.append(one._replace(message=message, offset=None))
+
+    def _by_identity(self, wanted: str, known: Format, path: str) -> Iterator[str]:
+        """Yield the images beside this one and in the roots that carry an identity."""
+        for place in self._roots.siblings(path, f".{known.module}", MAX_SEARCHED):
+            try:
+                file = open_evidence(self._roots.resolve(place))
+            except B2dError:
+                continue
+            try:
+                if known.read(file).identity == wanted:
+                    yield place
+            except B2dError:
+                continue
+            finally:
+                file.close()
+
+    def _file(self, role: str, name: str, path: str) -> FileSource:
+        """Return a file that is no container by itself: an extent, or a data file."""
+
+        def load(place: str) -> FileSource:
+            real = self._roots.resolve(place)
+            if identity(real) == identity(path):
+                raise RefusedError(f"{place} is the image itself")
+            file = self._open_file(real)
+            link = Link(role, name, real, "", path)
+            if link not in self._opened.links:
+                self._opened.links.append(link)
+            return file
+
+        return self._first(self._roots.places(name, path), load)
+
+    def _open_file(self, real: str) -> FileSource:
+        self._count += 1
+        if self._count > MAX_FILES:
+            raise RefusedError(f"the disk has more than {MAX_FILES} files")
+        file = open_evidence(real, self._progress)
+        self._opened.keep(file)
+        if file.origin in ("block device", "stream"):
+            raise RefusedError(f"{real} is not a regular file")
+        return file

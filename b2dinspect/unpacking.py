@@ -1,0 +1,140 @@
+"""Unpacking gzip, xz, bzip2 and zstd streams, a chunk at a time, in bounded memory.
+
+Sources: RFC 1952 (gzip), the xz file format 1.1.0, bzip2 1.0.8, RFC 8878 (zstd). Each may hold several
+members one behind the other, and zeros behind the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from b2dinspect.errors import SourceError
+
+CHUNK = 1 << 20
+XZ_MEMORY = 256 << 20
+"""Bytes: xz -9 needs 65 MiB; a stream that wants more is refused."""
+ZSTD_WINDOW = 128 << 20
+"""Bytes: what the zstd program takes without being asked."""
+
+
+class Stream(Protocol):
+    """The packed bytes."""
+
+    def read(self, length: int) -> bytes:
+        """Return up to ``length`` bytes; none at the end."""
+
+
+def unpack(packing: str, stream: Stream) -> Iterator[bytes]:
+    """Yield what a stream holds, in chunks of at most 1 MiB.
+
+    Args:
+        packing: ``gzip``, ``xz``, ``bzip2`` or ``zstd``.
+        stream: The packed bytes.
+
+    Raises:
+        SourceError: It is damaged, cut short, wants too much memory, or the package for it is missing.
+    """
+    new_member, errors = _WAYS[packing]()
+    packed, done = stream.read(CHUNK), 0
+    try:
+        while packed:
+            member = new_member()
+            while not member.eof:
+                if chunk := member.decompress(packed, CHUNK):
+                    done += len(chunk)
+                    yield chunk
+                packed = b""
+                if member.eof or not member.needs_input:
+                    continue
+                if not (packed := stream.read(CHUNK)):
+                    raise SourceError("ends in the middle of its data", layer=packing, offset=done)
+            packed = member.unused_data.lstrip(b"\0")  # zero padding between members, and after the last
+            while not packed and (padded := stream.read(CHUNK)):
+                packed = padded.lstrip(b"\0")
+    except errors as error:
+        raise SourceError(f"is damaged after {done:,} unpacked bytes: {error}", layer=packing) from error
+
+
+class _Member(Protocol):
+    """What lzma and bz2 offer; the two others are made to look like it."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    def __init__(self, member: Any) -> None:
+        self._member = member
+        self.eof, self.needs_input, self.unused_data = False, True, b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        chunk: bytes = self._member.decompress(self._member.unconsumed_tail + data, max_length)
+        # a full chunk may have more behind it without more input
+        self.needs_input = not self._member.unconsumed_tail and len(chunk) < max_length
+        self.eof, self.unused_data = self._member.eof, self._member.unused_data
+        return chunk
+
+
+class _Zstd:
+    """Cannot bound its output, so it is fed little: a block of 4 bytes unpacks to 128 KiB at most."""
+
+    PIECE = 1 << 10
+
+    def __init__(self, member: Any) -> None:
+        self._member = member
+        self._pending = memoryview(b"")
+        self.eof, self.needs_input, self.unused_data = False, True, b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        pending = memoryview(data) if data else self._pending
+        chunks = []
+        length = 0
+        while pending and length < max_length and not self.eof:
+            chunks.append(self._member.decompress(bytes(pending[: self.PIECE])))
+            length += len(chunks[-1])
+            pending = pending[self.PIECE :]
+            self.eof = self._member.eof
+        self._pending, self.needs_input = pending, not pending
+        self.unused_data = self._member.unused_data + bytes(pending) if self.eof else b""
+        return b"".join(chunks)
+
+
+_Way = tuple[Callable[[], _Member], tuple[type[Exception], ...]]
+
+
+def _gzip() -> _Way:
+    import zlib
+
+    return lambda: _Gzip(zlib.decompressobj(wbits=31)), (zlib.error,)
+
+
+def _xz() -> _Way:
+    import lzma
+
+    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY), (lzma.LZMAError,)
+
+
+def _bzip2() -> _Way:
+    import bz2
+
+    return bz2.BZ2Decompressor, (OSError, ValueError)
+
+
+def _zstd() -> _Way:
+    try:
+        import zstandard
+    except ImportError as error:
+        text = "is read with the package zstandard: install b2dinspect[zstd], or unpack it first"
+        raise SourceError(text, layer="zstd") from error
+    unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+    return lambda: _Zstd(unpacker.decompressobj()), (zstandard.ZstdError,)
+
+
+_WAYS: dict[str, Callable[[], _Way]] = {"gzip": _gzip, "xz": _xz, "bzip2": _bzip2, "zstd": _zstd}
+"""Each imports what it needs, and returns how a member is begun and what a damaged one raises."""
