@@ -2,7 +2,7 @@
 
 An image names its parent; whoever made the image chose that name. So a name is followed only to a regular
 file below a *root*: the folder of the image that the user gave, or one given with ``--allow-chain``.
-Everything else is refused and reported, unopened, and what it would have held is missing.
+Given VirtualBox's NAME.vbox, the disk is the one that the machine writes to now. Everything else is refused and reported, unopened, and what it would have held is missing.
 
 A name is tried as it is written; then by its last part alone, beside the image that has it and in each root,
 since images are moved together. VDI keeps no names: its parent is searched in the same places by its UUID.
@@ -16,12 +16,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from b2dinspect.containers import Container, Format, format_of
 from b2dinspect.containers.base import ParentLink
-from b2dinspect.errors import B2dError, UsageError
+from b2dinspect.errors import B2dError, SourceError, UsageError
 from b2dinspect.evidence import Progress, open_evidence
 from b2dinspect.findings import Finding
 from b2dinspect.ova import first_disk
 from b2dinspect.roots import RefusedError, Roots, identity, real_path
 from b2dinspect.source import ByteSource, FileSource
+from b2dinspect.vbox import read_settings
 
 MAX_DEPTH = 64
 MAX_FILES = 4096
@@ -149,13 +150,37 @@ class _Opener:
         if inner := first_disk(opened.file):
             opened.file, opened.origin = inner.file, "ova"
             self._found += inner.findings
+        path = real_path(opened.path)
+        if path.endswith(".vbox"):
+            path = self._open_live()
         known = format_of(opened.file, format_name)
         if self._rules.prefer_redundant and "prefer_redundant" not in known.takes:
             raise UsageError("--prefer-redundant: only a VMDK has redundant tables")
-        path = real_path(opened.path)
         container = self._open(opened.file, known, path, (identity(path),))
         container.findings = (*self._found, *container.findings)
         opened.container = container
+
+    def _open_live(self) -> str:
+        """Open the disk that VirtualBox's settings call the live one, and return its path.
+
+        Raises:
+            RefusedError: It is not there, or in another folder.
+            SourceError: The settings cannot be read, or name no disk.
+        """
+        opened = self._opened
+        settings = read_settings(opened.file)
+        live = settings.live
+        if live is None:
+            raise SourceError("names no hard disk that is attached now", layer="VirtualBox settings")
+        path = real_path(opened.path)
+        found = self._first(self._roots.places(live.location, path), self._roots.resolve)
+        opened.file = self._open_file(found)
+        text = f"the machine's disk is {live.location} now"
+        if settings.stale:
+            names = ", ".join(one.location for one in settings.stale)
+            text += f"; {names} is stale: it has not changed since the snapshot"
+        self._found.append(Finding("vbox-live", "info", text, None, "file"))
+        return found
 
     def _open(self, file: ByteSource, known: Format, path: str, above: tuple[object, ...]) -> Container:
         """Return a container with all it stands on.

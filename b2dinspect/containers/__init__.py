@@ -64,6 +64,7 @@ FORMATS = {
         ((0, b"KDMV"), (0, b"# Disk DescriptorFile")),
         ("parent", "open_extent", "prefer_redundant"),
     ),
+    "qcow2": Format("qcow2.container", "Qcow2Container", ((0, b"QFI\xfb"),), ("parent", "data_file")),
     "raw": Format("raw", "RawContainer", ()),
 }
 """In the order of the trial: raw takes everything that no other format claims."""

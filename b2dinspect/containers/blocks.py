@@ -14,16 +14,19 @@ from b2dinspect.source import ByteSource, Extent
 
 
 class Piece(NamedTuple):
-    """An extent whose bytes may also be the parent's. ``where`` is the file offset of data, in bytes."""
+    """An extent whose bytes may also be the parent's, or packed.
+
+    ``where`` is the offset of data in its file, in bytes; for packed data, what the format finds it by.
+    """
 
     offset: int
     length: int
-    kind: Literal["data", "zero", "parent", "missing"]
+    kind: Literal["data", "packed", "zero", "parent", "missing"]
     where: int = 0
 
 
 class BlockContainer(Container):
-    """A disk of which each piece is data in the file, zeros, the parent's or missing.
+    """A disk of which each piece is data in the file, packed data, zeros, the parent's or missing.
 
     Attributes:
         parent: The parent's disk, or None.
@@ -41,14 +44,24 @@ class BlockContainer(Container):
     def _why_missing(self, offset: int) -> str:
         """Say why the byte at this virtual offset cannot be read."""
 
+    @property
+    def _data(self) -> ByteSource | None:
+        """The file that data is in."""
+        return self.file
+
+    def _unpack(self, piece: Piece) -> bytes:
+        """Return the bytes of a packed piece."""
+        raise NotImplementedError
+
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Yield what the tables say, neighbours joined; the parent's extents without file offsets."""
         for piece in self._pieces(*self._clamp(offset, length)):
             if piece.kind == "parent":
                 yield from self._parent_extents(piece)
             else:
-                where = piece.where if piece.kind == "data" else None
-                yield Extent(piece.offset, piece.length, piece.kind, where)
+                kind = "data" if piece.kind == "packed" else piece.kind
+                is_here = piece.kind == "data" and self._data is self.file
+                yield Extent(piece.offset, piece.length, kind, piece.where if is_here else None)
 
     def _parent_extents(self, piece: Piece) -> Iterator[Extent]:
         covered = 0
@@ -78,8 +91,10 @@ class BlockContainer(Container):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_piece(self, piece: Piece) -> bytes:
-        if piece.kind == "data":
-            return self.file.pread(piece.where, piece.length)
+        if piece.kind == "data" and self._data is not None:
+            return self._data.pread(piece.where, piece.length)
+        if piece.kind == "packed":
+            return self._unpack(piece)
         if piece.kind == "missing":
             raise MissingDataError(self._why_missing(piece.offset), layer=self.layer, offset=piece.offset)
         if piece.kind == "parent" and self.parent is not None:
@@ -89,9 +104,38 @@ class BlockContainer(Container):
 
 def _join(first: Piece, second: Piece) -> Piece | None:
     """Return both as one piece when the second continues the first."""
-    if first.kind != second.kind or (first.kind == "data" and first.where + first.length != second.where):
+    if (
+        first.kind != second.kind
+        or first.kind == "packed"
+        or (first.kind == "data" and first.where + first.length != second.where)
+    ):
         return None
     return first._replace(length=first.length + second.length)
+
+
+class Fault:
+    """The first place that has a fault, and how many have it.
+
+    Attributes:
+        number: Of the block, grain, cluster or table.
+        offset: Byte of the file where its entry is.
+        count: How many have it.
+    """
+
+    def __init__(self) -> None:
+        self.number = self.offset = -1
+        self.count = 0
+
+    def add(self, number: int, offset: int = -1, count: int = 1) -> None:
+        """Count one or more."""
+        if not self.count:
+            self.number, self.offset = number, offset
+        self.count += count
+
+    @property
+    def more(self) -> str:
+        """What to say of the others."""
+        return f" ({self.count - 1} more like it)" if self.count > 1 else ""
 
 
 def run(bits: str, sector: int) -> tuple[bool, int]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from b2dinspect.containers.base import ParentLink, Probe
-from b2dinspect.containers.blocks import BlockContainer, Piece
+from b2dinspect.containers.blocks import BlockContainer, Fault, Piece
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, Named, UuidLE
 from b2dinspect.findings import Finding
@@ -265,29 +265,16 @@ class BlockMap:
                     yield from ((first + index, entry) for index, entry in enumerate(run) if entry < ZERO)
 
 
-class _Fault:
-    """The first block that has a fault, and how many have it."""
-
-    def __init__(self) -> None:
-        self.first = -1
-        self.count = 0
-
-    def add(self, block: int) -> None:
-        """Count one more block."""
-        self.first = block if not self.count else self.first
-        self.count += 1
-
-
 class _Survey(NamedTuple):
     allocated: int
-    shared: _Fault
-    outside: _Fault
+    shared: Fault
+    outside: Fault
     is_whole: bool
 
 
 def _survey(block_map: BlockMap, disk: VdiContainer) -> _Survey:
     """Go once through the map: count, and collect entries that share a block or point outside the file."""
-    allocated, shared, outside = 0, _Fault(), _Fault()
+    allocated, shared, outside = 0, Fault(), Fault()
     blocks_in_file = max(0, disk.file.size - disk.block_offset(0)) // (disk.block_size + disk._extra) + 1
     seen = bytearray(min(blocks_in_file, MAX_BLOCKS))
     for block, entry in block_map.stored():
@@ -317,8 +304,8 @@ def _survey_findings(survey: _Survey, disk: VdiContainer) -> Iterator[Finding]:
         if fault.count:
             least = "" if survey.is_whole else "at least "
             more = f" ({least}{fault.count - 1} more like it)" if fault.count > 1 else ""
-            where = disk._map_offset + fault.first * ENTRY_SIZE
-            yield Finding(name, "error", f"block {fault.first} of the map {text}{more}", where, "file")
+            where = disk._map_offset + fault.number * ENTRY_SIZE
+            yield Finding(name, "error", f"block {fault.number} of the map {text}{more}", where, "file")
     if survey.is_whole and survey.allocated != header.blocks_allocated:
         text = f"the header counts {header.blocks_allocated} allocated blocks, the map has {survey.allocated}"
         yield Finding("vdi-allocated-count", "warning", text, None, "file")

@@ -74,18 +74,33 @@ def _vmdk(sink: Sink, size: int, ids: Identities, like: Container | None) -> Dis
     return VmdkWriter(sink, size, identity=Identity(image, ids.uuid("vmdk modification")), cid=cid)
 
 
+def _qcow2(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+    from b2dinspect.containers.qcow2.writer import Qcow2Writer
+
+    return Qcow2Writer(sink, -(-size // SECTOR) * SECTOR)
+
+
 WRITERS: dict[str, Callable[[Sink, int, Identities, Container | None], DiskWriter]] = {
     "raw": _raw,
     "vdi": _vdi,
     "vhd": _vhd,
     "vmdk": _vmdk,
+    "qcow2": _qcow2,
 }
 """By format: makes a writer of a virtual size (bytes) on an empty sink.
 
 The image is the same one as ``like``, for everybody who knows it by its identity; else it is a new one.
 """
 
-SUFFIXES = {".vdi": "vdi", ".vhd": "vhd", ".vmdk": "vmdk", ".raw": "raw", ".img": "raw", ".rawdisk": "raw"}
+SUFFIXES = {
+    ".vdi": "vdi",
+    ".vhd": "vhd",
+    ".vmdk": "vmdk",
+    ".qcow2": "qcow2",
+    ".raw": "raw",
+    ".img": "raw",
+    ".rawdisk": "raw",
+}
 
 
 def format_for(path: str, format_name: str | None = None) -> str:

@@ -92,7 +92,9 @@ def test_every_refusal_gives_the_reason_of_every_format() -> None:
 
 
 def test_an_unknown_format_name() -> None:
-    with pytest.raises(UsageError, match="no container format 'iso'; there are vdi, vhd, vhdx, vmdk, raw"):
+    with pytest.raises(
+        UsageError, match="no container format 'iso'; there are vdi, vhd, vhdx, vmdk, qcow2, raw"
+    ):
         open_container(MemorySource(bytes(512)), "iso")
 
 

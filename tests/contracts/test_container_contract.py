@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from b2dinspect.chain import open_disk
 from b2dinspect.containers import vdi, vhd
 from b2dinspect.containers.base import Container
+from b2dinspect.containers.qcow2.writer import Qcow2Writer
 from b2dinspect.containers.vmdk.writer import VmdkWriter
 from b2dinspect.evidence import open_evidence
 from b2dinspect.newfile import NewFile
@@ -188,6 +189,21 @@ def by_our_vmdk_writer(variant: str) -> Callable[[Path], None]:
     return make
 
 
+def by_our_qcow2_writer(cluster_size: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with NewFile(path) as file:
+            writer = Qcow2Writer(file, SIZE, cluster_size=cluster_size)
+            for start, end in reversed(DATA):
+                writer.pwrite(start, PAYLOAD[start:end])
+                writer.flush()
+
+    return make
+
+
+def by_qemu_with_data_file(path: Path) -> None:
+    by_qemu("-o", f"data_file={path.with_name('data')},data_file_raw=off", name="qcow2")(path)
+
+
 def by_qemu_vmdk(subformat: str, *more: str) -> Callable[[Path], None]:
     """qemu names the extents after the image, which needs an ending for that."""
 
@@ -295,6 +311,45 @@ ROWS = (
             "reversed": by_qemu_in_pieces(name="vmdk", step=GRAIN),
             "shuffled": by_qemu_in_pieces(name="vmdk", step=GRAIN, multiplier=37),
         }.items()
+    ),
+    *(
+        Row(f"qcow2-{size}", "qcow2", by_our_qcow2_writer(size), unit=size)
+        for size in (512, 4096, 65536, MIB)
+    ),
+    *(
+        Row(
+            f"qcow2-qemu-{name}",
+            "qcow2",
+            make,
+            unit=65536,
+            has_holes=name != "metadata",
+            has_places=name not in ("compressed", "zstd", "data-file"),
+            programs=("qemu-img", "qemu-io"),
+        )
+        for name, make in {
+            "default": by_qemu(name="qcow2"),
+            "0.10": by_qemu("-o", "compat=0.10", name="qcow2"),
+            "lazy": by_qemu("-o", "lazy_refcounts=on", name="qcow2"),
+            "512": by_qemu("-o", "cluster_size=512", name="qcow2"),
+            "4096": by_qemu("-o", "cluster_size=4096", name="qcow2"),
+            "refcounts-1": by_qemu("-o", "refcount_bits=1", name="qcow2"),
+            "refcounts-64": by_qemu("-o", "refcount_bits=64", name="qcow2"),
+            "metadata": by_qemu("-o", "preallocation=metadata", name="qcow2"),
+            "subclusters": by_qemu("-o", "extended_l2=on,cluster_size=65536", name="qcow2"),
+            "subclusters-shuffled": by_qemu_in_pieces(
+                "-o", "extended_l2=on,cluster_size=65536", name="qcow2", step=4096, multiplier=37
+            ),
+            "compressed": by_qemu("-c", name="qcow2"),
+            "zstd": by_qemu("-c", "-o", "compression_type=zstd", name="qcow2"),
+            "data-file": by_qemu_with_data_file,
+            "reversed": by_qemu_in_pieces(name="qcow2", step=65536),
+            "shuffled": by_qemu_in_pieces("-o", "cluster_size=4096", name="qcow2", step=65536, multiplier=37),
+        }.items()
+    ),
+    *(
+        Row(f"qcow2-qemu-{size}M", "qcow2", make, size * MIB, size == 1, programs=("qemu-img",))
+        for size in (1, 2)
+        for make in (by_qemu("-o", f"cluster_size={size}M", name="qcow2"),)
     ),
     Row(
         "vhdx-qemu-fixed",

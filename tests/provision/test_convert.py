@@ -20,7 +20,7 @@ from tests.containers.handmade import make_vdi
 from tests.oracles import needs, run
 
 MIB = 1 << 20
-QEMU = {"raw": "raw", "vdi": "vdi", "vhd": "vpc", "vmdk": "vmdk"}
+QEMU = {"raw": "raw", "vdi": "vdi", "vhd": "vpc", "vmdk": "vmdk", "qcow2": "qcow2"}
 
 
 def invoke(*words: object) -> tuple[int, str, str]:

@@ -44,7 +44,7 @@ SizeOption = Annotated[
     str, typer.Option("--size", metavar="SIZE", help="Virtual size: bytes, or with MiB, GiB, MB, GB.")
 ]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help="Container format: raw, vdi, vhd.")
+    str | None, typer.Option("--format", metavar="NAME", help="Container format: raw, vdi, vhd, vmdk, qcow2.")
 ]
 SeedOption = Annotated[
     str | None, typer.Option("--seed", metavar="TEXT", help="Pin UUIDs and times of the disk to this text.")

@@ -14,6 +14,7 @@ from itertools import islice
 from operator import sub
 from typing import Any, Literal, NamedTuple
 
+from b2dinspect.containers.blocks import Fault
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.layout import ENTRY_SIZE, GD_AT_END
 from b2dinspect.fields import Header
@@ -240,26 +241,6 @@ class Directory:
         if self._page[0] != number:
             self._page = (number, self.page(number))
         return self._page[1][index]
-
-
-class Fault:
-    """The first place that has a fault, and how many have it.
-
-    Attributes:
-        number: Of the grain or table.
-        offset: Byte of the file where its entry is.
-        count: How many have it.
-    """
-
-    def __init__(self) -> None:
-        self.number = self.offset = -1
-        self.count = 0
-
-    def add(self, number: int, offset: int, count: int = 1) -> None:
-        """Count one or more."""
-        if not self.count:
-            self.number, self.offset = number, offset
-        self.count += count
 
 
 class Survey:

@@ -1,0 +1,21 @@
+r"""qcow2, the format of qemu, in which minikube's qemu2 driver keeps its disks.
+
+Layout (all integers big-endian, all offsets in bytes and on cluster boundaries)::
+
+    0          header            "QFI\xfb", version, cluster size, virtual size, where the rest is
+    behind it  extensions        type, length, data; then the backing file's name
+    anywhere   refcount table    one 64-bit offset a refcount block
+               refcount blocks   how often each cluster of the file is used
+               L1 table          one 64-bit entry an L2 table
+               L2 tables         one 64-bit entry (or 128, with subclusters) a cluster of the disk
+               snapshot table    of the internal snapshots, each with an L1 table of its own
+               clusters          data, or several compressed ones one behind the other
+
+Cluster ``n`` of the disk is entry ``n % (cluster size / 8)`` of the L2 table that entry
+``n / (cluster size / 8)`` of the L1 table points to. An empty entry is a cluster that is not stored: zeros,
+or the backing file's content.
+
+Source: qemu, docs/interop/qcow2.txt, for all of it; block/qcow2.c for the limits that are kept here (an L1
+table of 32 MiB, cluster sizes of 512 bytes to 2 MiB), and experiment with qemu 7.2: bare deflate streams, a
+file that ends inside its last cluster (the rest is zeros), host offset 0 in an external data file.
+"""
