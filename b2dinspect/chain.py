@@ -2,10 +2,11 @@
 
 An image names its parent; whoever made the image chose that name. So a name is followed only to a regular
 file below a *root*: the folder of the image that the user gave, or one given with ``--allow-chain``.
-Given VirtualBox's NAME.vbox, the disk is the one that the machine writes to now. Everything else is refused and reported, unopened, and what it would have held is missing.
+Everything else is refused and reported, unopened, and what it would have held is missing.
 
 A name is tried as it is written; then by its last part alone, beside the image that has it and in each root,
 since images are moved together. VDI keeps no names: its parent is searched in the same places by its UUID.
+Given VirtualBox's NAME.vbox, the disk is the one that the machine writes to now.
 """
 
 from __future__ import annotations

@@ -268,12 +268,13 @@ def machine(tmp_path: Path) -> Path:
     run("qemu-img", "create", "-q", "-f", "vmdk", "-F", "vmdk", "-b", folder / "disk.vmdk", child)
     run("qemu-io", "-f", "vmdk", "-c", "write -P 2 1M 64k", child)
     (folder / "default.vbox").write_text(
-        """<?xml version="1.0"?><VirtualBox xmlns="http://www.virtualbox.org/"><Machine uuid="{0}" name="default">
-        <MediaRegistry><HardDisks><HardDisk uuid="{1}" location="disk.vmdk" format="VMDK">
-        <HardDisk uuid="{2}" location="Snapshots/{2}.vmdk" format="VMDK"/></HardDisk></HardDisks></MediaRegistry>
+        """<?xml version="1.0"?><VirtualBox xmlns="http://www.virtualbox.org/">
+        <Machine uuid="{0}" name="default"><MediaRegistry><HardDisks><HardDisk uuid="{1}" location="disk.vmdk" format="VMDK">
+        <HardDisk uuid="{2}" location="Snapshots/{2}.vmdk" format="VMDK"/>
+        </HardDisk></HardDisks></MediaRegistry>
         <Snapshot uuid="{s}"><Hardware><StorageControllers><StorageController>
-        <AttachedDevice type="HardDisk"><Image uuid="{1}"/></AttachedDevice></StorageController></StorageControllers>
-        </Hardware></Snapshot><Hardware><StorageControllers><StorageController name="SATA">
+        <AttachedDevice type="HardDisk"><Image uuid="{1}"/></AttachedDevice>
+        </StorageController></StorageControllers></Hardware></Snapshot><Hardware><StorageControllers><StorageController name="SATA">
         <AttachedDevice type="DVD"><Image uuid="{9}"/></AttachedDevice>
         <AttachedDevice type="HardDisk" port="1"><Image uuid="{2}"/></AttachedDevice>
         </StorageController></StorageControllers></Hardware></Machine></VirtualBox>"""
@@ -428,7 +429,7 @@ def test_an_ova_that_is_cut(tmp_path: Path) -> None:
     ova(tmp_path / "machine.ova", "machine.ovf", "disk.vmdk")
     whole = (tmp_path / "machine.ova").read_bytes()
     (tmp_path / "cut.ova").write_bytes(whole[:3000])
-    with pytest.raises(ContainerError, match="ends inside disk.vmdk"):
+    with pytest.raises(ContainerError, match=r"ends inside disk\.vmdk"):
         open_disk(str(tmp_path / "cut.ova"))
 
 

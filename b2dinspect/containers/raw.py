@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 OTHER_FORMATS = (
     (b"QFI\xfb\0\0\0\1", "qcow of version 1", "qcow"),
-    (b"QFI\xfb", "qcow2 of an unknown version", "qcow2"),
     (b"COWD", "VMDK of an old ESX server (COWD)", "vmdk"),
     (b"\xfd7zXZ\0", "xz-compressed file in another one", ""),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed file in another one", ""),

@@ -47,9 +47,10 @@ class Qcow2Writer:
         self._per_table = cluster_size // 8
         self._per_block = cluster_size * 8 >> REFCOUNT_ORDER
         clusters = -(-virtual_size // cluster_size)
-        self._l1 = array("Q", bytes(8 * -(-clusters // self._per_table)))
-        if len(self._l1) * 8 > MAX_L1_BYTES:
+        tables = -(-clusters // self._per_table)
+        if tables * 8 > MAX_L1_BYTES:
             raise ValueError(f"virtual size {virtual_size} is too much for clusters of {cluster_size} bytes")
+        self._l1 = array("Q", bytes(8 * tables))
         most = 2 * clusters + 2 * len(self._l1) + 64  # clusters of the file, refcounts and all
         self._blocks = array("Q", bytes(8 * -(-most // self._per_block)))
         self._table_clusters = -(-len(self._blocks) * 8 // cluster_size)
