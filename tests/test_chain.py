@@ -149,8 +149,22 @@ def traps(tmp_path: Path) -> Iterator[dict[str, str]]:
     }
 
 
-TRAPS = ("absolute", "passwd", "relative", "device", "fifo", "folder", "link", "url", "nbd", "json", "file url",
-         "itself", "other machine", "windows")  # fmt: skip
+TRAPS = (
+    "absolute",
+    "passwd",
+    "relative",
+    "device",
+    "fifo",
+    "folder",
+    "link",
+    "url",
+    "nbd",
+    "json",
+    "file url",
+    "itself",
+    "other machine",
+    "windows",
+)
 
 
 @needs("qemu-img")
@@ -269,12 +283,14 @@ def machine(tmp_path: Path) -> Path:
     run("qemu-io", "-f", "vmdk", "-c", "write -P 2 1M 64k", child)
     (folder / "default.vbox").write_text(
         """<?xml version="1.0"?><VirtualBox xmlns="http://www.virtualbox.org/">
-        <Machine uuid="{0}" name="default"><MediaRegistry><HardDisks><HardDisk uuid="{1}" location="disk.vmdk" format="VMDK">
+        <Machine uuid="{0}" name="default"><MediaRegistry><HardDisks>
+        <HardDisk uuid="{1}" location="disk.vmdk" format="VMDK">
         <HardDisk uuid="{2}" location="Snapshots/{2}.vmdk" format="VMDK"/>
         </HardDisk></HardDisks></MediaRegistry>
         <Snapshot uuid="{s}"><Hardware><StorageControllers><StorageController>
         <AttachedDevice type="HardDisk"><Image uuid="{1}"/></AttachedDevice>
-        </StorageController></StorageControllers></Hardware></Snapshot><Hardware><StorageControllers><StorageController name="SATA">
+        </StorageController></StorageControllers></Hardware></Snapshot>
+        <Hardware><StorageControllers><StorageController name="SATA">
         <AttachedDevice type="DVD"><Image uuid="{9}"/></AttachedDevice>
         <AttachedDevice type="HardDisk" port="1"><Image uuid="{2}"/></AttachedDevice>
         </StorageController></StorageControllers></Hardware></Machine></VirtualBox>"""

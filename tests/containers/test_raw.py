@@ -88,7 +88,7 @@ def test_an_empty_file_is_no_disk() -> None:
 def test_every_refusal_gives_the_reason_of_every_format() -> None:
     text = refusal(b"QFI\xfb\0\0\0\1".ljust(100, b"\0"))
     assert "vdi: no signature 7f10dabe at byte 64, but 00000000" in text
-    assert "raw: this is a qcow2" in text
+    assert "raw: this is a qcow of version 1" in text
 
 
 def test_an_unknown_format_name() -> None:
