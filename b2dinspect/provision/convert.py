@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from b2dinspect.containers import Container
@@ -10,7 +11,7 @@ from b2dinspect.errors import ContainerError
 from b2dinspect.evidence import Progress
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import CHUNK, WRITERS, stored_chunks
+from b2dinspect.provision.images import CHUNK, WRITERS, DiskWriter, Subformat, stored_chunks
 from b2dinspect.provision.rework import opened
 from b2dinspect.source import ByteSource
 
@@ -21,6 +22,7 @@ def convert(
     format_name: str,
     ids: Identities,
     *,
+    subformat: str | None = None,
     verify: bool = False,
     force: bool = False,
     progress: Progress | None = None,
@@ -32,6 +34,7 @@ def convert(
         out: The new image.
         format_name: Its format, one of WRITERS.
         ids: Identities of the new image.
+        subformat: One of the format's SUBFORMATS; monolithicFlat makes ``NAME-flat.vmdk`` beside ``NAME.vmdk``.
         verify: Read it back and compare, before it gets its name.
         force: Replace an existing file.
         progress: Told of the bytes copied, and of the bytes that the source stores.
@@ -41,20 +44,34 @@ def convert(
         ContainerError: What was read back differs.
         UsageError: The file exists and ``force`` is not given.
     """
-    copied = 0
-    with NewFile(out, force=force) as file:
-        writer = WRITERS[format_name](file, disk.size, ids, None)
-        for offset, data in stored_chunks(disk):
-            writer.pwrite(offset, data)
-            copied += len(data)
-            if progress:
-                progress("copying", copied, disk.allocated_size)
+    is_flat = subformat == "monolithicFlat"
+    data = out.with_name(f"{out.stem}-flat.vmdk") if is_flat else out
+    kind = Subformat(subformat, data.name) if subformat else None
+    # the descriptor gets its name last: whoever sees it finds the data too
+    with (
+        NewFile(out, force=force) if is_flat else nullcontext() as beside,
+        NewFile(data, force=force) as file,
+    ):
+        writer = WRITERS[format_name](file, disk.size, ids, None, kind)
+        copied = _copy(disk, writer, progress)
         writer.flush()
         if verify:
-            with opened(file.temporary, format_name) as made:
+            with opened(file.temporary, "raw" if is_flat else format_name) as made:
                 where = first_difference(disk, made, progress)
             if where is not None:
                 raise ContainerError("what was read back differs", layer="new image", offset=where)
+        if beside is not None:
+            beside.pwrite(0, writer.descriptor())  # type: ignore[attr-defined]
+    return copied
+
+
+def _copy(disk: ByteSource, writer: DiskWriter, progress: Progress | None) -> int:
+    copied, total = 0, getattr(disk, "allocated_size", None)
+    for offset, data in stored_chunks(disk):
+        writer.pwrite(offset, data)
+        copied += len(data)
+        if progress:
+            progress("copying", copied, total)
     return copied
 
 

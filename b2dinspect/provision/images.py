@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from b2dinspect.containers import Container
@@ -37,32 +37,53 @@ class DiskWriter(Protocol):
         """Make the file whole; writing may go on."""
 
 
-def _raw(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+class Subformat(NamedTuple):
+    """A kind of image within a format.
+
+    Attributes:
+        variant: The format's own word, one of SUBFORMATS.
+        name: Of the file with the data, for formats that write it down.
+    """
+
+    variant: str
+    name: str
+
+
+Kind = Subformat | None
+
+
+def _variant(kind: Kind) -> dict[str, Any]:
+    return {"variant": kind.variant} if kind else {}
+
+
+def _raw(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
     from b2dinspect.containers import raw
 
     return raw.RawWriter(sink, size)
 
 
-def _vdi(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+def _vdi(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
     from b2dinspect.containers import vdi
 
     create = like.header.uuid_create if isinstance(like, vdi.VdiContainer) else ids.uuid("vdi create")
-    return vdi.VdiWriter(sink, size, identity=vdi.Identity(create, ids.uuid("vdi modify")))
+    identity = vdi.Identity(create, ids.uuid("vdi modify"))
+    return vdi.VdiWriter(sink, size, identity=identity, **_variant(kind))
 
 
-def _vhd(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+def _vhd(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
     from b2dinspect.containers import vhd
 
     identity, first = ids.uuid("vhd"), HYPERV_FIRST_SIZE
     if isinstance(like, vhd.VhdContainer):
         identity, first = like.footer.values.uuid, like.footer.values.original_size
     first = min(first, size) // 512 * 512 or size
-    writer = vhd.VhdWriter(sink, first, identity=identity, timestamp=max(0, ids.time - vhd.EPOCH))
+    made = max(0, ids.time - vhd.EPOCH)
+    writer = vhd.VhdWriter(sink, first, identity=identity, timestamp=made, **_variant(kind))
     writer.resize(size)
     return writer
 
 
-def _vmdk(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+def _vmdk(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
     from b2dinspect.containers.vmdk.writer import Identity, VmdkWriter
 
     image = ids.uuid("vmdk image")
@@ -71,16 +92,18 @@ def _vmdk(sink: Sink, size: int, ids: Identities, like: Container | None) -> Dis
         image = UUID(known)
     cid = ids.uuid("vmdk cid").fields[0] & 0xFFFFFFFE
     size = -(-size // SECTOR) * SECTOR
-    return VmdkWriter(sink, size, identity=Identity(image, ids.uuid("vmdk modification")), cid=cid)
+    identity = Identity(image, ids.uuid("vmdk modification"))
+    named = {"name": kind.name, **_variant(kind)} if kind else {}
+    return VmdkWriter(sink, size, identity=identity, cid=cid, **named)
 
 
-def _qcow2(sink: Sink, size: int, ids: Identities, like: Container | None) -> DiskWriter:
+def _qcow2(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
     from b2dinspect.containers.qcow2.writer import Qcow2Writer
 
     return Qcow2Writer(sink, -(-size // SECTOR) * SECTOR)
 
 
-WRITERS: dict[str, Callable[[Sink, int, Identities, Container | None], DiskWriter]] = {
+WRITERS: dict[str, Callable[..., DiskWriter]] = {
     "raw": _raw,
     "vdi": _vdi,
     "vhd": _vhd,
@@ -89,8 +112,16 @@ WRITERS: dict[str, Callable[[Sink, int, Identities, Container | None], DiskWrite
 }
 """By format: makes a writer of a virtual size (bytes) on an empty sink.
 
-The image is the same one as ``like``, for everybody who knows it by its identity; else it is a new one.
+Called with the sink, the size, identities, ``like`` and, if wanted, a Subformat. The image is the same one as
+``like``, for everybody who knows it by its identity; else it is a new one.
 """
+
+SUBFORMATS = {
+    "vdi": ("dynamic", "fixed"),
+    "vhd": ("dynamic", "fixed"),
+    "vmdk": ("monolithicSparse", "streamOptimized", "monolithicFlat"),
+}
+"""The first one is made when nobody asks."""
 
 SUFFIXES = {
     ".vdi": "vdi",
@@ -118,6 +149,18 @@ def format_for(path: str, format_name: str | None = None) -> str:
         if path.lower().endswith(suffix):
             return name
     raise UsageError(f"{path}: the name tells no format; say --format ({known})")
+
+
+def subformat_for(format_name: str, variant: str | None) -> str | None:
+    """Return the subformat asked for.
+
+    Raises:
+        UsageError: The format has none of that name.
+    """
+    known = SUBFORMATS.get(format_name, ())
+    if variant is not None and variant not in known:
+        raise UsageError(f"no subformat {variant!r} of {format_name}; there are {', '.join(known) or 'none'}")
+    return variant
 
 
 def stored_chunks(source: ByteSource) -> Iterator[tuple[int, bytes]]:

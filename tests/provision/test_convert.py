@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from b2dinspect.chain import open_disk
 from b2dinspect.cli.provision.main import app
 from b2dinspect.containers import open_container
 from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.evidence import open_evidence
 from b2dinspect.provision.convert import convert, first_difference
 from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import WRITERS
+from b2dinspect.provision.images import SUBFORMATS, WRITERS
 from b2dinspect.source import MemorySource, PatchedSource
 from tests.cli.helpers import SAMPLES, unpacked
 from tests.containers.handmade import make_vdi
@@ -38,6 +39,28 @@ def test_qemu_img_finds_no_difference(target: str, tmp_path: Path) -> None:
     formats = ("-f", "vdi", "-F", QEMU[target])
     assert b"Images are identical" in run("qemu-img", "compare", *formats, source, out).stdout
     assert out.stat().st_blocks * 512 < 64 * MIB
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize(
+    ("target", "subformat"), [(name, kind) for name, kinds in SUBFORMATS.items() for kind in kinds]
+)
+def test_every_subformat_is_the_same_disk(target: str, subformat: str, tmp_path: Path) -> None:
+    source, out = unpacked("out-of-order.vdi"), tmp_path / f"disk.{target}"
+    status, _, complaint = invoke(source, out, "--verify", "--subformat", subformat)
+    assert (status, complaint) == (0, "")
+    formats = ("-f", "vdi", "-F", QEMU[target])
+    assert b"Images are identical" in run("qemu-img", "compare", *formats, source, out).stdout
+    with open_disk(str(out)) as opened:
+        assert opened.container.variant == subformat
+        assert opened.container.findings == ()
+    assert len(list(tmp_path.iterdir())) == (2 if subformat == "monolithicFlat" else 1)
+
+
+def test_a_subformat_that_does_not_exist(tmp_path: Path) -> None:
+    status, _, complaint = invoke(unpacked("fresh.vdi"), tmp_path / "x.qcow2", "--subformat", "fixed")
+    assert (status, list(tmp_path.iterdir())) == (2, [])
+    assert "no subformat 'fixed' of qcow2" in complaint
 
 
 def test_there_and_back_is_the_same(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ def convert(
     source: Image,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new image; its name tells the format.")],
     format_name: FormatOption = None,
+    subformat: Annotated[
+        str | None,
+        typer.Option("--subformat", metavar="NAME", help="Its kind: fixed, streamOptimized, monolithicFlat."),
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read it back and compare.")] = False,
     seed: SeedOption = None,
     force: ForceOption = False,
@@ -32,15 +36,18 @@ def convert(
     from b2dinspect.evidence import about
     from b2dinspect.provision.convert import convert as copy
     from b2dinspect.provision.identity import Identities
-    from b2dinspect.provision.images import format_for
+    from b2dinspect.provision.images import format_for, subformat_for
     from b2dinspect.render.text import size
 
     wanted = format_for(out.name, format_name)
+    kind = subformat_for(wanted, subformat)
     with ProgressBar() as progress, about(source):
         allowed = rules(folders, prefer_redundant)
         with open_disk(source, rules=allowed, progress=progress) as opened:
             disk = opened.container
             ids = Identities.from_seed(seed)
-            copied = copy(disk, out, wanted, ids, verify=verify, force=force, progress=progress)
+            copied = copy(
+                disk, out, wanted, ids, subformat=kind, verify=verify, force=force, progress=progress
+            )
     compared = ", read back and compared" if verify else ""
     typer.echo(f"{out}: {wanted}, a disk of {size(disk.size)}, {size(copied)} copied{compared}")
