@@ -34,7 +34,7 @@ def convert(
         out: The new image.
         format_name: Its format, one of WRITERS.
         ids: Identities of the new image.
-        subformat: One of the format's SUBFORMATS; monolithicFlat makes ``NAME-flat.vmdk`` beside ``NAME.vmdk``.
+        subformat: One of the format's SUBFORMATS; monolithicFlat makes ``NAME-flat.vmdk`` beside ``out``.
         verify: Read it back and compare, before it gets its name.
         force: Replace an existing file.
         progress: Told of the bytes copied, and of the bytes that the source stores.
