@@ -93,8 +93,14 @@ def _vmdk(sink: Sink, size: int, ids: Identities, like: Container | None, kind: 
     cid = ids.uuid("vmdk cid").fields[0] & 0xFFFFFFFE
     size = -(-size // SECTOR) * SECTOR
     identity = Identity(image, ids.uuid("vmdk modification"))
-    named = {"name": kind.name, **_variant(kind)} if kind else {}
-    return VmdkWriter(sink, size, identity=identity, cid=cid, **named)
+    name = kind.name if kind else _own_name(sink)
+    return VmdkWriter(sink, size, identity=identity, cid=cid, name=name, **_variant(kind))
+
+
+def _own_name(sink: Sink) -> str:
+    """Return the name that the file will have: some readers look for the extent by it."""
+    path = getattr(sink, "path", None)
+    return path.name if path else "disk.vmdk"
 
 
 def _qcow2(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:

@@ -57,6 +57,17 @@ def test_every_subformat_is_the_same_disk(target: str, subformat: str, tmp_path:
     assert len(list(tmp_path.iterdir())) == (2 if subformat == "monolithicFlat" else 1)
 
 
+@needs("img_cat")
+@pytest.mark.parametrize("subformat", ["monolithicSparse", "streamOptimized", "monolithicFlat"])
+def test_a_vmdk_opens_in_the_sleuth_kit_by_its_own_name(subformat: str, tmp_path: Path) -> None:
+    source, out = unpacked("out-of-order.vdi"), tmp_path / "a disk.vmdk"
+    assert invoke(source, out, "--subformat", subformat)[0] == 0
+    with open_disk(str(source)) as opened:
+        start = opened.container.pread(0, MIB)
+    until = MIB // 512 - 1  # or it would print 20 GB
+    assert run("img_cat", "-i", "vmdk", "-e", until, out).stdout == start
+
+
 def test_a_subformat_that_does_not_exist(tmp_path: Path) -> None:
     status, _, complaint = invoke(unpacked("fresh.vdi"), tmp_path / "x.qcow2", "--subformat", "fixed")
     assert (status, list(tmp_path.iterdir())) == (2, [])

@@ -29,19 +29,11 @@ from b2dinspect.cli.provision.common import (
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
 from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.drivers import Driver as DriverFacts
 
 Driver = StrEnum("Driver", list(DRIVERS))  # type: ignore[misc]
 Tamper = StrEnum("Tamper", {"delete_keys": "delete-keys", "replace_userdata": "replace-userdata"})
 DEFAULT_DRIVER = Driver("virtualbox")
 KeyType = StrEnum("KeyType", ["rsa", "ed25519"])
-
-
-def usual_format(driver: DriverFacts) -> str:
-    """Return the driver's own format, or VDI where that one cannot be written."""
-    from b2dinspect.provision.images import WRITERS
-
-    return driver.format if driver.format in WRITERS else "vdi"
 
 
 @command
@@ -91,7 +83,7 @@ def run(
         name=common.check_name(name),
         driver=chosen,
         profile=profile_named(guest.value if guest else chosen.guest),
-        format=format_for(chosen.disk, format_name) if format_name else usual_format(chosen),
+        format=format_for(chosen.disk, format_name) if format_name else chosen.format,
         folder=folder,
         size=common.parse_size(size),
         key=common.given_key(key),
