@@ -5,7 +5,7 @@ Source: the three programs named in ``guests``; the VMware rule is in automount 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from b2dinspect.guests import DATA_LABEL, GuestProfile
@@ -65,6 +65,54 @@ def choose(
     if is_vmware and not read_lenient(disk, 0, VMWARE_LOOKS_AT).strip(b"\0"):
         return Choice("format", None, False, "no marker, but an empty VMware disk")
     return _fall_back(profile, volumes, "the disk does not begin with the marker")
+
+
+class Candidate(NamedTuple):
+    """A disk as a guest sees it."""
+
+    disk: ByteSource
+    table: PartitionTable
+    volumes: Sequence[Volume]
+
+
+class Chosen(NamedTuple):
+    """What a guest does with several disks: which one it turns to, from 0, None for none of them."""
+
+    disk: int | None
+    choice: Choice
+
+
+def choose_among(profile: GuestProfile, disks: Sequence[Candidate], *, is_vmware: bool = False) -> Chosen:
+    """Tell which of several disks a guest turns to, and what it does with it.
+
+    The label comes first, on whatever disk; then a marker, then what it would format without one, then the
+    first ext4 or btrfs. automount looks at no disk but the first without a partition table, autoformat at the
+    biggest first.
+    """
+    choices = [choose(profile, *one, is_vmware=is_vmware) for one in disks]
+    order = [*_order(profile, disks)]
+    ranked = [
+        *((i, choice) for i, choice in enumerate(choices) if _has_label(choice)),
+        *((i, choices[i]) for i in order if choices[i].action == "format" and choices[i].keeps_userdata),
+        *((i, choices[i]) for i in order if choices[i].action == "format"),
+        *((i, choice) for i, choice in enumerate(choices) if choice.action == "mount"),
+    ]
+    if ranked:
+        return Chosen(*ranked[0])
+    reason = choices[0].reason if len(choices) == 1 else "it takes none of these disks"
+    return Chosen(None, Choice("leave", None, False, reason))
+
+
+def _order(profile: GuestProfile, disks: Sequence[Candidate]) -> Iterator[int]:
+    if profile.name == "autoformat":
+        yield from sorted(range(len(disks)), key=lambda i: -disks[i].disk.size)
+        return
+    bare = [i for i, one in enumerate(disks) if one.table.kind not in ("mbr", "gpt")]
+    yield from bare[:1] if profile.name == "automount" else bare
+
+
+def _has_label(choice: Choice) -> bool:
+    return choice.volume is not None and choice.volume.label == DATA_LABEL
 
 
 def _without_marker(has_table: bool, volumes: Sequence[Volume]) -> Choice:

@@ -12,7 +12,7 @@ from b2dinspect.containers import vdi
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence import Progress, about, open_evidence
 from b2dinspect.inspection import Inspection, Userdata, inspect_disk, key_file
-from b2dinspect.machine import find_machine_files
+from b2dinspect.machine.folder import open_machine
 from b2dinspect.source import SECTOR, ByteSource
 from b2dinspect.userdata.authorized_keys import Line, parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
@@ -164,11 +164,12 @@ def machine_sides(path: str, progress: Progress | None = None) -> list[KeySet]:
     Raises:
         UsageError: Neither is there.
     """
-    files = find_machine_files(Path(path))
-    host = [key for file in (files.private_key, files.public_key) if file for key in _all_keys(file)]
+    machine = open_machine(Path(path))
+    halves = (machine.keys.private, machine.keys.public)
+    host = [key for half in halves if half and not half.file.error for key in _all_keys(half.file.path)]
     sides = [_joined(f"{path} (host)", host)] if host else []
-    if files.disk:
-        sides.append(_disk_at(str(files.disk), None, progress))
+    if machine.disk:
+        sides.append(_disk_at(str(machine.disk), None, progress))
     if not sides:
         raise UsageError(f"{path} is no machine directory: neither id_rsa nor a disk in it")
     return sides

@@ -17,6 +17,7 @@ class Finding(NamedTuple):
         message: One sentence in plain words. Text from the evidence in it is escaped by the renderer.
         offset: Where, in bytes, or None when no one place is at fault.
         space: Whether ``offset`` counts in the container file or on the virtual disk.
+        file: The file of the host that it is about; "" for the disk image.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Finding(NamedTuple):
     message: str
     offset: int | None = None
     space: Space = "virtual"
+    file: str = ""
 
     @property
     def is_fault(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from b2dinspect.errors import B2dError
+from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.render.text import visible
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ Image = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="Disk image or block device, also packed (.gz, .xz, .bz2, .zst, .ova), or - for standard input.",
+        help="Disk image or block device, also packed (.gz, .xz, .bz2, .zst, .ova); or the name or directory "
+        "of a machine; or - for standard input.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -105,11 +106,13 @@ def complain(message: str) -> None:
         sys.stderr.write(f"b2dinspect: {visible(message)}\n")
 
 
-def out(renderable: Any) -> None:
-    """Print results on stdout."""
-    from b2dinspect.render.terminal import console
+def out(*renderables: Any) -> None:
+    """Print results on stdout. What is to be copied from there is not folded."""
+    from b2dinspect.render.terminal import Verbatim, console
 
-    console().print(renderable)
+    screen = console()
+    for one in renderables:
+        screen.print(one, soft_wrap=isinstance(one, Verbatim))
 
 
 def write_bytes(data: bytes) -> None:
@@ -127,12 +130,35 @@ def rules(folders: list[str] | None, prefer_redundant: bool = False) -> Rules:
     return Rules(tuple(folders or ()), prefer_redundant)
 
 
+def image_of(argument: str) -> str:
+    """Return the image that an argument means: itself, or the disk of the machine that it names.
+
+    Raises:
+        UsageError: A machine directory without a disk that can be opened.
+    """
+    if argument == "-" or (os.path.exists(argument) and not Path(argument).is_dir()):  # noqa: PTH110
+        return argument
+    from b2dinspect.machine.places import machine_folder
+
+    folder = machine_folder(argument)
+    if folder is None:
+        return argument
+    from b2dinspect.machine.folder import looks_like_machine, open_machine
+
+    if not looks_like_machine(folder):
+        return argument
+    disk = open_machine(folder).disk
+    if disk is None:
+        raise UsageError(f"{folder}: no disk in this machine directory; b2dinspect doctor tells more")
+    return str(disk)
+
+
 def examine(path: str, format_name: str | None = None, allowed: Rules | None = None) -> Inspection:
     """Inspect an image with a progress bar where opening it takes long."""
     from b2dinspect.inspection import inspect  # b2dprovision, which shares this module, is faster without
 
     with ProgressBar() as progress:
-        return inspect(path, format_name=format_name, rules=allowed, progress=progress)
+        return inspect(image_of(path), format_name=format_name, rules=allowed, progress=progress)
 
 
 class ProgressBar:

@@ -9,10 +9,13 @@ import typer
 
 from b2dinspect import __version__
 from b2dinspect.cli.cat import cat
+from b2dinspect.cli.choice import choice
 from b2dinspect.cli.common import command, prepare_streams
 from b2dinspect.cli.diff import diff
+from b2dinspect.cli.doctor import doctor, explain, machines
 from b2dinspect.cli.get import get
 from b2dinspect.cli.keys import keys
+from b2dinspect.cli.logs import logs
 from b2dinspect.cli.ls import ls
 from b2dinspect.cli.show import show
 from b2dinspect.cli.verify import verify
@@ -24,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (show, keys, diff, ls, cat, get, verify):
+for function in (show, doctor, explain, machines, keys, diff, ls, cat, get, logs, choice, verify):
     app.command()(function)
 
 

@@ -13,6 +13,7 @@ from b2dinspect.cli.common import (
     PreferRedundant,
     ProgressBar,
     command,
+    image_of,
     out,
     rules,
 )
@@ -36,6 +37,7 @@ def verify(
     from b2dinspect.chain import open_disk
     from b2dinspect.evidence import about
 
+    image = image_of(image)
     with ProgressBar() as progress, about(image):
         allowed = rules(folders, prefer_redundant)
         with open_disk(image, format_name, rules=allowed, progress=progress) as opened:

@@ -7,6 +7,7 @@ everything else, so each byte has a virtual and a file offset. Symbolic links ar
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError, NotFoundError
@@ -84,6 +85,16 @@ class Ext4:
             raise FilesystemError(f"{show(directory.name)} is not a directory")
         names = sorted(self._kit.names(directory.node.inode))
         return [Entry(name, self._kit.node(inode)) for name, inode in names]
+
+    def deleted(self, directory: Entry) -> Sequence[tuple[bytes, int]]:
+        """Return the deleted names that a directory still holds, and the inodes that they named (0: gone).
+
+        Raises:
+            FilesystemError: Not a directory, or it cannot be read.
+        """
+        if directory.type != "directory":
+            raise FilesystemError(f"{show(directory.name)} is not a directory")
+        return sorted(self._kit.deleted(directory.node.inode))
 
     def content(self, entry: Entry) -> ByteSource:
         """Return a file's content as a source.

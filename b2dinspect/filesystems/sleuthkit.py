@@ -75,6 +75,10 @@ class SleuthKit:
             self._names[inode] = self._ask("names", inode)
         return self._names[inode]
 
+    def deleted(self, inode: int) -> list[tuple[bytes, int]]:
+        """Return the deleted names that a directory still holds, and the inodes that they named."""
+        return [*self._ask("deleted", inode)]
+
     def node(self, inode: int) -> Node:
         """Return the facts about an inode."""
         return Node(*self._ask("node", inode))
@@ -132,12 +136,17 @@ class _Library:
         return int(self._fs.info.root_inum)
 
     def _names(self, inode: int) -> list[tuple[bytes, int]]:
+        return self._names_that(inode, int(self._tsk.TSK_FS_NAME_FLAG_ALLOC))
+
+    def _deleted(self, inode: int) -> list[tuple[bytes, int]]:
+        return self._names_that(inode, int(self._tsk.TSK_FS_NAME_FLAG_UNALLOC))
+
+    def _names_that(self, inode: int, flag: int) -> list[tuple[bytes, int]]:
         found = []
         for item in self._fs.open_dir(inode=inode):
             name = item.info.name
-            is_allocated = int(name.flags) & int(self._tsk.TSK_FS_NAME_FLAG_ALLOC)
             is_virtual = name.meta_addr >= self._fs.info.last_inum and name.name.startswith(b"$")
-            if is_allocated and not is_virtual and name.name not in (b".", b".."):
+            if int(name.flags) & flag and not is_virtual and name.name not in (b"", b".", b".."):
                 found.append((bytes(name.name), int(name.meta_addr)))
             if len(found) > MAX_NAMES:
                 raise ValueError(f"a directory with more than {MAX_NAMES} names")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+from b2dinspect.units import size
+
+__all__ = ["offset", "size", "visible"]
+
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that draw nothing or steer the terminal: control, format (bidi), surrogate, …"""
 
@@ -38,19 +42,6 @@ def _escaped(char: str) -> str:
     if unicodedata.category(char) not in _HIDDEN:
         return char
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people, exact below 10 KiB.
-
-    >>> size(4096), size(20971520000), size(1 << 20)
-    ('4096 bytes', '19.5 GiB', '1 MiB')
-    """
-    if count < 10 << 10:
-        return f"{count} bytes"
-    power = min((count.bit_length() - 1) // 10, 5)
-    unit = ("KiB", "MiB", "GiB", "TiB", "PiB")[power - 1]
-    return f"{count / (1 << 10 * power):.1f} {unit}".replace(".0 ", " ")
 
 
 def offset(value: int | None) -> str:

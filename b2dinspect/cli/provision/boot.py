@@ -58,7 +58,7 @@ def boot(
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
     from b2dinspect.inspection import inspect
-    from b2dinspect.machine import find_machine_files
+    from b2dinspect.machine.folder import open_machine
     from b2dinspect.provision.images import WRITERS
     from b2dinspect.provision.keypair import KeyPair, load_key
     from b2dinspect.provision.pipeline import boot_image
@@ -67,12 +67,13 @@ def boot(
     if in_place and out is not None:
         raise UsageError("--in-place changes the image itself, --out keeps a copy: choose one")
     folder = image if image.is_dir() else image.parent
-    files = find_machine_files(folder)
+    machine_folder = open_machine(folder)
     if image.is_dir():
-        if files.disk is None:
+        if machine_folder.disk is None:
             raise UsageError(f"{image}: no disk in this directory")
-        image = files.disk
-    key_path = key or files.private_key
+        image = machine_folder.disk
+    private = machine_folder.keys.private
+    key_path = key or (private.file.path if private and not private.file.error else None)
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
     facts = inspect(str(image))
     known = guest.value if guest else facts.guest.profile
@@ -94,7 +95,7 @@ def boot(
         elif facts.container.format not in WRITERS or facts.origin != "file":
             raise UsageError(f"{image}: only plain images of {', '.join(WRITERS)} can be changed in place")
         is_kept = in_place or out is not None
-        machine = folder if files.private_key and (folder / "config.json").is_file() and key is None else None
+        machine = folder if private and (folder / "config.json").is_file() and key is None else None
         common.exit_by(common.follow(boot_image(plan, image, machine, is_kept=is_kept), as_json=as_json))
 
 

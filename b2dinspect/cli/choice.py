@@ -1,0 +1,44 @@
+"""``b2dinspect choice``: which disk a guest would take, and whether it would format it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import FINDINGS, AllowChain, Json, command, examine, out, rules
+
+
+@command
+def choice(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="The disks of one machine.")],
+    as_json: Json = False,
+    folders: AllowChain = None,
+    vmware: Annotated[bool, typer.Option("--vmware", help="The disks are VMware's.")] = False,
+) -> None:
+    """Tell which disk each guest generation would take at its next boot, and whether it would FORMAT it.
+
+    Example: b2dinspect choice sample_images/magic-damaged.vdi.gz
+
+    Ask this before you boot a recovered disk. Exit status: 0 none would format anything but a fresh disk, 1
+    one would, 2 a disk could not be read.
+    """
+    from b2dinspect.choice import Candidate, choose_among
+    from b2dinspect.guests import PROFILES
+    from b2dinspect.render import doctor as render
+
+    disks = [examine(image, None, rules(folders)) for image in images]
+    candidates = [Candidate(facts.container, facts.table, facts.volumes) for facts in disks]
+    found = [(one.name, one.program, choose_among(one, candidates, is_vmware=vmware)) for one in PROFILES]
+    paths = [facts.path for facts in disks]
+    if as_json:
+        from b2dinspect.render import json
+
+        print(json.dumps(render.choices_json(paths, found)))  # noqa: T201
+    else:
+        out(render.choices(paths, found))
+    for _, _, chosen in found:
+        if chosen.disk is not None and chosen.choice.action == "format":
+            state = disks[chosen.disk].state
+            if state != "fresh" and not (state == "blank" and vmware):
+                raise typer.Exit(FINDINGS)

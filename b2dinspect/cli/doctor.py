@@ -1,0 +1,144 @@
+"""``b2dinspect doctor``, ``explain`` and ``machines``: what is wrong, what it means, and where."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2dinspect.cli.common import (
+    FINDINGS,
+    AllowChain,
+    Format,
+    Json,
+    ProgressBar,
+    command,
+    complain,
+    out,
+    rules,
+)
+from b2dinspect.errors import B2dError, UsageError
+
+
+@command
+def doctor(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|DIR|IMAGE]",
+            help="A machine's name or directory, or a disk image; by default the only machine there is.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    format_name: Format = None,
+    folders: AllowChain = None,
+) -> None:
+    """Tell why a machine will not let you in, where the chain from key to login breaks, and what to do.
+
+    Example: b2dinspect doctor sample_images/userdata-missing.vdi.gz
+
+    Exit status: 0 nothing wrong here, 1 something is, 2 it could not look.
+    """
+    from b2dinspect.doctor.case import open_case
+    from b2dinspect.doctor.diagnosis import diagnose, evidence_bytes
+    from b2dinspect.render import doctor as render
+
+    with ProgressBar() as progress:
+        case = open_case(
+            subject or _only_machine(), format_name=format_name, rules=rules(folders), progress=progress
+        )
+        found = diagnose(case)
+    evidence = [evidence_bytes(case.disk, one.finding) if case.disk else b"" for one in found.findings]
+    if as_json:
+        from b2dinspect.render import json
+
+        print(json.dumps(render.diagnosis_json(found, evidence)))  # noqa: T201
+    else:
+        out(*render.diagnosis(found, evidence))
+    if not found.is_healthy:
+        raise typer.Exit(FINDINGS)
+
+
+def _only_machine() -> str:
+    """Return the only machine of this host, or the one called ``default``.
+
+    Raises:
+        UsageError: There is none, or there are several.
+    """
+    from b2dinspect.machine.places import find_machines, stores
+
+    found = find_machines()
+    if not found:
+        where = ", ".join(str(place) for place in stores()) or "~/.docker/machine, ~/.minikube"
+        raise UsageError(f"no machine on this host (looked in {where}); name one, or a disk image")
+    for path in found:
+        if len(found) == 1 or path.name == "default":
+            return str(path)
+    raise UsageError(f"which machine? There are {', '.join(path.name for path in found)}")
+
+
+@command
+def explain(
+    finding: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id of a finding; without it, all are listed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Explain a finding: what it means, why it matters, and what to do on each system.
+
+    Example: b2dinspect explain userdata-missing
+    """
+    from b2dinspect.doctor import explanations
+    from b2dinspect.render import doctor as render
+    from b2dinspect.render import json
+
+    items = [explanations.explain(finding)] if finding else [*explanations.explanations()]
+    if as_json:
+        print(json.dumps({"explanations": [render.explanation_json(item) for item in items]}))  # noqa: T201
+    elif finding:
+        out(*render.explanation(items[0]))
+    else:
+        out(render.explanation_list(items))
+
+
+@command
+def machines(
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DIR]…", help="Machine directories, or folders of them; by default this host's."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List machines, a line each: driver, state, disk, size, whether the key fits, and the first finding.
+
+    Example: b2dinspect machines ~/.docker/machine
+
+    Without DIR: those of docker-machine and minikube on this host. Exit status: 0 nothing wrong with any, 1
+    something is, 2 it could not look.
+    """
+    from b2dinspect.doctor.case import open_case
+    from b2dinspect.doctor.diagnosis import Diagnosis, diagnose
+    from b2dinspect.machine.places import find_machines
+    from b2dinspect.render import doctor as render
+
+    found: list[Diagnosis] = []
+    with ProgressBar() as progress:
+        paths = find_machines(tuple(folders or ()))
+        for number, path in enumerate(paths):
+            progress("looking", number, len(paths))
+            try:
+                found.append(diagnose(open_case(str(path))))
+            except B2dError as error:
+                complain(str(error))
+    if as_json:
+        from b2dinspect.render import json
+
+        print(json.dumps({"machines": [render.machine_row(item) for item in found]}))  # noqa: T201
+    elif found:
+        out(render.machines(found))
+    else:
+        complain("no machines found")
+    if len(found) < len(paths) or any(not item.is_healthy for item in found):
+        raise typer.Exit(FINDINGS)

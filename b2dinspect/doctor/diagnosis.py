@@ -1,0 +1,235 @@
+"""The doctor's answer: every finding in the order of the chain, and where the chain breaks."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from b2dinspect.doctor import disk as disk_checks
+from b2dinspect.doctor import host as host_checks
+from b2dinspect.doctor.case import Case
+from b2dinspect.doctor.explanations import LINKS, Explanation, explain
+from b2dinspect.findings import Finding
+from b2dinspect.inspection import Inspection
+from b2dinspect.machine.disks import DISKS
+from b2dinspect.units import size
+
+Status = Literal["ok", "odd", "BROKEN", "unseen"]
+NOT_THE_DISK = {
+    "docker": "the machine is a container: see `docker ps -a` and `docker logs NAME`",
+    "podman": "the machine is a container: see `podman ps -a` and `podman logs NAME`",
+}
+ELSEWHERE = (
+    "the way to the machine: is it running, has its address changed, does its host-only network exist, "
+    "is VT-x or AMD-V free for it"
+)
+
+
+class Link(NamedTuple):
+    """One link of the chain.
+
+    Attributes:
+        name: One of LINKS.
+        status: ``unseen`` when it could not be looked at, or does not exist yet.
+        text: What is there.
+    """
+
+    name: str
+    status: Status
+    text: str
+
+
+class Diagnosed(NamedTuple):
+    """A finding and what it means."""
+
+    finding: Finding
+    explanation: Explanation
+
+
+class Diagnosis(NamedTuple):
+    """All that the doctor says.
+
+    Attributes:
+        case: The facts.
+        links: The chain.
+        findings: The cause first: errors, warnings, then what is worth knowing; in each, as the chain goes.
+        advice: Where to look when nothing here is wrong; "" otherwise.
+    """
+
+    case: Case
+    links: tuple[Link, ...]
+    findings: tuple[Diagnosed, ...]
+    advice: str
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing was found that keeps anybody out."""
+        return not any(item.finding.is_fault for item in self.findings)
+
+
+def diagnose(case: Case) -> Diagnosis:
+    """Run every check and put what they say in order."""
+    found = [finding for check in host_checks.CHECKS for finding in check(case)]
+    if case.disk is not None:
+        found += disk_checks.examine(case.disk)
+    found = _settled(case, found)
+    diagnosed = [Diagnosed(finding, explain(finding.id)) for finding in dict.fromkeys(found)]
+    severity = {"error": 0, "warning": 1, "info": 2}
+    diagnosed.sort(key=lambda item: (severity[item.finding.severity], LINKS.index(item.explanation.link)))
+    links = tuple(_link(name, case, diagnosed) for name in LINKS)
+    return Diagnosis(case, links, tuple(diagnosed), _advice(case, diagnosed))
+
+
+def _settled(case: Case, found: list[Finding]) -> list[Finding]:
+    """Leave out what another finding explains better."""
+    ids = {finding.id for finding in found}
+    explained = {"vbox-live"}
+    if "disk-blank-vmware" in ids:
+        explained.add("disk-blank")
+    if "disk-too-small" in ids:
+        explained.add("userdata-cut")
+    return [finding for finding in found if finding.id not in explained]
+
+
+def _link(name: str, case: Case, found: list[Diagnosed]) -> Link:
+    here = [item.finding for item in found if item.explanation.link == name and item.finding.is_fault]
+    text, is_seen = _TEXTS[name](case)
+    if here:
+        worst = "BROKEN" if any(finding.severity == "error" for finding in here) else "odd"
+        return Link(name, worst, text if is_seen else here[0].message)  # type: ignore[arg-type]
+    if name == "login" and any(item.finding.severity == "error" for item in found):
+        return Link(name, "BROKEN", "not with what is above")
+    return Link(name, "ok" if is_seen else "unseen", text)
+
+
+Seen = tuple[str, bool]
+"""What is to be said of a link, and whether it was there to be looked at."""
+
+
+def _host_key(case: Case) -> Seen:
+    private = case.keys.private
+    if case.machine is None:
+        return "no machine directory was given", False
+    if private is None or private.line is None or private.line.key is None:
+        return "no usable id_rsa", private is not None
+    key = private.line.key
+    return f"id_rsa, {key.type} {key.bits} bits, {key.sha256}, mode {private.file.mode:04o}", True
+
+
+def _config(case: Case) -> Seen:
+    machine = case.machine
+    if machine is None:
+        return "no machine directory was given", False
+    config = machine.config
+    if config.file is None:
+        return "no config.json", False
+    if not config.driver:
+        return f"config.json of {config.file.size} bytes", True
+    asked = f", {size(config.disk_size)} asked for" if config.disk_size else ""
+    return f"config.json version {config.version}, driver {config.driver}{asked}", True
+
+
+def _container(case: Case) -> Seen:
+    disk = case.disk
+    if disk is None:
+        if case.machine and DISKS.get(case.machine.driver) == "":
+            return "this driver has none", False
+        return case.trouble or "no disk", False
+    container = disk.container
+    return f"{container.format} {container.variant}, {size(container.size)}, {disk.state}", True
+
+
+def _start(case: Case) -> Seen:
+    disk = case.disk
+    if disk is None:
+        return "not looked at", False
+    if disk.magic.found:
+        return "the marker and its tar", True
+    if disk.state == "provisioned":
+        return "no marker, as it must be on a formatted disk", True
+    return "no marker", True
+
+
+def _table(case: Case) -> Seen:
+    disk = case.disk
+    if disk is None or disk.table.kind == "none":
+        return "none yet" if disk else "not looked at", False
+    return f"{disk.table.kind.upper()}, {len(disk.table.partitions)} partitions", True
+
+
+def _filesystem(case: Case) -> Seen:
+    disk = case.disk
+    if disk is None or disk.data is None:
+        return "none" if disk else "not looked at", False
+    volume = disk.data.volume
+    return (
+        f"{volume.filesystem} {volume.label.decode('latin-1')!a} on partition {volume.partition.number}",
+        True,
+    )
+
+
+def _userdata(case: Case) -> Seen:
+    item = case.disk.of_source("data") if case.disk else None
+    if item is None:
+        return _waiting(case) if case.disk else "not looked at", False
+    return f"{item.path}, {item.size} bytes", True
+
+
+def _waiting(case: Case) -> str:
+    return "not unpacked yet" if case.disk and case.disk.of_source("fresh") else "none"
+
+
+def _authorized(case: Case) -> Seen:
+    disk = case.disk
+    item = disk.effective if disk else None
+    if disk is None or item is None:
+        return "none" if disk else "not looked at", False
+    keys = {
+        key.line.key.sha256
+        for key in disk.keys
+        if key.source == item.source and key.line.valid and key.line.key
+    }
+    return f"{len(keys)} key{'s' * (len(keys) != 1)}: {', '.join(sorted(keys)[:2])}", bool(keys)
+
+
+def _login(case: Case) -> Seen:
+    disk = case.disk
+    if disk is None or disk.effective is None:
+        return "cannot be told", False
+    if not case.keys.identity:
+        return "whoever has the private key to one of these", True
+    return "the host's key is one of these", True
+
+
+_TEXTS = {
+    "host key": _host_key,
+    "config": _config,
+    "container": _container,
+    "offset 0": _start,
+    "table": _table,
+    "filesystem": _filesystem,
+    "userdata.tar": _userdata,
+    "authorized_keys": _authorized,
+    "login": _login,
+}
+
+
+def _advice(case: Case, found: list[Diagnosed]) -> str:
+    """Return where to look when the disk is not to blame (row 16)."""
+    if any(item.finding.is_fault for item in found):
+        return ""
+    driver = case.machine.driver if case.machine else ""
+    if driver in NOT_THE_DISK:
+        return NOT_THE_DISK[driver]
+    if DISKS.get(driver) == "":
+        return "the machine is somewhere else: its provider's console shows more"
+    return ELSEWHERE
+
+
+def evidence_bytes(disk: Inspection, finding: Finding, length: int = 16) -> bytes:
+    """Return the bytes that a finding points at; empty when it points nowhere, or they are not there."""
+    from b2dinspect.source import read_lenient
+
+    if finding.offset is None or finding.file:
+        return b""
+    source = disk.container if finding.space == "virtual" else disk.container.file
+    return read_lenient(source, finding.offset, length)

@@ -1,0 +1,253 @@
+"""What is wrong with a machine directory, and with its disk as that machine's: pure functions to findings.
+
+Rows are those of the doctor's list of what goes wrong in real life; see explanations.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from b2dinspect.doctor.case import Case
+from b2dinspect.findings import Finding
+from b2dinspect.inspection import Inspection
+from b2dinspect.machine.config import is_windows
+from b2dinspect.machine.disks import DISKS, VMWARE
+from b2dinspect.machine.files import about
+from b2dinspect.source import SECTOR
+from b2dinspect.units import size as shown
+from b2dinspect.userdata.authorized_keys import PublicKey
+
+Check = Callable[[Case], Iterator[Finding]]
+SMALLEST_DISK = 64 << 20
+"""Bytes: no guest makes its swap or its filesystem on less."""
+SLACK = 64 << 20
+"""Bytes at the end of a disk that no partition needs to cover."""
+
+
+def driver(case: Case) -> Iterator[Finding]:
+    """Row 16: a driver without a disk on this host needs no doctor for disks."""
+    machine = case.machine
+    if machine is None or not machine.config.is_readable:
+        return
+    if DISKS.get(machine.driver) == "":
+        text = f"the driver {machine.driver!r} keeps no virtual disk here: whatever is wrong, it is no disk"
+        yield about("driver-without-disk", "info", text, machine.folder)
+    elif machine.driver not in DISKS:
+        text = f"the driver {machine.driver!r} is not known here: its disk was searched by common names"
+        yield about("driver-unknown", "info", text, machine.folder)
+
+
+def config(case: Case) -> Iterator[Finding]:
+    """Rows 2 and 3: config.json is broken, or names places that are gone."""
+    machine = case.machine
+    if machine is None:
+        return
+    yield from machine.config.findings
+    yield from machine.findings
+    path = machine.folder / "config.json"
+    for candidate in machine.config.key_candidates():
+        if is_windows(candidate) and os.name != "nt":
+            text = f"config.json is from Windows: the key is {candidate} there"
+            yield about("config-other-system", "info", text, path)
+        elif not Path(candidate).exists():
+            text = (
+                f"config.json says that the key is {candidate}, and it is not there: the directory was moved"
+            )
+            yield about("config-moved", "error", text, path)
+        elif not _is_same(Path(candidate), machine.folder / "id_rsa"):
+            text = (
+                f"config.json names a key outside of this directory: {candidate}; this is a copy, or a link"
+            )
+            yield about("config-elsewhere", "info", text, path)
+    gone = [
+        f"{name} {place}"
+        for name, place in machine.config.certificates
+        if place and not is_windows(place) and not Path(place).exists()
+    ]
+    if gone:
+        text = f"config.json names certificates that are not there: {'; '.join(gone[:4])}; ssh needs none"
+        yield about("certificates-missing", "warning", text, path)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def host_key(case: Case) -> Iterator[Finding]:
+    """Rows 1, 3 and 5: the key files of the host."""
+    machine = case.machine
+    if machine is None or DISKS.get(machine.driver) == "":
+        return
+    private, public = machine.keys.private, machine.keys.public
+    path = machine.folder / "id_rsa"
+    if private is None:
+        text = "there is no id_rsa in the machine directory: without it nobody can log in with a key"
+        yield about("key-missing", "error", text, path)
+    elif not private.file.error and not private.file.size:
+        yield about(
+            "key-empty", "error", "id_rsa is empty: the host's disk was full when it was written", path
+        )
+    elif private.error:
+        yield about("key-unreadable", "error", f"id_rsa cannot be used: {private.error}", path)
+    if private is not None and private.is_open:
+        mode = f"{private.file.mode:04o}"
+        text = f"id_rsa has mode {mode}: others may read it, so docker-machine and ssh refuse it"
+        yield about("key-permissions", "error", text, path)
+    if public is None:
+        if private is not None:
+            text = "there is no id_rsa.pub: no fault, it can be made from id_rsa"
+            yield about("key-public-missing", "info", text, machine.folder / "id_rsa.pub")
+    elif private is not None and private.identity and private.identity != public.identity:
+        what = "belongs to another key than id_rsa" if public.identity else public.error
+        yield about("key-pair-differs", "warning", f"id_rsa.pub {what}", public.file.path)
+
+
+def disk_file(case: Case) -> Iterator[Finding]:
+    """Row 12: the disk is missing, unreadable, or was left behind half made."""
+    machine, disk = case.machine, case.disk
+    if case.trouble:
+        yield Finding("disk-unreadable", "error", f"the disk cannot be read: {case.trouble}", file=case.path)
+    if machine is None:
+        return
+    has_disk = DISKS.get(machine.driver) != ""
+    if has_disk and not case.path:
+        wanted = f": {machine.disks.expected} should be there" if machine.disks.expected else ""
+        yield about(
+            "disk-none", "error", f"there is no disk in the machine directory{wanted}", machine.folder
+        )
+    is_small = disk is not None and _is_small(disk, machine.config.disk_size)
+    if disk is not None and is_small:
+        asked = machine.config.disk_size
+        wanted = f" of the {shown(asked)} asked for" if asked else ""
+        text = f"the disk has {shown(disk.container.size)}{wanted}: create was interrupted"
+        yield Finding("disk-too-small", "error", text, file=case.path)
+    for path in machine.leftovers:
+        if path.name == "fixed.vhd":
+            text = "fixed.vhd is left over from a create that did not come to its end"
+            yield about("leftover-fixed-vhd", "warning" if is_small or not disk else "info", text, path)
+
+
+def _is_small(disk: Inspection, asked: int | None) -> bool:
+    return disk.container.size < SMALLEST_DISK or bool(asked and disk.container.size * 2 < asked)
+
+
+def virtualbox(case: Case) -> Iterator[Finding]:
+    """Rows 11 and 17: what VirtualBox's settings say of the disk."""
+    machine, disk = case.machine, case.disk
+    if machine is None or machine.settings is None or machine.vbox is None:
+        return
+    settings = machine.settings
+    live = settings.live
+    if live is None:
+        text = f"{machine.vbox.name} has no hard disk attached: the machine boots without its data"
+        yield about("vbox-no-disk", "error", text, machine.vbox)
+        return
+    opened = Path(case.path).name
+    stale = [medium.location.replace("\\", "/").rsplit("/", 1)[-1] for medium in settings.stale]
+    if opened in stale:
+        text = (
+            f"{opened} is stale: since a snapshot the machine writes to {live.location}; "
+            f"look at {machine.vbox} instead"
+        )
+        yield Finding("disk-stale", "warning", text, file=case.path)
+    elif stale and opened == machine.vbox.name:
+        text = f"the machine's disk is {live.location} since a snapshot; {', '.join(stale)} alone is stale"
+        yield about("disk-stale", "info", text, machine.vbox)
+    if disk is None or opened in stale:
+        return
+    named, found = live.uuid.strip("{}"), disk.container.identity.strip("{}").lower()
+    if named and found and named != found:
+        text = (
+            f"the disk's UUID is {found}, but {machine.vbox.name} has {named}: VirtualBox will not attach it"
+        )
+        yield about("vbox-uuid-mismatch", "error", text, machine.vbox)
+
+
+def not_formatted(case: Case) -> Iterator[Finding]:
+    """Row 6: the marker is still at offset 0."""
+    disk, machine = case.disk, case.machine
+    if disk is None or disk.state != "fresh":
+        return
+    was_up = machine is not None and (machine.folder / "server.pem").is_file()
+    text = "no guest has formatted this disk: the marker is still at byte 0"
+    if was_up:
+        text += ", although the machine was up once (server.pem is there): the guest never saw its disk"
+    elif machine and machine.iso and machine.iso.volume_id and machine.iso.guest is None:
+        text += f"; {machine.iso.path.name} is {machine.iso.volume_id!r}, which may know nothing of userdata"
+    else:
+        text += "; the machine never booted, or its ISO knows nothing of userdata"
+    yield Finding("disk-not-formatted", "error", text, 0)
+
+
+def sizes(case: Case) -> Iterator[Finding]:
+    """Row 13: the disk was made larger, and nothing on it grew."""
+    disk = case.disk
+    if disk is None or not disk.table.partitions:
+        return
+    end = max(part.end for part in disk.table.partitions) * SECTOR
+    gap = disk.container.size - end
+    if gap > max(SLACK, disk.container.size // 20):
+        text = (
+            f"the disk has {shown(disk.container.size)}, its partitions end at {shown(end)}: "
+            "it was made larger, and its table was not"
+        )
+        yield Finding("disk-larger-than-table", "warning", text, end)
+
+
+def host_userdata(case: Case) -> Iterator[Finding]:
+    """Row 8: VMware's way leaves the tar on the host, and it may never have reached the disk."""
+    machine, disk = case.machine, case.disk
+    if machine is None or disk is None or disk.of_source("data"):
+        return
+    for path in machine.leftovers:
+        if path.name == "userdata.tar":
+            text = "userdata.tar lies in the machine directory, and not on the disk: it can be put there"
+            yield about("userdata-on-host", "info", text, path)
+
+
+def key_match(case: Case) -> Iterator[Finding]:
+    """Row 4: the disk lets another key in."""
+    disk = case.disk
+    if disk is None or disk.effective is None or not case.keys.identity:
+        return
+    valid = [
+        key.line.key
+        for key in disk.keys
+        if key.source == disk.effective.source and key.line.valid and isinstance(key.line.key, PublicKey)
+    ]
+    entries = (disk.effective.kept or disk.effective.tar).entries
+    is_cut = any(entry.missing and entry.name.endswith(b"authorized_keys") for entry in entries)
+    if not valid or is_cut or any(key.identity == case.keys.identity for key in valid):
+        return
+    ours = next(half.line for half in (case.keys.private, case.keys.public) if half and half.identity)
+    mine = ours.key.sha256 if ours and ours.key else ""
+    why = "id_rsa was made anew, or the disk is another machine's"
+    text = f"the disk lets in {valid[0].sha256}, but the host's key is {mine}: {why}"
+    yield Finding("key-mismatch", "error", text, disk.effective.virtual_offset)
+
+
+def without_marker(case: Case) -> Iterator[Finding]:
+    """Say that an empty VMware disk is no fault: its driver writes no marker."""
+    machine, disk = case.machine, case.disk
+    if machine and disk and disk.state == "blank" and machine.driver in VMWARE:
+        text = f"the driver {machine.driver} writes no marker: the guest formats an empty disk by itself"
+        yield Finding("disk-blank-vmware", "info", text, 0)
+
+
+CHECKS: tuple[Check, ...] = (
+    driver,
+    config,
+    host_key,
+    disk_file,
+    virtualbox,
+    not_formatted,
+    sizes,
+    host_userdata,
+    key_match,
+    without_marker,
+)

@@ -1,0 +1,97 @@
+"""Which file is a machine's disk. Source: the drivers of docker-machine and minikube, which name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from b2dinspect.machine.files import real_file
+
+DISKS = {
+    "virtualbox": "disk.vmdk",
+    "hyperv": "disk.vhd",
+    "kvm2": "NAME.rawdisk",
+    "kvm": "NAME.rawdisk",
+    "hyperkit": "NAME.rawdisk",
+    "qemu2": "disk.qcow2",
+    "qemu": "disk.qcow2",
+    "vfkit": "disk.img",
+    "krunkit": "disk.img",
+    "vmwarefusion": "NAME.vmdk",
+    "vmware": "NAME.vmdk",
+    "vmwarevsphere": "",
+    "docker": "",
+    "podman": "",
+    "none": "",
+    "generic": "",
+    "ssh": "",
+    "amazonec2": "",
+    "azure": "",
+    "digitalocean": "",
+    "exoscale": "",
+    "google": "",
+    "openstack": "",
+    "rackspace": "",
+    "softlayer": "",
+    "vmwarevcloudair": "",
+}
+"""By driver; NAME stands for the machine, "" for a driver without a disk on this host."""
+
+VMWARE = ("vmware", "vmwarefusion", "vmwarevsphere")
+"""Drivers that write no marker: they copy the tar into the running guest."""
+COMMON = (
+    "disk.vmdk",
+    "disk.vhd",
+    "disk.vdi",
+    "disk.qcow2",
+    "disk.img",
+    "NAME.rawdisk",
+    "NAME.vmdk",
+    "NAME.qcow2",
+)
+SUFFIXES = (".rawdisk", ".vdi", ".vhdx")
+LEFTOVERS = ("fixed.vhd", "userdata.tar")
+
+
+class DiskFiles(NamedTuple):
+    """The disks in a machine directory.
+
+    Attributes:
+        expected: Name that the driver gives it; "" for no disk, or an unknown driver.
+        chosen: The file that is it, or is taken for it.
+        others: More files that look like disks.
+        refused: Names that cannot be opened, and why.
+    """
+
+    expected: str
+    chosen: Path | None
+    others: tuple[Path, ...]
+    refused: tuple[tuple[Path, str], ...]
+
+
+def find_disks(folder: Path, name: str, driver: str) -> DiskFiles:
+    """Return the disks of a machine directory."""
+    expected = DISKS.get(driver, "").replace("NAME", name)
+    found: list[Path] = []
+    refused: list[tuple[Path, str]] = []
+    for path in dict.fromkeys(_candidates(folder, name, expected)):
+        real, error = real_file(path)
+        if real is not None:
+            found.append(path)
+        elif path.is_symlink() or path.exists():
+            refused.append((path, error))
+    if driver in DISKS and not expected:
+        return DiskFiles("", None, tuple(found), tuple(refused))
+    return DiskFiles(expected, found[0] if found else None, tuple(found[1:]), tuple(refused))
+
+
+def _candidates(folder: Path, name: str, expected: str) -> Iterator[Path]:
+    if expected:
+        yield folder / expected
+    for common in COMMON:
+        yield folder / common.replace("NAME", name)
+    try:
+        yield from sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    except OSError:
+        return

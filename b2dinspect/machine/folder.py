@@ -1,0 +1,117 @@
+"""One machine directory, read once: settings, keys, disk, VirtualBox's settings, boot medium, leftovers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from b2dinspect.errors import B2dError, UsageError
+from b2dinspect.evidence import open_evidence
+from b2dinspect.findings import Finding
+from b2dinspect.machine.config import Config, read_config
+from b2dinspect.machine.disks import LEFTOVERS, DiskFiles, find_disks
+from b2dinspect.machine.files import about, is_there, real_file
+from b2dinspect.machine.iso import Iso, read_iso
+from b2dinspect.machine.keys import HostKeys, read_keys
+from b2dinspect.vbox import Settings, read_settings
+
+
+class Machine(NamedTuple):
+    """All facts about one machine directory; the disk itself is not opened.
+
+    Attributes:
+        folder: The directory.
+        name: Of the machine: as config.json says, else the directory's.
+        config: What config.json says.
+        keys: The host's key pair.
+        disks: Which files are disks.
+        vbox: NAME.vbox, if there is one.
+        settings: What it says.
+        iso: The boot medium, if there is one.
+        leftovers: Files that an interrupted create, or VMware's way, leaves behind.
+        findings: What cannot be read, or leads out of the directory.
+    """
+
+    folder: Path
+    name: str
+    config: Config
+    keys: HostKeys
+    disks: DiskFiles
+    vbox: Path | None
+    settings: Settings | None
+    iso: Iso | None
+    leftovers: tuple[Path, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def driver(self) -> str:
+        """Name of the driver, "" when it is not known."""
+        return self.config.driver
+
+    @property
+    def disk(self) -> Path | None:
+        """What to open for the machine's disk: VirtualBox's settings, when a snapshot made the disk stale."""
+        if self.vbox is not None and self.settings is not None and self.settings.stale:
+            return self.vbox
+        return self.disks.chosen
+
+
+def open_machine(folder: Path) -> Machine:
+    """Return all facts about a machine directory.
+
+    Raises:
+        UsageError: Not a directory, or one that cannot be read.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a directory")
+    try:
+        os.listdir(folder)  # noqa: PTH208 - only to see whether it can be read
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}") from error
+    config = read_config(folder)
+    name = config.name or folder.resolve().name
+    vbox, settings, problems = _settings(folder, name)
+    disks = find_disks(folder, name, config.driver)
+    refused = [
+        about("machine-file-refused", "warning", f"{path.name} is not opened: {error}", path)
+        for path, error in disks.refused
+    ]
+    return Machine(
+        folder,
+        name,
+        config,
+        read_keys(folder),
+        disks,
+        vbox,
+        settings,
+        read_iso(folder),
+        tuple(folder / name for name in LEFTOVERS if is_there(folder / name)),
+        (*refused, *problems),
+    )
+
+
+def looks_like_machine(folder: Path) -> bool:
+    """Tell whether a directory has anything of a machine in it."""
+    return any(is_there(folder / name) for name in ("config.json", "id_rsa", "id_rsa.pub")) or bool(
+        find_disks(folder, folder.resolve().name, "").chosen
+    )
+
+
+def _settings(folder: Path, name: str) -> tuple[Path | None, Settings | None, list[Finding]]:
+    """Return VirtualBox's settings of the machine, which lie in a folder of its name, or beside the disk."""
+    for path in (folder / name / f"{name}.vbox", folder / f"{name}.vbox"):
+        if not is_there(path):
+            continue
+        real, error = real_file(path)
+        if real is None:
+            return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {error}", path)]
+        try:
+            file = open_evidence(str(real))
+            try:
+                return path, read_settings(file), []
+            finally:
+                file.close()
+        except B2dError as failure:
+            return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {failure}", path)]
+    return None, None, []

@@ -1,0 +1,76 @@
+"""Where machine directories are, by name.
+
+Source: docker-machine's ``--storage-path`` (MACHINE_STORAGE_PATH, else ~/.docker/machine) and minikube's
+localpath.go (MINIKUBE_HOME, which may or may not end in ``.minikube``, else ~/.minikube).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from b2dinspect.errors import UsageError
+
+
+def stores() -> tuple[Path, ...]:
+    """Return the folders that hold machine directories on this host, those that exist."""
+    found = [path / "machines" for path in _homes()]
+    return tuple(dict.fromkeys(path for path in found if path.is_dir()))
+
+
+def _homes() -> Iterator[Path]:
+    if value := os.environ.get("MACHINE_STORAGE_PATH"):
+        yield Path(value)
+    home = _home()
+    if home is not None:
+        yield home / ".docker" / "machine"
+    if value := os.environ.get("MINIKUBE_HOME"):
+        yield Path(value)
+        yield Path(value) / ".minikube"
+    if home is not None:
+        yield home / ".minikube"
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def machine_folder(argument: str) -> Path | None:
+    """Return the machine directory that a path or a bare name means; None when there is none."""
+    path = Path(argument)
+    if path.is_dir():
+        return path
+    if argument in ("", ".", "..") or os.path.basename(argument) != argument:  # noqa: PTH119
+        return None
+    return next((store / argument for store in stores() if (store / argument).is_dir()), None)
+
+
+def find_machines(folders: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    """Return the machine directories in the folders given, or in those of this host.
+
+    A folder is a machine directory itself, a folder of them, or a store with ``machines`` in it.
+
+    Raises:
+        UsageError: One of the folders is none, or cannot be read.
+    """
+    from b2dinspect.machine.folder import looks_like_machine
+
+    found: list[Path] = []
+    for folder in [Path(name) for name in folders] or stores():
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is not a directory")
+        if looks_like_machine(folder):
+            found.append(folder)
+            continue
+        inner = folder / "machines" if (folder / "machines").is_dir() else folder
+        try:
+            names = sorted(inner.iterdir())
+        except OSError as error:
+            raise UsageError(f"{inner}: {error.strerror}") from error
+        # server-… directories hold nothing but certificates
+        found += [path for path in names if path.is_dir() and looks_like_machine(path)]
+    return tuple(found)

@@ -1,0 +1,59 @@
+"""A guest's logs on a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from b2dinspect.render import json
+from b2dinspect.render.text import size, visible
+
+if TYPE_CHECKING:
+    from b2dinspect.logs import Logs
+
+
+def logs(found: Logs) -> Iterator[RenderableType]:
+    """Yield each log with its last lines, the deleted names, and what could not be read."""
+    if not found.logs:
+        yield Text("no log files on the data partition")
+    for log in found.logs:
+        node = log.entry.node
+        head = Text(visible(log.path), style="bold")
+        yield head.append(f"  {size(node.size)}, {_time(node.mtime)}", style="not bold dim")
+        for line in log.tail:
+            yield Text(f"  {visible(line)}")
+    if found.deleted:
+        yield Text("deleted names", style="bold")
+        for item in found.deleted:
+            inode = f"inode {item.inode}" if item.inode else "its inode is gone"
+            yield Text(f"  {visible(item.path)}  ({inode})")
+    for problem in found.problems:
+        yield Text.assemble((problem.severity, "yellow"), f" {visible(problem.message)}")
+
+
+def _time(seconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"@{seconds}"
+
+
+def logs_json(path: str, found: Logs) -> dict[str, Any]:
+    """Return the document of ``logs --json``."""
+    return {
+        "path": path,
+        "logs": [
+            {
+                **json.directory_entry(log.entry),
+                "path": json.text(log.path),
+                "tail": [json.text(line) for line in log.tail],
+            }
+            for log in found.logs
+        ],
+        "deleted": [{"path": json.text(item.path), "inode": item.inode} for item in found.deleted],
+        "problems": [json.finding(problem) for problem in found.problems],
+    }

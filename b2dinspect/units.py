@@ -1,0 +1,16 @@
+"""Sizes for people."""
+
+from __future__ import annotations
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people, exact below 10 KiB.
+
+    >>> size(4096), size(20971520000), size(1 << 20)
+    ('4096 bytes', '19.5 GiB', '1 MiB')
+    """
+    if count < 10 << 10:
+        return f"{count} bytes"
+    power = min((count.bit_length() - 1) // 10, 5)
+    unit = ("KiB", "MiB", "GiB", "TiB", "PiB")[power - 1]
+    return f"{count / (1 << 10 * power):.1f} {unit}".replace(".0 ", " ")
