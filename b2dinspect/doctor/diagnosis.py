@@ -85,6 +85,8 @@ def _settled(case: Case, found: list[Finding]) -> list[Finding]:
     explained = {"vbox-live"}
     if "disk-blank-vmware" in ids:
         explained.add("disk-blank")
+    if "label-missing" in ids:
+        explained.add("disk-foreign")
     if "disk-too-small" in ids:
         explained.add("userdata-cut")
     return [finding for finding in found if finding.id not in explained]

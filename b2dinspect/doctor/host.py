@@ -11,6 +11,7 @@ from pathlib import Path
 
 from b2dinspect.doctor.case import Case
 from b2dinspect.findings import Finding
+from b2dinspect.guests import DATA_LABEL, GuestProfile, data_sectors, profile_named
 from b2dinspect.inspection import Inspection
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.disks import DISKS, VMWARE
@@ -231,6 +232,31 @@ def key_match(case: Case) -> Iterator[Finding]:
     yield Finding("key-mismatch", "error", text, disk.effective.virtual_offset)
 
 
+def lost_label(case: Case) -> Iterator[Finding]:
+    """Row 9: the guest's own layout, with a filesystem that its label no longer tells."""
+    disk = case.disk
+    if disk is None or disk.state != "foreign" or disk.data is None or disk.data.by != "fallback":
+        return
+    volume = disk.data.volume
+    first, _ = data_sectors(_profile(disk), disk.container.size // SECTOR)
+    if volume.is_ext and volume.partition.number == 1 and volume.partition.start == first:
+        text = (
+            f"partition 1 lies where a guest makes it, and is labelled {volume.label.decode('latin-1')!a}, "
+            f"not {DATA_LABEL.decode()!r}: the guest does not take it for its own"
+        )
+        yield Finding("label-missing", "error", text, volume.partition.offset)
+
+
+def _profile(disk: Inspection) -> GuestProfile:
+    """Return the guest generation whose layout a disk has."""
+    if disk.guest.profile != "unknown":
+        return profile_named(disk.guest.profile)
+    if disk.table.kind == "mbr":
+        return profile_named("automount")
+    has_swap = any(volume.filesystem == "swap" for volume in disk.volumes)
+    return profile_named("autoformat" if has_swap else "minikube")
+
+
 def without_marker(case: Case) -> Iterator[Finding]:
     """Say that an empty VMware disk is no fault: its driver writes no marker."""
     machine, disk = case.machine, case.disk
@@ -249,5 +275,6 @@ CHECKS: tuple[Check, ...] = (
     sizes,
     host_userdata,
     key_match,
+    lost_label,
     without_marker,
 )

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from b2dinspect.evidence import open_evidence
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.provision.identity import Identities
-from b2dinspect.provision.images import CHUNK, WorkDisk, stored_chunks
+from b2dinspect.provision.images import CHUNK, stored_chunks
+from b2dinspect.provision.overlay import Writable
 from b2dinspect.provision.programs import run_program
 from b2dinspect.source import ByteSource, SliceSource
 
@@ -84,6 +85,29 @@ class Ext4Workbench:
         self._debugfs([f"rm {file.path}"])
         self.fill((), file)
 
+    def put(self, file: Placed, folders: Sequence[str] = ()) -> None:
+        """Put one file of root's with mode 0644 in the place of another, or of none; touch nothing else.
+
+        Args:
+            file: The file.
+            folders: Directories that are made for it, parents first.
+        """
+        content = self._path.with_name("content")
+        content.write_bytes(file.content)
+        content.chmod(0o644)
+        commands = [f"mkdir {folder}" for folder in folders]
+        commands += [f"rm {file.path}", f"write {content.name} {file.path}"]
+        commands += [f"set_inode_field {file.path} {owner} 0" for owner in ("uid", "gid")]
+        self._debugfs(commands)
+
+    def check(self) -> None:
+        """Check the filesystem.
+
+        Raises:
+            ToolError: e2fsck finds something that it would change.
+        """
+        self._run("e2fsck", "-fn", str(self._path))
+
     def remove(self, path: str) -> None:
         """Remove a file."""
         self._debugfs([f"rm {path}"])
@@ -101,7 +125,7 @@ class Ext4Workbench:
                 file.seek(start)
                 file.write(data)
 
-    def check_in(self, disk: WorkDisk, offset: int) -> None:
+    def check_in(self, disk: Writable, offset: int) -> None:
         """Write to the partition at ``offset`` (bytes) what differs, in pages of 4096 bytes."""
         source = open_evidence(str(self._path))
         try:

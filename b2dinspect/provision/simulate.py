@@ -16,8 +16,8 @@ from b2dinspect.inspection import volumes_of
 from b2dinspect.partitions import Partition, read_table
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
 from b2dinspect.provision.home import unpack
-from b2dinspect.provision.images import WorkDisk
 from b2dinspect.provision.layout import fits, swap_writes, table_writes
+from b2dinspect.provision.overlay import Writable
 from b2dinspect.provision.rework import keep_snapshot, rework
 from b2dinspect.provision.stages import SkipStage, Stage, StageFailed, State, Step, perform
 from b2dinspect.source import SliceSource
@@ -28,13 +28,13 @@ WRONG_LABEL = b"boot2docker-dat"
 MAX_USERDATA = 64 << 20
 
 
-def _writable(state: State) -> WorkDisk:
+def _writable(state: State) -> Writable:
     if state.disk is None or state.is_off:
         raise SkipStage("the guest is off")
     return state.disk
 
 
-def _must_format(state: State) -> WorkDisk:
+def _must_format(state: State) -> Writable:
     """Return the disk when the guest decided to format it."""
     disk = _writable(state)
     if state.choice is None or state.choice.action == "leave":
@@ -160,13 +160,13 @@ def _fill(state: State) -> Step:
     return state
 
 
-def find_data_partition(disk: WorkDisk) -> Partition | None:
+def find_data_partition(disk: Writable) -> Partition | None:
     """Return the partition that carries the data label, or None."""
     volumes = volumes_of(disk, read_table(disk))
     return next((one.partition for one in volumes if one.label == DATA_LABEL and one.is_ext), None)
 
 
-def read_userdata(disk: WorkDisk, part: Partition) -> bytes | None:
+def read_userdata(disk: Writable, part: Partition) -> bytes | None:
     """Return /var/lib/boot2docker/userdata.tar of a partition, or None when it is not there."""
     try:
         files = Ext4(SliceSource(disk, part.offset, part.size))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from b2dinspect.guests import GuestProfile
     from b2dinspect.partitions.base import Partition
     from b2dinspect.provision.drivers import Driver
-    from b2dinspect.provision.images import WorkDisk
+    from b2dinspect.provision.overlay import Writable
 
 DEFAULT_SIZE = 20000 << 20
 """Bytes: what docker-machine asks of every driver."""
@@ -128,7 +128,7 @@ class State(NamedTuple):
     number: int = 0
     key: KeyPair = KeyPair(b"", b"")
     userdata: bytes = b""
-    disk: WorkDisk | None = None
+    disk: Writable | None = None
     choice: Choice | None = None
     part: Partition | None = None
     saved: bytes | None = None

@@ -1,0 +1,190 @@
+"""What was there before a repair in place: written and synced before the first byte changes, and put back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from b2dinspect.errors import SourceError, UsageError
+from b2dinspect.newfile import NewFile, sync_folder
+
+FORMAT = "b2dinspect backup"
+VERSION = 1
+MAX_SIZE = 1 << 30
+
+
+class Patch(NamedTuple):
+    """A run of bytes of a file that is to be others.
+
+    Attributes:
+        offset: In the file.
+        old: What is there; what a longer new content adds has no old bytes.
+        new: What is to be there.
+    """
+
+    offset: int
+    old: bytes
+    new: bytes
+
+
+class FileChange(NamedTuple):
+    """Everything that is to change of one file.
+
+    Attributes:
+        path: The file.
+        existed: Whether it is there.
+        old_size: Its size in bytes.
+        new_size: Its size afterwards.
+        old_mode: Its permission bits.
+        new_mode: Those afterwards.
+        patches: Runs of bytes, by offset.
+    """
+
+    path: Path
+    existed: bool
+    old_size: int
+    new_size: int
+    old_mode: int
+    new_mode: int
+    patches: tuple[Patch, ...]
+
+
+def write_backup(path: Path, changes: list[FileChange]) -> None:
+    """Write down what is there now. Paths are kept relative to the backup's folder.
+
+    Raises:
+        UsageError: The backup exists.
+    """
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "files": [_described(change, path.parent) for change in changes],
+    }
+    with NewFile(path, mode=0o600) as file:
+        file.pwrite(0, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _described(change: FileChange, folder: Path) -> dict[str, Any]:
+    return {
+        "path": os.path.relpath(change.path, folder),
+        "existed": change.existed,
+        "size": change.old_size,
+        "new_size": change.new_size,
+        "mode": change.old_mode,
+        "ranges": [
+            {
+                "offset": patch.offset,
+                "old": base64.b64encode(patch.old).decode(),
+                "length": len(patch.new),
+                "new_sha256": hashlib.sha256(patch.new).hexdigest(),
+            }
+            for patch in change.patches
+        ],
+    }
+
+
+def apply(change: FileChange) -> None:
+    """Change one file as planned: a new or shorter one as a whole, bytes of an old one where they are.
+
+    Raises:
+        SourceError: It cannot be written.
+    """
+    try:
+        if not change.existed:
+            with NewFile(change.path, mode=change.new_mode) as file:
+                for patch in change.patches:
+                    file.pwrite(patch.offset, patch.new)
+            return
+        _patch(change.path, [(patch.offset, patch.new) for patch in change.patches], change.new_size)
+        if change.new_mode != change.old_mode:
+            change.path.chmod(change.new_mode)
+    except OSError as error:
+        raise SourceError(f"{change.path}: {error.strerror}") from error
+
+
+def undo(path: Path) -> list[Path]:
+    """Put back what a backup holds, and return the files. Nothing is touched unless all of it fits.
+
+    Raises:
+        SourceError: The backup cannot be read, or is none.
+        UsageError: A file is not as the repair left it.
+    """
+    files = [_checked(path.parent, one) for one in _read(path)]
+    for file, one in files:
+        if not one["existed"]:
+            file.unlink(missing_ok=True)
+            sync_folder(file.parent)
+            continue
+        pieces = [(one_range["offset"], base64.b64decode(one_range["old"])) for one_range in one["ranges"]]
+        _patch(file, pieces, one["size"])
+        file.chmod(one["mode"])
+    return [file for file, _ in files]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.stat().st_size > MAX_SIZE:
+            raise SourceError(f"{path} is too large for a backup")
+        document = json.loads(path.read_bytes())
+        if document["format"] != FORMAT or document["version"] != VERSION:
+            raise ValueError
+        files: list[dict[str, Any]] = document["files"]
+        for one in files:
+            Path(one["path"]), bool(one["existed"]), int(one["size"]), int(one["mode"])
+            for piece in one["ranges"]:
+                base64.b64decode(piece["old"], validate=True)
+                int(piece["offset"]), int(piece["length"]), str(piece["new_sha256"])
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{path} is no backup of b2dprovision repair") from error
+    return files
+
+
+def _checked(folder: Path, one: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return a file of a backup when each of its ranges is as the repair left it, or still as before."""
+    file = folder / one["path"]
+    if Path(one["path"]).is_absolute() or ".." in Path(one["path"]).parts:
+        raise UsageError(f"{one['path']} is outside of the backup's folder")
+    if not one["existed"] and not file.exists():
+        return file, one
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            fits = size in (one["size"], one["new_size"]) and all(
+                _is_known(opened.fileno(), piece, one["size"]) for piece in one["ranges"]
+            )
+    except OSError as error:
+        raise SourceError(f"{file}: {error.strerror}") from error
+    if not fits:
+        raise UsageError(f"{file} was changed since the repair: it is not touched")
+    return file, one
+
+
+def _is_known(fd: int, piece: dict[str, Any], old_size: int) -> bool:
+    old = base64.b64decode(piece["old"])
+    now = _read_at(fd, piece["offset"], max(piece["length"], len(old)))
+    is_new = hashlib.sha256(now[: piece["length"]]).hexdigest() == piece["new_sha256"]
+    return is_new or now[: len(old)] == old
+
+
+def _read_at(fd: int, offset: int, length: int) -> bytes:
+    os.lseek(fd, offset, os.SEEK_SET)
+    data = b""
+    while len(data) < length and (piece := os.read(fd, length - len(data))):
+        data += piece
+    return data
+
+
+def _patch(path: Path, pieces: list[tuple[int, bytes]], size: int) -> None:
+    with path.open("r+b") as file:
+        for offset, data in pieces:
+            file.seek(offset)
+            file.write(data)
+        file.truncate(size)
+        file.flush()
+        os.fsync(file.fileno())
