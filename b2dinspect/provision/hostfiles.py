@@ -31,8 +31,14 @@ def make_public(machine: Machine, folder: Path) -> FileChange | None:
     return whole_file(folder / "id_rsa.pub", new, PRIVATE_MODE)
 
 
-def move_paths(machine: Machine, folder: Path) -> FileChange | None:
-    """Return the change that makes config.json name ``folder``; None when it cannot be read as JSON."""
+def move_paths(machine: Machine, folder: Path, at: Path | None = None) -> FileChange | None:
+    """Return the change that makes config.json name ``folder``; None when it cannot be read as JSON.
+
+    Args:
+        machine: The machine directory.
+        folder: Where it is, or will be.
+        at: Where it is until then.
+    """
     file = machine.config.file
     if file is None or not machine.config.is_readable:
         return None
@@ -46,7 +52,7 @@ def move_paths(machine: Machine, folder: Path) -> FileChange | None:
     if "StorePath" in driver:
         driver["StorePath"] = new
     text = json.dumps(document, indent=4, ensure_ascii=False)
-    return whole_file(folder / "config.json", text.encode("utf-8", "surrogatepass"), PRIVATE_MODE)
+    return whole_file((at or folder) / "config.json", text.encode("utf-8", "surrogatepass"), PRIVATE_MODE)
 
 
 def _store(folder: Path) -> str:

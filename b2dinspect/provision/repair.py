@@ -202,18 +202,25 @@ def _plan_host(case: Case, ids: set[str]) -> Iterator[tuple[Action, set[str]]]:
         yield Action("paths", "config-moved", how), {"config-moved", "certificates-missing"}
 
 
-def host_changes(repair: Repair, folder: Path) -> list[FileChange]:
-    """Return the changes of a machine directory's own files, for the directory or a copy of it."""
+def host_changes(repair: Repair, folder: Path, at: Path | None = None) -> list[FileChange]:
+    """Return the changes of a machine directory's own files.
+
+    Args:
+        repair: The plan.
+        folder: The directory, or where its copy will be.
+        at: Where the copy is until then.
+    """
     machine = repair.case.machine
     if machine is None:
         return []
     found: list[FileChange | None] = []
+    place = at or folder
     if repair.has("modes"):
-        found.append(hostfiles.close_key(folder / "id_rsa"))
+        found.append(hostfiles.close_key(place / "id_rsa"))
     if repair.has("public-key"):
-        found.append(hostfiles.make_public(machine, folder))
+        found.append(hostfiles.make_public(machine, place))
     if repair.has("paths"):
-        found.append(hostfiles.move_paths(machine, folder))
+        found.append(hostfiles.move_paths(machine, folder, at))
     return [change for change in found if change is not None]
 
 
@@ -299,11 +306,10 @@ def repair_machine_copy(repair: Repair, out: Path, *, force: bool = False) -> No
                 shutil.copy2(path, folder.temporary / path.name)
         if repair.case.disk is not None:
             repair_image_copy(repair, folder.temporary / _copy_name(repair))
-        for change in host_changes(repair, folder.temporary):
+        for change in host_changes(repair, final, folder.temporary):
             apply(change)
-        renamed = hostfiles.move_paths(machine, final)
-        if renamed is not None:
-            apply(renamed._replace(path=folder.temporary / "config.json"))
+        if not repair.has("paths") and (moved := hostfiles.move_paths(machine, final, folder.temporary)):
+            apply(moved)
 
 
 def _copy_name(repair: Repair) -> str:

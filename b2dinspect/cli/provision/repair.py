@@ -57,7 +57,6 @@ def repair(
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
     from b2dinspect.provision.repair import plan_repair
-    from b2dinspect.render import repair as render
 
     if undo is not None:
         _undo(undo, subject, as_json)
@@ -68,30 +67,49 @@ def repair(
         raise UsageError("--in-place changes the files themselves, --out makes a copy: choose one")
     pair = None if key is None else _load(key)
     plan = plan_repair(diagnose(open_case(subject)), pair, is_cut=cut)
-    if not as_json:
-        out(*render.plan(plan))
-    files: list[FileChange] = []
-    written, saved = "", ""
+    screen = _Screen(plan, as_json)
     if plan.actions and plan.logged_in is False:
         complain("the simulated login fails even so: nothing is written")
     elif plan.actions and dry_run:
-        files = _host_files(plan)
-        if not as_json:
-            out(*render.changes(plan, files))
+        screen.show_changes(_host_files(plan))
     elif plan.actions and in_place:
-        files, saved = _in_place(plan, backup)
-        written = subject
+        screen.files, screen.backup = _in_place(plan, backup)
+        screen.written = subject
     elif plan.actions:
-        written = str(_copy(plan, subject, out_path, force))
-    healthy = None if not written else _check(written)
-    if as_json:
-        from b2dinspect.render import json
+        screen.written = str(_copy(plan, subject, out_path, force))
+    screen.end()
 
-        print(json.dumps(render.repair_json(plan, files, written, saved, healthy)))  # noqa: T201
-    elif written:
-        _tell(written, saved, healthy)
-    if plan.left or plan.logged_in is False or healthy is False:
-        raise typer.Exit(FINDINGS)
+
+class _Screen:
+    """What a repair prints: lines as it goes, or one JSON document at the end."""
+
+    def __init__(self, plan: Repair, as_json: bool) -> None:
+        from b2dinspect.render import repair as render
+
+        self._plan, self._as_json, self._render = plan, as_json, render
+        self.files: list[FileChange] = []
+        self.written = self.backup = ""
+        if not as_json:
+            out(*render.plan(plan))
+
+    def show_changes(self, files: list[FileChange]) -> None:
+        """Show what would change."""
+        self.files = files
+        if not self._as_json:
+            out(*self._render.changes(self._plan, files))
+
+    def end(self) -> None:
+        """Say what was written, and end with status 1 when something is left."""
+        healthy = _check(self.written) if self.written else None
+        if self._as_json:
+            from b2dinspect.render import json
+
+            document = self._render.repair_json(self._plan, self.files, self.written, self.backup, healthy)
+            print(json.dumps(document))  # noqa: T201
+        elif self.written:
+            _tell(self.written, self.backup, healthy)
+        if self._plan.left or self._plan.logged_in is False or healthy is False:
+            raise typer.Exit(FINDINGS)
 
 
 def _load(path: Path) -> Any:
