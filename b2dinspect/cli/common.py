@@ -130,35 +130,39 @@ def rules(folders: list[str] | None, prefer_redundant: bool = False) -> Rules:
     return Rules(tuple(folders or ()), prefer_redundant)
 
 
-def image_of(argument: str) -> str:
-    """Return the image that an argument means: itself, or the disk of the machine that it names.
+def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | None]:
+    """Return the image that an argument means, itself or a machine's disk, and the rules to open it by.
+
+    The files of a machine's disk may be anywhere in its directory.
 
     Raises:
         UsageError: A machine directory without a disk that can be opened.
     """
     if argument == "-" or (os.path.exists(argument) and not Path(argument).is_dir()):  # noqa: PTH110
-        return argument
+        return argument, allowed
     from b2dinspect.machine.places import machine_folder
 
     folder = machine_folder(argument)
     if folder is None:
-        return argument
+        return argument, allowed
     from b2dinspect.machine.folder import looks_like_machine, open_machine
 
     if not looks_like_machine(folder):
-        return argument
+        return argument, allowed
     disk = open_machine(folder).disk
     if disk is None:
         raise UsageError(f"{folder}: no disk in this machine directory; b2dinspect doctor tells more")
-    return str(disk)
+    known = allowed or rules(None)
+    return str(disk), known._replace(folders=(*known.folders, str(folder)))
 
 
 def examine(path: str, format_name: str | None = None, allowed: Rules | None = None) -> Inspection:
     """Inspect an image with a progress bar where opening it takes long."""
     from b2dinspect.inspection import inspect  # b2dprovision, which shares this module, is faster without
 
+    path, allowed = image_of(path, allowed)
     with ProgressBar() as progress:
-        return inspect(image_of(path), format_name=format_name, rules=allowed, progress=progress)
+        return inspect(path, format_name=format_name, rules=allowed, progress=progress)
 
 
 class ProgressBar:

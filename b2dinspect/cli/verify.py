@@ -37,11 +37,13 @@ def verify(
     from b2dinspect.chain import open_disk
     from b2dinspect.evidence import about
 
-    image = image_of(image)
-    with ProgressBar() as progress, about(image):
-        allowed = rules(folders, prefer_redundant)
-        with open_disk(image, format_name, rules=allowed, progress=progress) as opened:
-            disk = opened.container
+    image, allowed = image_of(image, rules(folders, prefer_redundant))
+    with (
+        ProgressBar() as progress,
+        about(image),
+        open_disk(image, format_name, rules=allowed, progress=progress) as opened,
+    ):
+        disk = opened.container
     if as_json:
         from b2dinspect.render import json
 

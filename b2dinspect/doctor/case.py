@@ -66,6 +66,8 @@ def open_case(
             raise UsageError(f"{subject}: no such file, directory, or machine on this host")
         machine = open_machine(folder)
         path = str(machine.disk) if machine.disk else ""
+        rules = rules or Rules()
+        rules = rules._replace(folders=(*rules.folders, str(folder)))  # NAME.vbox lies one folder deeper
         return _with_disk(Case(subject, machine, path, None), format_name, rules, progress)
     parent = Path(subject).parent
     machine_of_image = open_machine(parent) if subject != "-" and (parent / "config.json").is_file() else None

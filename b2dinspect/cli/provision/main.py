@@ -16,7 +16,7 @@ from b2dinspect.cli.provision.build import build
 from b2dinspect.cli.provision.convert import convert
 from b2dinspect.cli.provision.repair import repair
 from b2dinspect.cli.provision.run import run as run_machine
-from b2dinspect.cli.provision.samples import faults, samples
+from b2dinspect.cli.provision.samples import faults, incidents, samples
 
 app = typer.Typer(
     name="b2dprovision",
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (run_machine, build, boot, convert, repair, samples, faults):
+for function in (run_machine, build, boot, convert, repair, samples, incidents, faults):
     app.command(function.__name__)(function)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from b2dinspect.cli.common import command, out
+from b2dinspect.errors import UsageError
 from b2dinspect.provision.faults import FAULTS
 from b2dinspect.render.text import size
 
@@ -24,6 +25,33 @@ def samples(
 
     for name, packed, unpacked in rebuild(folder):
         out(f"{name}: {size(packed)}, unpacked {size(unpacked)}")
+
+
+@command
+def incidents(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the machine directories are made.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="Only these; by default all.")
+    ] = None,
+    pack: Annotated[bool, typer.Option("--pack", help="Make the packed samples instead.")] = False,
+) -> None:
+    """Make broken machines to practise on: one for each thing that goes wrong in real life.
+
+    Example: b2dprovision incidents /tmp/broken key-regenerated
+
+    Then ask `b2dinspect machines DIR` and `b2dinspect doctor DIR/NAME`. Everybody has their keys.
+    """
+    from b2dinspect.provision.incidents import INCIDENTS, make, rebuild
+
+    if unknown := [name for name in names or [] if name not in INCIDENTS]:
+        raise UsageError(f"no incident is called {unknown[0]!r}; there are {', '.join(INCIDENTS)}")
+    if pack:
+        for name, length in rebuild(folder, tuple(names or ())):
+            out(f"{name}: {size(length)}")
+        return
+    for name in names or INCIDENTS:
+        made = make(INCIDENTS[name], folder.absolute())
+        out(f"{made}: {INCIDENTS[name].story}")
 
 
 @command
