@@ -64,3 +64,11 @@ def test_readme_picture_is_the_output_of_today() -> None:
 
 def text_of(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>(.*?)</text>", svg)
+
+
+def test_the_findings_page_is_that_of_today() -> None:
+    namespace: dict[str, object] = {"__file__": str(ROOT / "docs" / "findings.py"), "__name__": "findings"}
+    exec((ROOT / "docs" / "findings.py").read_text(), namespace)
+    page = namespace["page"]
+    assert callable(page)
+    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == page()

@@ -9,7 +9,7 @@ from b2dinspect.chain import Rules
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence import Progress
 from b2dinspect.inspection import Inspection, inspect
-from b2dinspect.machine.folder import Machine, open_machine
+from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys
 from b2dinspect.machine.places import machine_folder
 
@@ -65,6 +65,8 @@ def open_case(
         if folder is None:
             raise UsageError(f"{subject}: no such file, directory, or machine on this host")
         machine = open_machine(folder)
+        if not looks_like_machine(folder):
+            raise UsageError(f"{folder} is no machine directory: no config.json, id_rsa or disk in it")
         path = str(machine.disk) if machine.disk else ""
         rules = rules or Rules()
         rules = rules._replace(folders=(*rules.folders, str(folder)))  # NAME.vbox lies one folder deeper

@@ -89,7 +89,7 @@ def explain(finding_id: str) -> Explanation:
     if finding_id in known and "*" not in finding_id:
         return known[finding_id]
     for item in known.values():
-        if "*" in item.id and fnmatchcase(finding_id, item.id):
+        if "*" in item.id and "*" not in finding_id and fnmatchcase(finding_id, item.id):
             return item._replace(id=finding_id)
     raise UsageError(f"no finding is called {finding_id!r}; `b2dinspect explain` lists them")
 

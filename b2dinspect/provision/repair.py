@@ -68,7 +68,7 @@ class Repair(NamedTuple):
     Attributes:
         case: The facts.
         actions: What is to be done, disk first.
-        overlay: The disk as it would be; None when it does not change, or there is none.
+        changes: What is to change on the disk.
         left: Ids of faults that no action mends.
         proof: What came of the simulated login; "" when it was not tried.
         logged_in: Whether it worked; None when it was not tried.
@@ -76,15 +76,10 @@ class Repair(NamedTuple):
 
     case: Case
     actions: tuple[Action, ...]
-    overlay: Overlay | None
+    changes: tuple[Change, ...]
     left: tuple[str, ...]
     proof: str
     logged_in: bool | None
-
-    @property
-    def changes(self) -> list[Change]:
-        """What would change on the disk."""
-        return self.overlay.differences() if self.overlay else []
 
     def has(self, name: str) -> bool:
         """Whether there is an action of that name."""
@@ -119,7 +114,8 @@ def plan_repair(diagnosis: Diagnosis, key: KeyPair | None, *, is_cut: bool = Fal
         mended |= mends
     left = tuple(dict.fromkeys(name for name in ids if name not in mended))
     logged_in, proof = prove_login(case, overlay, pair)
-    return Repair(case, tuple(actions), overlay, left, proof, logged_in)
+    changes = tuple(overlay.differences()) if overlay else ()
+    return Repair(case, tuple(actions), changes, left, proof, logged_in)
 
 
 def _own_key(case: Case) -> KeyPair | None:

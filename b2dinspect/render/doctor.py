@@ -70,7 +70,7 @@ def _verdict(item: Diagnosis, system: str) -> Iterator[RenderableType]:
     driver = f" ({visible(case.machine.driver)})" if case.machine and case.machine.driver else ""
     name = visible(case.machine.name) if case.machine else visible(case.subject)
     where = f": {visible(str(case.machine.folder))}" if case.machine else ""
-    yield Text.assemble((name, "bold"), driver, where)
+    yield Verbatim(name, style="bold").append(f"{driver}{where}", style="not bold")
     if item.is_healthy:
         yield Text.assemble(("Nothing wrong found", "bold green"), " with the key, the settings or the disk.")
         yield Text(f"Look elsewhere: {item.advice}.")

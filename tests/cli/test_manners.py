@@ -82,7 +82,7 @@ def test_short_help_and_version() -> None:
         ["nonsense"],
         ["--nonsense"],
         *([name, "--nonsense", "x", "y", "z"] for name in COMMANDS),
-        *([name] for name in COMMANDS),
+        *([name] for name in COMMANDS if name != "doctor"),
         ["show", "one", "two"],
         ["ls", "--partition", "one", "disk"],
         ["keys", "--from"],

@@ -29,7 +29,7 @@ from tests.oracles import needs, run
 pytestmark = needs("mke2fs", "debugfs", "ssh")
 
 PROGRAM = (sys.executable, "-m", "b2dinspect.cli.provision")
-COMMANDS = ("run", "build", "boot", "convert", "samples", "faults")
+COMMANDS = ("run", "build", "boot", "convert", "repair", "samples", "incidents", "faults")
 SMALL = ("--size", "1200MiB", "--format", "vdi")
 
 

@@ -1,0 +1,154 @@
+"""doctor, explain, machines and choice, as a tired person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import b2d, document, invoke, is_harmless, unpacked
+from tests.incidents import MANIFEST, NAMES, copy_of, incident
+
+BROKEN = [name for name, entry in MANIFEST.items() if entry["findings"] and entry["repair"] != "nothing"]
+WARNED = [name for name in BROKEN if name != "imported"]
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_the_first_lines_are_enough_to_act(name: str) -> None:
+    done = invoke("doctor", incident(name))
+    assert done.returncode == 1
+    lines = done.stdout.decode().splitlines()
+    verdict, action = lines[1], next(line for line in lines[:6] if line.startswith("  Do: "))
+    assert verdict.startswith(("BROKEN at ", "odd at "))
+    assert len(action) > len("  Do: ")
+    assert not any(word in action.split() for word in ("FOLDER", "KEY", "DISK", "NAME"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_it_fits_the_screen(name: str, columns: int) -> None:
+    text = invoke("doctor", incident(name), columns=columns).stdout.decode()
+    assert is_harmless(text)
+    folded = [line for line in text.splitlines() if not line.lstrip().startswith(("Do: ", "fix "))]
+    assert max(len(line) for line in folded) <= columns or str(incident(name)) in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_json(name: str) -> None:
+    done = invoke("doctor", incident(name), "--json")
+    found = document(done, "doctor")
+    assert [one["id"] for one in found["findings"]] == MANIFEST[name]["findings"]
+    assert found["healthy"] == (done.returncode == 0)
+    for one in found["findings"]:
+        assert "FOLDER" not in one["fix"]["linux"]
+
+
+def test_the_bytes_at_fault_are_shown() -> None:
+    text = invoke("doctor", incident("marker-damaged")).stdout.decode()
+    assert "37 64 6f 63 6b 65 72" in text.replace("\n", " ")
+
+
+def test_a_healthy_machine() -> None:
+    done = invoke("doctor", incident("healthy-minikube"))
+    assert done.returncode == 0
+    assert b"Nothing wrong found" in done.stdout
+    assert b"Look elsewhere" in done.stdout
+
+
+def test_a_disk_alone() -> None:
+    done = invoke("doctor", unpacked("userdata-missing.vdi"))
+    assert done.returncode == 1
+    assert b"--key id_rsa" in done.stdout
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    folder = copy_of("config-cut", tmp_path)
+    evil = {"Driver": {"MachineName": "\x1b[2J[red]x", "SSHKeyPath": "/\u202e\x07"}, "DriverName": "[b]\x1b"}
+    (folder / "config.json").write_text(json.dumps(evil))
+    for words in (("doctor", folder), ("machines", folder), ("doctor", folder, "--json")):
+        done = invoke(*words)
+        assert is_harmless(done.stdout.decode())
+        assert b"Traceback" not in done.stderr
+
+
+def test_machines() -> None:
+    for name in NAMES:
+        incident(name)
+    store = incident("key-mode").parent
+    done = invoke("machines", store, columns=120)
+    assert done.returncode == 1
+    lines = {line.split()[0]: line for line in done.stdout.decode().splitlines()[1:]}
+    assert set(lines) == set(NAMES)
+    assert "key-permissions" in lines["key-mode"]
+    assert "differs" in lines["key-regenerated"]
+    found = document(invoke("machines", store, "--json"), "machines")
+    assert {one["name"]: one["first"] for one in found["machines"]} == {
+        name: (entry["findings"] or [""])[0]
+        if entry["repair"] in ("yes", "no") and name != "imported"
+        else ""
+        for name, entry in MANIFEST.items()
+    }
+    assert invoke("machines", incident("healthy-hyperv")).returncode == 0
+
+
+def test_no_machines(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "MACHINE_STORAGE_PATH": "", "MINIKUBE_HOME": ""}
+    done = b2d("machines", env=env)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"no machines found" in done.stderr
+    done = b2d("doctor", env=env)
+    assert done.returncode == 2
+    assert b"no machine on this host" in done.stderr
+
+
+def test_a_machine_by_its_name(tmp_path: Path) -> None:
+    folder = copy_of("userdata-lost", tmp_path / "store")
+    env = {"HOME": str(tmp_path), "MACHINE_STORAGE_PATH": str(folder.parent.parent)}
+    assert b2d("doctor", env=env).returncode == 1
+    assert b"userdata-missing" in b2d("doctor", "userdata-lost", env=env).stdout
+    for words in (("show",), ("verify",), ("ls",), ("keys", "--fingerprints")):
+        done = b2d(words[0], "userdata-lost", *words[1:], env=env)
+        assert b"no such file" not in done.stderr.lower(), words
+
+
+def test_a_machine_with_a_snapshot_shows_the_live_disk() -> None:
+    done = document(invoke("show", incident("snapshot"), "--json"), "show")
+    assert done["state"] == "provisioned"
+    assert [link["role"] for link in done["container"]["files"]] == ["parent"]
+
+
+def test_explain() -> None:
+    done = invoke("explain", "userdata-missing")
+    assert done.returncode == 0
+    assert b"row 8" in done.stdout
+    assert invoke("explain", "nothing").returncode == 2
+    listed = invoke("explain", columns=120).stdout.decode()
+    assert "key-permissions" in listed
+    found = document(invoke("explain", "--json"), "explain")
+    assert len(found["explanations"]) > 50
+    document(invoke("explain", "vdi-map-cut", "--json"), "explain")
+
+
+@pytest.mark.parametrize(
+    ("names", "actions", "status"),
+    [
+        (["fresh.vdi"], ["format", "format", "format"], 0),
+        (["provisioned-minikube.vdi"], ["mount", "mount", "mount"], 0),
+        (["magic-damaged.vdi"], ["leave", "format", "leave"], 1),
+        (["blank.vdi"], ["leave", "format", "leave"], 1),
+        (["fresh.vdi", "provisioned-autoformat.vdi"], ["mount", "mount", "mount"], 0),
+        (["magic-damaged.vdi", "fresh.vdi"], ["leave", "format", "format"], 0),
+    ],
+)
+def test_choice(names: list[str], actions: list[str], status: int) -> None:
+    done = invoke("choice", *(unpacked(name) for name in names), "--json")
+    assert [one["action"] for one in document(done, "choice")["choices"]] == actions
+    assert done.returncode == status
+    assert invoke("choice", *(unpacked(name) for name in names)).returncode == status
+
+
+def test_choice_of_a_vmware_disk() -> None:
+    done = invoke("choice", "--vmware", unpacked("blank.vdi"), "--json")
+    assert [one["action"] for one in document(done, "choice")["choices"]] == ["format", "format", "format"]
+    assert done.returncode == 0

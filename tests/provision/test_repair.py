@@ -1,0 +1,306 @@
+"""Repairs: proven by a login, with nothing else on the disk changed, and undone to the byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from b2dinspect.cli.provision.main import app
+from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.inspection import inspect
+from b2dinspect.provision.incidents import practice_key
+from b2dinspect.provision.userdata import USERDATA
+from b2dinspect.userdata.authorized_keys import parse
+from tests.cli.helpers import unpacked, validator
+from tests.incidents import MANIFEST, answer, case, copy_of, ids
+from tests.oracles import needs, run
+
+REPAIRABLE = [name for name, entry in MANIFEST.items() if entry["repair"] == "yes"]
+OTHERS = [name for name, entry in MANIFEST.items() if entry["repair"] == "no"]
+ON_DISK = ["key-regenerated", "vmware", "userdata-lost", "power-cut", "label-lost", "many-keys", "key-cut"]
+IN_BLOCKS = ["key-regenerated", "many-keys", "key-cut"]
+"""Those whose userdata.tar is there and can be rewritten in its own blocks."""
+
+
+def repair(*words: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["repair", *(str(word) for word in words)], catch_exceptions=False)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def boot(folder: Path) -> int:
+    return CliRunner().invoke(app, ["boot", str(folder)], catch_exceptions=False).exit_code
+
+
+def content(folder: Path) -> dict[str, tuple[str, int]]:
+    """Return hash and mode of every file of a machine directory."""
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mode)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def other_files(machine: Path) -> dict[bytes, tuple[str, int]]:
+    """Return hash and mode of every file on the data partition but userdata.tar."""
+    facts = case(machine).disk
+    assert facts is not None
+    assert facts.data is not None
+    files = Ext4(facts.data.volume.source)
+    found: dict[bytes, tuple[str, int]] = {}
+
+    def walk(path: bytes) -> None:
+        for entry in files.list(files.find(path)):
+            inner = path.rstrip(b"/") + b"/" + entry.name
+            if entry.type == "directory":
+                walk(inner)
+            elif entry.type == "file" and inner != b"/" + USERDATA.encode():
+                data = files.content(entry).pread(0, entry.node.size)
+                found[inner] = (hashlib.sha256(data).hexdigest(), entry.node.mode)
+
+    walk(b"/")
+    files.close()
+    return found
+
+
+def add_docker_data(machine: Path) -> None:
+    """Put something on the disk that must survive."""
+    from b2dinspect.provision.ext4 import Ext4Workbench, Placed
+    from b2dinspect.provision.identity import Identities
+    from b2dinspect.provision.rework import rework
+
+    facts = case(machine).disk
+    assert facts is not None
+    assert facts.data is not None
+    part = facts.data.volume.partition
+    with rework(Path(case(machine).path), Identities()) as disk:
+        bench = Ext4Workbench(machine.parent / "bench", part.size, Identities())
+        bench.check_out(disk, part.offset)
+        bench.put(Placed("volume.db", os.urandom(300_000)))
+        bench.check_in(disk, part.offset)
+    (machine.parent / "bench").unlink()
+
+
+@pytest.mark.parametrize("name", REPAIRABLE)
+def test_a_repaired_copy_lets_its_owner_in(name: str, tmp_path: Path) -> None:
+    folder = copy_of(name, tmp_path)
+    before = content(folder)
+    status, said, complaint = repair(folder)
+    assert (status, complaint) == (0, ""), said
+    copy = folder.with_name(f"{name}-repaired")
+    assert answer(copy).is_healthy
+    assert boot(copy) == 0
+    assert content(folder) == before
+    assert (copy / "id_rsa").stat().st_mode & 0o777 == 0o600
+
+
+@needs("e2fsck", "qemu-img", "debugfs")
+@pytest.mark.parametrize("name", ON_DISK)
+def test_nothing_else_on_the_disk_changes(name: str, tmp_path: Path) -> None:
+    folder = copy_of(name, tmp_path)
+    add_docker_data(folder)
+    before = other_files(folder)
+    assert b"/volume.db" in before
+    assert repair(folder)[0] == 0
+    copy = folder.with_name(f"{name}-repaired")
+    assert other_files(copy) == before
+    facts = case(copy)
+    assert facts.disk is not None
+    assert facts.disk.data is not None
+    raw = tmp_path / "raw"
+    run("qemu-img", "convert", "-O", "raw", facts.path, raw)
+    run("e2fsck", "-fn", f"{raw}?offset={facts.disk.data.volume.partition.offset}")
+
+
+@pytest.mark.parametrize("name", REPAIRABLE)
+def test_a_repair_in_place_is_undone_to_the_byte(name: str, tmp_path: Path) -> None:
+    folder = copy_of(name, tmp_path)
+    before = content(folder)
+    backup = folder / "backup"
+    status, said, complaint = repair(folder, "--in-place", "--backup", backup)
+    if status == 2:  # the container would have to grow
+        assert name not in IN_BLOCKS
+        assert "leave out --in-place" in complaint
+        assert content(folder) == before
+        return
+    assert (status, complaint) == (0, ""), said
+    assert backup.stat().st_mode & 0o777 == 0o600
+    assert answer(folder).is_healthy
+    assert boot(folder) == 0
+    assert repair("--undo", backup)[0] == 0
+    backup.unlink()
+    assert content(folder) == before
+
+
+def test_in_place_changes_only_the_files_own_blocks(tmp_path: Path) -> None:
+    folder = copy_of("key-regenerated", tmp_path)
+    old = (folder / "disk.vmdk").read_bytes()
+    assert repair(folder, "--in-place")[0] == 0
+    new = (folder / "disk.vmdk").read_bytes()
+    assert len(new) == len(old)
+    differing = {at // 512 for at in range(0, len(old), 512) if old[at : at + 512] != new[at : at + 512]}
+    facts = case(folder).disk
+    assert facts is not None
+    item = facts.of_source("data")
+    assert item is not None
+    assert item.file_offset is not None
+    assert differing <= set(range(item.file_offset // 512, item.file_offset // 512 + 8))
+    assert facts.magic.found is False
+
+
+@pytest.mark.parametrize("image_format", ["raw", "vdi", "vhd", "vmdk", "qcow2"])
+def test_in_place_in_every_format(image_format: str, tmp_path: Path) -> None:
+    image, key = tmp_path / f"disk.{image_format}", tmp_path / "id_rsa"
+    words = ["convert", str(unpacked("provisioned-autoformat.vdi")), str(image)]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    key.write_bytes(practice_key(2).private)
+    key.chmod(0o600)
+    old = hashlib.sha256(image.read_bytes()).digest() if image_format != "raw" else None
+    assert repair(image, "--key", key, "--in-place", "--backup", tmp_path / "b")[0] == 0
+    found = {one.line.key.sha256 for one in inspect(str(image)).keys if one.line.key}
+    assert found == {line.key.sha256 for line in parse(practice_key(2).public) if line.key}
+    assert repair("--undo", tmp_path / "b")[0] == 0
+    if old:
+        assert hashlib.sha256(image.read_bytes()).digest() == old
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_cannot_be_repaired_is_said_and_nothing_is_written(name: str, tmp_path: Path) -> None:
+    folder = copy_of(name, tmp_path)
+    before = content(folder)
+    status, said, _ = repair(folder)
+    assert status == 1
+    assert "left" in said
+    assert [path.name for path in folder.parent.iterdir()] == [name]
+    assert content(folder) == before
+
+
+def test_a_dry_run_shows_the_bytes_and_writes_nothing(tmp_path: Path) -> None:
+    folder = copy_of("key-regenerated", tmp_path)
+    before = content(folder)
+    status, said, _ = repair(folder, "--dry-run")
+    assert status == 0
+    facts = case(folder).disk
+    assert facts is not None
+    item = facts.of_source("data")
+    assert item is not None
+    assert item.virtual_offset is not None
+    assert f"{item.virtual_offset + 2048:#x}" in said
+    assert content(folder) == before
+    assert len(list(folder.parent.iterdir())) == 1
+
+
+def test_json(tmp_path: Path) -> None:
+    folder = copy_of("key-regenerated", tmp_path)
+    for words in (("--dry-run",), ("--in-place", "--backup", folder / "b")):
+        status, said, _ = repair(folder, "--json", *words)
+        assert status == 0
+        document = json.loads(said)
+        validator("repair").validate(document)
+        assert document["logged_in"] is True
+        assert document["changes"]
+    validator("repair").validate(json.loads(repair("--undo", folder / "b", "--json")[1]))
+
+
+def test_an_unclean_filesystem_is_refused_with_what_to_run(tmp_path: Path) -> None:
+    folder = copy_of("switched-off", tmp_path)
+    key = tmp_path / "key"
+    key.write_bytes(practice_key(2).private)
+    before = content(folder)
+    status, _, complaint = repair(folder, "--key", key)
+    assert status == 2
+    assert "e2fsck -f 'COPY?offset=" in complaint
+    assert content(folder) == before
+
+
+def test_a_fresh_disk_never_gets_another_tar(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(practice_key(2).private)
+    status, _, complaint = repair(unpacked("fresh.vdi"), "--key", key, "--out", tmp_path / "out.vdi")
+    assert status == 2
+    assert "no guest has formatted this disk" in complaint
+    assert not (tmp_path / "out.vdi").exists()
+
+
+def test_a_packed_sample_is_repaired_into_a_copy(tmp_path: Path) -> None:
+    sample = tmp_path / "userdata-missing.vdi.gz"
+    shutil.copy(Path(__file__).parents[2] / "sample_images" / sample.name, sample)
+    key = tmp_path / "key"
+    key.write_bytes(practice_key(1).private)
+    key.chmod(0o600)
+    assert repair(sample, "--key", key, "--in-place")[0] == 2
+    assert repair(sample, "--key", key)[0] == 0
+    assert ids(tmp_path / "userdata-missing-repaired.vdi") == []
+
+
+def test_an_undo_refuses_what_was_changed_since(tmp_path: Path) -> None:
+    folder = copy_of("imported", tmp_path)
+    assert repair(folder, "--in-place", "--backup", folder / "b")[0] == 0
+    (folder / "id_rsa.pub").write_bytes(b"something else")
+    status, _, complaint = repair("--undo", folder / "b")
+    assert status == 2
+    assert "was changed since the repair" in complaint
+    assert (folder / "id_rsa.pub").read_bytes() == b"something else"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"null", b'{"format": "b2dinspect backup", "version": 1}']
+)
+def test_what_is_no_backup(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "b"
+    path.write_bytes(data)
+    status, _, complaint = repair("--undo", path)
+    assert status == 2
+    assert "is no backup" in complaint
+
+
+def test_a_backup_names_nothing_outside_of_its_folder(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for place in (str(victim), "../victim"):
+        document = {
+            "format": "b2dinspect backup",
+            "version": 1,
+            "files": [{"path": place, "existed": False, "size": 0, "new_size": 8, "mode": 0, "ranges": []}],
+        }
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / "b").write_text(json.dumps(document))
+        assert repair("--undo", tmp_path / "in" / "b")[0] == 2
+    assert victim.read_bytes() == b"precious"
+
+
+def test_two_faults_are_both_named_and_both_mended(tmp_path: Path) -> None:
+    folder = copy_of("userdata-lost", tmp_path)
+    (folder / "id_rsa").chmod(0o640)
+    assert ids(folder) == ["key-permissions", "userdata-missing"]
+    assert repair(folder)[0] == 0
+    assert boot(folder.with_name("userdata-lost-repaired")) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a machine"),
+        (("nothing",), "no such file, directory, or machine"),
+        (("x", "--in-place", "--out", "y"), "choose one"),
+        (("x", "--undo", "y"), "name nothing else"),
+    ],
+)
+def test_bad_usage(words: tuple[str, ...], said: str) -> None:
+    status, _, complaint = repair(*words)
+    assert status == 2
+    assert said in complaint
+
+
+@needs("qemu-system-x86_64")
+@pytest.mark.parametrize("name", ["userdata-lost", "key-regenerated", "label-lost"])
+def test_a_real_linux_lets_the_owner_in(name: str, tmp_path: Path) -> None:
+    folder = copy_of(name, tmp_path)
+    assert repair(folder)[0] == 0
+    words = ["boot", str(folder.with_name(f"{name}-repaired")), "--engine", "qemu"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0

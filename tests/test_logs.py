@@ -1,0 +1,123 @@
+"""Logs on the data partition, and deleted names."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from b2dinspect.errors import UsageError
+from b2dinspect.inspection import Inspection, inspect
+from b2dinspect.logs import MAX_FILES, read_logs
+from b2dinspect.provision.ext4 import Ext4Workbench
+from b2dinspect.provision.identity import Identities
+from b2dinspect.provision.rework import rework
+from tests.cli.helpers import document, invoke, unpacked
+from tests.oracles import needs, run
+
+FILES = {
+    "/var/log/messages": b"one\ntwo\nthree\n",
+    "/var/log/journal/abc/system.journal": b"\x00\x01binary\xff",
+    "/var/lib/boot2docker/docker.log": b"\x1b[31mred\n" * 20,
+    "/var/lib/boot2docker/log/udhcp.log": b"",
+    "/var/lib/boot2docker/profile": b"no log\n",
+}
+DELETED = "/var/lib/boot2docker/authorized_keys.old"
+_FOLDER = tempfile.TemporaryDirectory(prefix="b2dinspect-logs-")
+
+
+@functools.cache
+def disk() -> Path:
+    """Return a minikube disk on which a guest wrote logs, and deleted one."""
+    image = Path(_FOLDER.name) / "logs.vdi"
+    image.write_bytes(unpacked("provisioned-minikube.vdi").read_bytes())
+    facts = inspect(str(image))
+    assert facts.data is not None
+    part = facts.data.volume.partition
+    work = Path(_FOLDER.name)
+    with rework(image, Identities()) as writable:
+        bench = Ext4Workbench(work / "bench", part.size, Identities())
+        bench.check_out(writable, part.offset)
+        commands = []
+        for folder in ("/var/log/journal", "/var/log/journal/abc", "/var/lib/boot2docker/log"):
+            commands.append(f"mkdir {folder}")
+        for number, (path, content) in enumerate(FILES.items()):
+            (work / str(number)).write_bytes(content)
+            commands.append(f"write {number} {path}")
+            commands.append(f"set_inode_field {path} mtime @{1_600_000_000 + number}")
+        commands += [
+            "write 0 /var/lib/boot2docker/authorized_keys.old",
+            "rm /var/lib/boot2docker/authorized_keys.old",
+        ]
+        commands.append("symlink /var/log/link /etc/passwd")
+        (work / "script").write_text("\n".join(commands) + "\n")
+        import subprocess
+
+        from b2dinspect.provision.programs import need_program
+
+        subprocess.run(
+            [need_program("debugfs"), "-w", "-f", "script", "bench"],
+            cwd=work,
+            check=True,
+            capture_output=True,
+        )
+        bench.check_in(writable, part.offset)
+    return image
+
+
+def facts() -> Inspection:
+    return inspect(str(disk()))
+
+
+@needs("debugfs")
+def test_logs_are_found_oldest_first() -> None:
+    found = read_logs(facts(), 2)
+    assert [log.path.decode() for log in found.logs] == [path for path in FILES if "profile" not in path]
+    assert found.logs[0].tail == (b"two", b"three")
+    assert found.logs[3].tail == ()
+    assert found.problems == ()
+
+
+@needs("debugfs")
+def test_deleted_names_are_told() -> None:
+    assert b"/var/lib/boot2docker/authorized_keys.old" in {
+        item.path for item in read_logs(facts(), 0).deleted
+    }
+
+
+@needs("fls")
+def test_the_sleuth_kit_tells_the_same_deleted_names(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    run("qemu-img", "convert", "-O", "raw", disk(), raw)
+    said = run("fls", "-d", "-r", "-p", "-o", 2048, raw).stdout.decode()
+    for item in read_logs(facts(), 0).deleted:
+        assert item.path.decode().lstrip("/") in said
+
+
+@needs("debugfs")
+def test_on_the_screen_nothing_of_it_is_obeyed() -> None:
+    done = invoke("logs", disk())
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout
+    assert b"\\x1b[31mred" in done.stdout
+    assert b"deleted names" in done.stdout
+    found = document(invoke("logs", disk(), "--json", "-n", "1"), "logs")
+    assert found["logs"][0]["path"] == "/var/log/messages"
+    assert found["logs"][0]["tail"] == ["three"]
+
+
+def test_a_disk_without_logs() -> None:
+    found = read_logs(inspect(str(unpacked("provisioned-automount.vdi"))), 5)
+    assert (found.logs, found.problems) == ((), ())
+    assert b"no log files" in invoke("logs", unpacked("provisioned-automount.vdi")).stdout
+
+
+def test_a_disk_without_a_data_partition() -> None:
+    with pytest.raises(UsageError, match="no data partition"):
+        read_logs(inspect(str(unpacked("fresh.vdi"))), 5)
+
+
+def test_there_is_a_limit() -> None:
+    assert MAX_FILES <= 10_000
