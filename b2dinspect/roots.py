@@ -47,7 +47,10 @@ class Roots:
         path = os.path.normpath(path)
         if not self._holds(path):
             raise RefusedError(f"{path} is outside of the image's folder (--allow-chain FOLDER allows one)")
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except (OSError, ValueError) as error:
+            raise RefusedError("a name that no file can have") from error
         if not self._holds(real):
             raise RefusedError(f"{path} is a link to {real}, outside of the image's folder")
         try:

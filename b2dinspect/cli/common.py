@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -138,7 +137,7 @@ def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | 
     Raises:
         UsageError: A machine directory without a disk that can be opened.
     """
-    if argument == "-" or (os.path.exists(argument) and not Path(argument).is_dir()):  # noqa: PTH110
+    if argument == "-" or (os.path.lexists(argument) and not is_folder(argument)):
         return argument, allowed
     from b2dinspect.machine.places import machine_folder
 
@@ -213,4 +212,4 @@ def as_path(text: str) -> bytes:
 
 def is_folder(path: str) -> bool:
     """Tell whether an argument names a directory on the examiner's machine."""
-    return path != "-" and Path(path).is_dir()
+    return path != "-" and os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for too long a name

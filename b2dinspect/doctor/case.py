@@ -9,6 +9,7 @@ from b2dinspect.chain import Rules
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence import Progress
 from b2dinspect.inspection import Inspection, inspect
+from b2dinspect.machine.files import is_folder, is_there
 from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys
 from b2dinspect.machine.places import machine_folder
@@ -59,8 +60,7 @@ def open_case(
         UsageError: No such machine or file.
         EvidenceError: A disk image that was named itself cannot be read.
     """
-    is_image = subject == "-" or Path(subject).is_file() or Path(subject).is_block_device()
-    if not is_image:
+    if subject != "-" and (is_folder(Path(subject)) or not is_there(Path(subject))):
         folder = machine_folder(subject)
         if folder is None:
             raise UsageError(f"{subject}: no such file, directory, or machine on this host")

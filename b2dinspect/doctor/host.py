@@ -52,7 +52,7 @@ def config(case: Case) -> Iterator[Finding]:
         if is_windows(candidate) and os.name != "nt":
             text = f"config.json is from Windows: the key is {candidate} there"
             yield about("config-other-system", "info", text, path)
-        elif not Path(candidate).exists():
+        elif not _exists(candidate):
             text = (
                 f"config.json says that the key is {candidate}, and it is not there: the directory was moved"
             )
@@ -65,17 +65,21 @@ def config(case: Case) -> Iterator[Finding]:
     gone = [
         f"{name} {place}"
         for name, place in machine.config.certificates
-        if place and not is_windows(place) and not Path(place).exists()
+        if place and not is_windows(place) and not _exists(place)
     ]
     if gone:
         text = f"config.json names certificates that are not there: {'; '.join(gone[:4])}; ssh needs none"
         yield about("certificates-missing", "warning", text, path)
 
 
+def _exists(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for names that no file can have
+
+
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.machine.files import real_file
+from b2dinspect.machine.files import is_there, real_file
 
 DISKS = {
     "virtualbox": "disk.vmdk",
@@ -79,7 +79,7 @@ def find_disks(folder: Path, name: str, driver: str) -> DiskFiles:
         real, error = real_file(path)
         if real is not None:
             found.append(path)
-        elif path.is_symlink() or path.exists():
+        elif is_there(path):
             refused.append((path, error))
     if driver in DISKS and not expected:
         return DiskFiles("", None, tuple(found), tuple(refused))

@@ -36,10 +36,20 @@ def is_there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def real_file(path: Path) -> tuple[Path | None, str]:
-    """Return the regular file behind a path of a machine directory, or None and why there is none."""
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a directory; one that cannot be looked at is none."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+
+
+def real_file(path: Path, folder: Path | None = None) -> tuple[Path | None, str]:
+    """Return the regular file behind a path of a machine directory, or None and why there is none.
+
+    Args:
+        path: The file.
+        folder: The directory that it must really lie in; by default the one that it is named in.
+    """
     try:
-        return Path(Roots(str(path), ()).resolve(str(path.absolute()))), ""
+        return Path(Roots(str((folder or path.parent) / path.name), ()).resolve(str(path.absolute()))), ""
     except RefusedError as error:
         return None, error.message.replace("image's folder", "machine's folder")
 

@@ -11,7 +11,7 @@ from b2dinspect.evidence import open_evidence
 from b2dinspect.findings import Finding
 from b2dinspect.machine.config import Config, read_config
 from b2dinspect.machine.disks import LEFTOVERS, DiskFiles, find_disks
-from b2dinspect.machine.files import about, is_there, real_file
+from b2dinspect.machine.files import about, is_folder, is_there, real_file
 from b2dinspect.machine.iso import Iso, read_iso
 from b2dinspect.machine.keys import HostKeys, read_keys
 from b2dinspect.vbox import Settings, read_settings
@@ -63,14 +63,14 @@ def open_machine(folder: Path) -> Machine:
     Raises:
         UsageError: Not a directory, or one that cannot be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"{folder} is not a directory")
     try:
         os.listdir(folder)  # noqa: PTH208 - only to see whether it can be read
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}") from error
     config = read_config(folder)
-    name = config.name or folder.resolve().name
+    name = config.name if _is_plain(config.name) else folder.resolve().name
     vbox, settings, problems = _settings(folder, name)
     disks = find_disks(folder, name, config.driver)
     refused = [
@@ -91,6 +91,11 @@ def open_machine(folder: Path) -> Machine:
     )
 
 
+def _is_plain(name: str) -> bool:
+    """Tell whether a name from config.json is one that can be a file's, and no way to somewhere else."""
+    return name not in ("", ".", "..") and not any(letter in "/\\:" or letter < " " for letter in name)
+
+
 def looks_like_machine(folder: Path) -> bool:
     """Tell whether a directory has anything of a machine in it."""
     return any(is_there(folder / name) for name in ("config.json", "id_rsa", "id_rsa.pub")) or bool(
@@ -103,7 +108,7 @@ def _settings(folder: Path, name: str) -> tuple[Path | None, Settings | None, li
     for path in (folder / name / f"{name}.vbox", folder / f"{name}.vbox"):
         if not is_there(path):
             continue
-        real, error = real_file(path)
+        real, error = real_file(path, folder)
         if real is None:
             return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {error}", path)]
         try:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from b2dinspect.errors import B2dError
 from b2dinspect.evidence import open_evidence
 from b2dinspect.guests import GuestProfile, profile_named
-from b2dinspect.machine.files import real_file
+from b2dinspect.machine.files import is_there, real_file
 from b2dinspect.source import read_lenient
 
 NAME = "boot2docker.iso"
@@ -56,7 +56,7 @@ class Iso(NamedTuple):
 def read_iso(folder: Path) -> Iso | None:
     """Return what the boot medium says of itself; None when there is none. Never raises."""
     path = folder / NAME
-    if not path.is_symlink() and not path.exists():
+    if not is_there(path):
         return None
     real, error = real_file(path)
     if real is None:

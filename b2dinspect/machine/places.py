@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from b2dinspect.errors import UsageError
+from b2dinspect.machine.files import is_folder
 
 
 def stores() -> tuple[Path, ...]:
     """Return the folders that hold machine directories on this host, those that exist."""
     found = [path / "machines" for path in _homes()]
-    return tuple(dict.fromkeys(path for path in found if path.is_dir()))
+    return tuple(dict.fromkeys(path for path in found if is_folder(path)))
 
 
 def _homes() -> Iterator[Path]:
@@ -42,11 +43,11 @@ def _home() -> Path | None:
 def machine_folder(argument: str) -> Path | None:
     """Return the machine directory that a path or a bare name means; None when there is none."""
     path = Path(argument)
-    if path.is_dir():
+    if is_folder(path):
         return path
     if argument in ("", ".", "..") or os.path.basename(argument) != argument:  # noqa: PTH119
         return None
-    return next((store / argument for store in stores() if (store / argument).is_dir()), None)
+    return next((store / argument for store in stores() if is_folder(store / argument)), None)
 
 
 def find_machines(folders: tuple[str, ...] = ()) -> tuple[Path, ...]:
@@ -61,16 +62,16 @@ def find_machines(folders: tuple[str, ...] = ()) -> tuple[Path, ...]:
 
     found: list[Path] = []
     for folder in [Path(name) for name in folders] or stores():
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise UsageError(f"{folder} is not a directory")
         if looks_like_machine(folder):
             found.append(folder)
             continue
-        inner = folder / "machines" if (folder / "machines").is_dir() else folder
+        inner = folder / "machines" if is_folder(folder / "machines") else folder
         try:
             names = sorted(inner.iterdir())
         except OSError as error:
             raise UsageError(f"{inner}: {error.strerror}") from error
         # server-… directories hold nothing but certificates
-        found += [path for path in names if path.is_dir() and looks_like_machine(path)]
+        found += [path for path in names if is_folder(path) and looks_like_machine(path)]
     return tuple(found)

@@ -222,3 +222,26 @@ def test_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:
     assert "machine-file-refused" in found
     assert "key-unreadable" in found
     assert answer(folder).case.disk is None
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x", "../../secret", "..", ".", "a/b", "a\\b", "C:x", "n" * 5000, "\x00", "\ud800"]
+)
+def test_a_name_in_config_json_leads_nowhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.rawdisk").write_bytes(b"x")
+    folder = copy_of("healthy-virtualbox", tmp_path / "a")
+    (folder / "disk.vmdk").unlink()
+    machine(folder, config_of(folder, "kvm2", MachineName=name, SSHKeyPath=name), keys=False)
+    found = open_machine(folder)
+    assert found.disks.chosen is None
+    assert found.vbox is None
+    assert "disk-none" in ids(folder)
+
+
+def test_a_folder_of_virtualbox_that_is_a_link(tmp_path: Path) -> None:
+    folder = copy_of("snapshot", tmp_path)
+    (folder / "snapshot").rename(tmp_path / "elsewhere")
+    (folder / "snapshot").symlink_to(tmp_path / "elsewhere")
+    found = open_machine(folder)
+    assert found.settings is None
+    assert [one.id for one in found.findings] == ["vbox-unreadable"]
