@@ -14,9 +14,11 @@ from b2dinspect.cli.common import command, prepare_streams
 from b2dinspect.cli.diff import diff
 from b2dinspect.cli.doctor import doctor, explain, machines
 from b2dinspect.cli.get import get
+from b2dinspect.cli.hexdump import hexdump
 from b2dinspect.cli.keys import keys
 from b2dinspect.cli.logs import logs
 from b2dinspect.cli.ls import ls
+from b2dinspect.cli.map import map_
 from b2dinspect.cli.show import show
 from b2dinspect.cli.verify import verify
 
@@ -27,8 +29,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (show, doctor, explain, machines, keys, diff, ls, cat, get, logs, choice, verify):
-    app.command()(function)
+for function in (
+    show,
+    doctor,
+    explain,
+    machines,
+    keys,
+    diff,
+    ls,
+    cat,
+    get,
+    hexdump,
+    map_,
+    logs,
+    choice,
+    verify,
+):
+    app.command(function.__name__.rstrip("_"))(function)
 
 
 def _print_version(is_asked: bool) -> None:

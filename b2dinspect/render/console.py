@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from b2dinspect.annotation import all_headers
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
 from b2dinspect.guests import PROFILES
 from b2dinspect.inspection import FoundKey, Inspection, Userdata
-from b2dinspect.render.json import all_headers
 from b2dinspect.render.text import offset, size, visible
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import MAGIC

@@ -8,9 +8,10 @@ A header's field is shown without its trailing NULs; its ``size`` tells how many
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from b2dinspect.annotation import all_headers
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
@@ -79,34 +80,22 @@ def headers(facts: Inspection) -> list[dict[str, Any]]:
             "space": header.space,
             "offset": header.offset,
             "size": len(header.data),
-            "fields": [{**field._asdict(), "value": _value(field.value)} for field in header.fields()],
+            "fields": [{**field._asdict(), "value": value(field.value)} for field in header.fields()],
         }
         for header in all_headers(facts)
     ]
 
 
-def all_headers(facts: Inspection) -> Iterator[Header]:
-    """Yield every decoded structure from the outside in, those of the tars where they are on the disk."""
-    yield from facts.container.headers
-    yield from facts.table.headers
-    for volume in facts.volumes:
-        yield from volume.headers
-    for item in facts.userdata:
-        for header in item.tar.headers:
-            virtual, _ = item.locate(header.offset)
-            if virtual is not None:
-                yield header._replace(name=f"{item.source} {header.name}", space="virtual", offset=virtual)
-
-
 def fields(header: Header) -> dict[str, Any]:
     """Return a structure's values by name."""
-    return {field.name: _value(field.value) for field in header.fields()}
+    return {field.name: value(field.value) for field in header.fields()}
 
 
-def _value(value: object) -> object:
-    if isinstance(value, bytes):
-        return text(value.rstrip(b"\0"))
-    return value if isinstance(value, int) else str(value)
+def value(found: object) -> object:
+    """Return a field's value as JSON has it."""
+    if isinstance(found, bytes):
+        return text(found.rstrip(b"\0"))
+    return found if isinstance(found, int) else str(found)
 
 
 def _partition(volume: Volume) -> dict[str, Any]:

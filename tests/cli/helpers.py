@@ -26,7 +26,20 @@ SAMPLES = Path(__file__).parents[2] / "sample_images"
 
 MANIFEST: dict[str, dict[str, Any]] = json.loads((SAMPLES / "manifest.json").read_text())["samples"]
 SCHEMAS = Path(b2dinspect.render.__file__).parent / "schemas"
-COMMANDS = ("show", "keys", "diff", "ls", "cat", "get", "verify", "logs", "doctor", "choice")
+COMMANDS = (
+    "show",
+    "keys",
+    "diff",
+    "ls",
+    "cat",
+    "get",
+    "verify",
+    "logs",
+    "doctor",
+    "choice",
+    "hexdump",
+    "map",
+)
 USERDATA_PATH = "/var/lib/boot2docker/userdata.tar"
 
 Done = subprocess.CompletedProcess[bytes]

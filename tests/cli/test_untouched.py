@@ -27,6 +27,8 @@ def every_command(image: Path, folder: Path) -> list[tuple[object, ...]]:
         ("doctor", "--json", image),
         ("logs", image),
         ("choice", image),
+        ("hexdump", image),
+        ("map", image),
         ("ls", "--json", image, "/var/lib"),
         ("cat", image, USERDATA_PATH),
         ("get", image, "/", folder / "copy"),

@@ -1,0 +1,110 @@
+"""``b2dinspect hexdump``: bytes, each with the field that it belongs to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from b2dinspect.cli.common import AllowChain, Format, Image, Json, command, examine, out, rules
+from b2dinspect.errors import UsageError
+
+if TYPE_CHECKING:
+    from b2dinspect.annotation import Region
+    from b2dinspect.findings import Space
+    from b2dinspect.inspection import Inspection
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "S": 512}
+DEFAULT_LENGTH = 256
+
+Svg = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture instead.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page of HTML instead.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+
+
+@command
+def hexdump(
+    image: Image,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="PLACE",
+            help="header, map, magic, mbr, gpt, superblock, userdata, or an offset (0x200, 4096, 1M, 2048s).",
+        ),
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", "-n", metavar="N", help="Bytes; by default the whole place.")
+    ] = None,
+    of_file: Annotated[
+        bool, typer.Option("--file/--virtual", help="What an offset counts in: the file, or the disk in it.")
+    ] = False,
+    svg: Svg = None,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
+    format_name: Format = None,
+    folders: AllowChain = None,
+) -> None:
+    """Show bytes with the fields that they belong to, named and explained.
+
+    Example: b2dinspect hexdump sample_images/fresh.vdi.gz --at magic
+
+    Without --at: every place that matters, in short, from the container's header to the userdata. `(!)` marks
+    unknown bits, and bytes where there should be zeros; `??` is not in the evidence.
+    """
+    facts = examine(image, format_name, rules(folders))
+    regions = _regions(facts, at, length, "file" if of_file else "virtual")
+    if as_json:
+        from b2dinspect.render import hexdump as render
+        from b2dinspect.render import json
+
+        print(json.dumps(render.dump_json(facts.path, regions)))  # noqa: T201
+    elif svg or html:
+        _export(facts.path, regions, svg, html, force)
+    else:
+        from b2dinspect.render import hexdump as render
+
+        for number, region in enumerate(regions):
+            out(*([""] if number else []), *render.dump(region))
+
+
+def _regions(facts: Inspection, at: str | None, length: int | None, space: Space) -> list[Region]:
+    from b2dinspect.annotation import PLACES, overview, place, region
+
+    if at is None:
+        return overview(facts)
+    if at in PLACES:
+        found = place(facts, at, length)
+        if found is None:
+            raise UsageError(f"--at {at}: this disk has none ({facts.container.format}, {facts.state})")
+        return [found]
+    return [region(facts, space, parse_offset(at), length or DEFAULT_LENGTH)]
+
+
+def parse_offset(text: str) -> int:
+    """Return an offset in bytes.
+
+    Raises:
+        UsageError: Neither a number nor a place.
+    """
+    found = re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})([KMGTkmgtsS]?)", text)
+    if found is None or (found[1].lower().startswith("0x") and found[2]):
+        raise UsageError(f"--at {text}: neither a place nor an offset such as 0x200, 4096, 1M or 2048s")
+    return int(found[1], 0 if found[1].lower().startswith("0x") else 10) * _UNITS[found[2].upper()]
+
+
+def _export(path: str, regions: list[Region], svg: Path | None, html: Path | None, force: bool) -> None:
+    from b2dinspect.newfile import NewFile
+    from b2dinspect.render import export
+    from b2dinspect.render import hexdump as render
+    from b2dinspect.render.text import visible
+
+    parts = [part for region in regions for part in (*render.dump(region), "")]
+    title = f"b2dinspect hexdump {visible(path)}"
+    for target, draw in ((svg, export.svg), (html, export.page)):
+        if target is not None:
+            with NewFile(target, force=force) as file:
+                file.pwrite(0, draw(parts, title).encode())

@@ -1,0 +1,203 @@
+"""A disk as a picture: what lies where, in the file and on the virtual disk, as runs with a kind and a name.
+
+Work grows with what the container stores, never with the virtual size: free space is one run, however long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from b2dinspect.inspection import Inspection
+from b2dinspect.source import SECTOR, Extent
+from b2dinspect.userdata.tarball import GUEST_KEEPS
+
+MIB = 1 << 20
+GPT_SECTORS = 34
+"""Sectors of a GPT with its protective MBR: header, and 128 entries of 128 bytes."""
+MAX_RUNS = 4096
+"""Runs of stored data that are told apart; beyond, neighbours are joined."""
+
+Kind = Literal[
+    "metadata",
+    "stored",
+    "free",
+    "missing",
+    "table",
+    "swap",
+    "data",
+    "other",
+    "userdata",
+    "residue",
+    "gap",
+]
+
+
+class Part(NamedTuple):
+    """A run of bytes.
+
+    Attributes:
+        kind: What it is.
+        name: For people.
+        offset: In its space, in bytes.
+        length: Bytes.
+    """
+
+    kind: Kind
+    name: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind it."""
+        return self.offset + self.length
+
+
+class Strip(NamedTuple):
+    """A space, drawn as a strip from its first byte to its last.
+
+    Attributes:
+        title: What it is.
+        offset: Of its first byte.
+        length: Bytes.
+        parts: Runs by offset, without overlap; what lies inside another one comes in ``marks``.
+        stored: Runs of the virtual disk that the file stores; empty for the file.
+        marks: Small things worth an arrow.
+    """
+
+    title: str
+    offset: int
+    length: int
+    parts: tuple[Part, ...]
+    stored: tuple[Part, ...] = ()
+    marks: tuple[Part, ...] = ()
+
+
+class DiskMap(NamedTuple):
+    """The whole picture.
+
+    Attributes:
+        file: The container file.
+        disk: The virtual disk.
+        start: The first MiB of the virtual disk.
+    """
+
+    file: Strip
+    disk: Strip
+    start: Strip
+
+
+def draw(facts: Inspection) -> DiskMap:
+    """Return the picture of a disk."""
+    extents = [one for one in facts.container.extents() if one.kind != "zero"]
+    size = facts.container.size
+    stored = tuple(_joined(_stored(extents)))
+    return DiskMap(
+        _file(facts, extents),
+        Strip("the disk", 0, size, tuple(_layout(facts)), stored, tuple(_marks(facts))),
+        _cut(Strip("its first MiB", 0, size, tuple(_layout(facts)), stored, tuple(_marks(facts))), MIB),
+    )
+
+
+def _stored(extents: Iterable[Extent]) -> Iterator[Part]:
+    for extent in extents:
+        kind: Kind = "missing" if extent.kind == "missing" else "stored"
+        yield Part(kind, kind, extent.offset, extent.length)
+
+
+def _joined(parts: Iterable[Part]) -> list[Part]:
+    """Return runs with neighbours of a kind joined, and near ones too while there are too many."""
+    found: list[Part] = []
+    for part in parts:
+        if found and found[-1].kind == part.kind and found[-1].end >= part.offset:
+            found[-1] = found[-1]._replace(length=max(found[-1].end, part.end) - found[-1].offset)
+        else:
+            found.append(part)
+    while len(found) > MAX_RUNS:
+        found = [
+            one._replace(length=found[i + 1].end - one.offset) if i + 1 < len(found) else one
+            for i, one in enumerate(found)
+            if not i % 2
+        ]
+    return found
+
+
+def _file(facts: Inspection, extents: list[Extent]) -> Strip:
+    """Return what the file holds in file order; what no block of the disk is in is metadata."""
+    size = facts.container.file.size
+    blocks = sorted((one.file_offset, one.length) for one in extents if one.file_offset is not None)
+    data = _joined(
+        Part("stored", "blocks of the disk", offset, min(length, size - offset))
+        for offset, length in blocks
+        if offset < size
+    )
+    parts, position = list[Part](), 0
+    for part in data:
+        if part.offset > position:
+            parts.append(Part("metadata", "headers and tables", position, part.offset - position))
+        parts.append(part)
+        position = max(position, part.end)
+    if position < size:
+        parts.append(Part("metadata", "headers and tables", position, size - position))
+    return Strip(f"the file ({facts.container.format})", 0, size, tuple(parts))
+
+
+def _layout(facts: Inspection) -> Iterator[Part]:
+    """Yield the virtual disk from its first byte to its last: table, gaps, partitions."""
+    size, position = facts.container.size, 0
+    for part in sorted(_fixed(facts), key=lambda one: (one.offset, -one.length)):
+        start, end = max(part.offset, position), min(part.end, size)
+        if start >= end:
+            continue
+        if start > position:
+            yield Part("gap", "not in use", position, start - position)
+        yield part._replace(offset=start, length=end - start)
+        position = end
+    if position < size:
+        yield Part("gap", "not in use", position, size - position)
+
+
+def _fixed(facts: Inspection) -> Iterator[Part]:
+    size = facts.container.size
+    if facts.table.kind == "mbr":
+        yield Part("table", "MBR", 0, SECTOR)
+    elif facts.table.kind == "gpt":
+        yield Part("table", "GPT", 0, GPT_SECTORS * SECTOR)
+        yield Part("table", "backup GPT", max(0, size - 33 * SECTOR), 33 * SECTOR)
+    for volume in (*facts.volumes, *facts.remains):
+        part, name = volume.partition, volume.filesystem
+        label = f" {volume.label.decode('utf-8', 'surrogateescape')!r}" if volume.label else ""
+        kind: Kind = "swap" if name == "swap" else "data" if volume.is_ext else "other"
+        number = f"partition {part.number}: " if part.number else ""
+        yield Part(kind, f"{number}{name}{label}", part.offset, part.size)
+
+
+def _marks(facts: Inspection) -> Iterator[Part]:
+    if facts.magic.found:
+        yield Part("userdata", "the marker", 0, SECTOR)
+    for item in facts.userdata:
+        if item.virtual_offset is not None:
+            kind: Kind = "residue" if item.source == "residue" else "userdata"
+            name = (
+                item.path or {"fresh": "the tar with the key", "residue": "what is left of it"}[item.source]
+            )
+            yield Part(kind, name, item.virtual_offset, max(item.size, 1))
+    if facts.magic.found:
+        yield Part("userdata", "what a guest keeps", 0, GUEST_KEEPS)
+
+
+def _cut(strip: Strip, length: int) -> Strip:
+    """Return the beginning of a strip."""
+    length = min(length, strip.length)
+
+    def within(parts: Iterable[Part]) -> tuple[Part, ...]:
+        return tuple(
+            part._replace(length=min(part.end, length) - part.offset)
+            for part in parts
+            if part.offset < length
+        )
+
+    return strip._replace(
+        length=length, parts=within(strip.parts), stored=within(strip.stored), marks=within(strip.marks)
+    )
