@@ -19,6 +19,7 @@ from b2dinspect.cli.keys import keys
 from b2dinspect.cli.logs import logs
 from b2dinspect.cli.ls import ls
 from b2dinspect.cli.map import map_
+from b2dinspect.cli.report import report
 from b2dinspect.cli.show import show
 from b2dinspect.cli.verify import verify
 
@@ -29,22 +30,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (
-    show,
-    doctor,
-    explain,
-    machines,
-    keys,
-    diff,
-    ls,
-    cat,
-    get,
-    hexdump,
-    map_,
-    logs,
-    choice,
-    verify,
-):
+COMMANDS = (
+    *(show, doctor, explain, machines, keys, diff, ls, cat, get),
+    *(hexdump, map_, report, logs, choice, verify),
+)
+for function in COMMANDS:
     app.command(function.__name__.rstrip("_"))(function)
 
 

@@ -55,13 +55,14 @@ class _Row:
         self.owners = owners[at : at + ROW]
         self.missing = [_is_in(region.missing, at + i) for i in range(len(self.data))]
         spans = [None if owner is None else region.spans[owner] for owner in dict.fromkeys(self.owners)]
+        self.is_table = all(span is not None and span.field.name.endswith("]") for span in spans)
         self.sense = {span and (span.structure, span.field.value, span.field.meaning) for span in spans}
 
     def repeats(self, other: _Row) -> bool:
         """Whether it says the same as another row: more of one field, or further fields of the same value."""
         is_alike = self.data == other.data and self.missing == other.missing and self.sense == other.sense
         is_one = self.owners[0] == self.owners[-1] == other.owners[0]
-        return is_alike and len(self.sense) == 1 and (is_one or self.owners[0] is not None)
+        return is_alike and len(self.sense) == 1 and (is_one or self.is_table)
 
 
 def _is_in(ranges: Sequence[tuple[int, int]], at: int) -> bool:
@@ -140,6 +141,12 @@ def _notes(palette: _Palette, owners: Sequence[int]) -> Table:
             text.append(f"  {span.field.doc}", style="dim")
         grid.add_row(Text(palette.letter(owner), style=style), text)
     return grid
+
+
+def owner_colours(region: Region) -> dict[int, int]:
+    """Return for each span a number from 0 to 7; neighbours get different ones."""
+    order = sorted(range(len(region.spans)), key=lambda index: region.spans[index].offset)
+    return {index: rank % len(COLOURS) for rank, index in enumerate(order)}
 
 
 def value(found: object) -> str:

@@ -27,13 +27,13 @@ COLOURS = {
     "residue": "#a0522d",
     "gap": "#00000000",
 }
+INK, PAPER, EDGE = "#1b1f24", "#ffffff", "#8a919a"
 STYLE = """
-.b2d-map{--ink:#1b1f24;--paper:#fff;--line:#8a919a}
-@media(prefers-color-scheme:dark){.b2d-map{--ink:#e6e9ed;--paper:#14171a;--line:#6b737c}}
-.b2d-map .paper{fill:var(--paper)}.b2d-map text{fill:var(--ink);font:13px ui-sans-serif,system-ui,sans-serif}
-.b2d-map .title{font-weight:600}.b2d-map .frame{fill:none;stroke:var(--line)}
-@media print{.b2d-map{--ink:#000;--paper:#fff;--line:#555}}
+.b2d-map text{font:13px ui-sans-serif,system-ui,sans-serif}.b2d-map .title{font-weight:600}
+@media screen and (prefers-color-scheme:dark){.b2d-map .paper{fill:#14171a}.b2d-map text{fill:#e6e9ed}
+.b2d-map .frame{stroke:#6b737c}}
 """
+"""Light colours are attributes, for viewers that know no style sheets; dark ones are the style sheet's."""
 
 
 def _text(value: str) -> str:
@@ -50,15 +50,14 @@ def picture(found: DiskMap, title: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="b2d-map" viewBox="0 0 {WIDTH} {top}" role="img" '
         f'aria-label="{safe}"><title>{safe}</title><style>{STYLE}</style>'
-        f'<rect class="paper" width="{WIDTH}" height="{top}"/>{"".join(body)}</svg>\n'
+        f'<rect class="paper" fill="{PAPER}" width="{WIDTH}" height="{top}"/>{"".join(body)}</svg>\n'
     )
 
 
 def _strip(body: list[str], strip: Strip, top: int) -> int:
     """Add a strip, and return where the next one begins."""
-    body.append(
-        f'<text class="title" x="{MARGIN}" y="{top + 12}">{_text(strip.title)}, {size(strip.length)}</text>'
-    )
+    title = f"{_text(strip.title)}, {size(strip.length)}"
+    body.append(f'<text class="title" fill="{INK}" x="{MARGIN}" y="{top + 12}">{title}</text>')
     top += 22
     body += _rectangles(strip, strip.parts, top, BAR)
     if strip.marks:
@@ -76,12 +75,13 @@ def _strip(body: list[str], strip: Strip, top: int) -> int:
         colour = COLOURS[part.kind]
         where = f"{offset(part.offset)}, {size(part.length)}"
         body.append(f'<rect x="{MARGIN}" y="{top - 10}" width="12" height="12" fill="{colour}"/>')
-        body.append(f'<text x="{MARGIN + 20}" y="{top}">{_text(part.name)}: {where}</text>')
+        body.append(f'<text fill="{INK}" x="{MARGIN + 20}" y="{top}">{_text(part.name)}: {where}</text>')
     return top + 28
 
 
 def _frame(top: int, height: int) -> str:
-    return f'<rect class="frame" x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}"/>'
+    place = f'x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}"'
+    return f'<rect class="frame" fill="none" stroke="{EDGE}" {place}/>'
 
 
 def _rectangles(strip: Strip, parts: Sequence[Part], top: int, height: int) -> Iterator[str]:

@@ -27,18 +27,8 @@ SAMPLES = Path(__file__).parents[2] / "sample_images"
 MANIFEST: dict[str, dict[str, Any]] = json.loads((SAMPLES / "manifest.json").read_text())["samples"]
 SCHEMAS = Path(b2dinspect.render.__file__).parent / "schemas"
 COMMANDS = (
-    "show",
-    "keys",
-    "diff",
-    "ls",
-    "cat",
-    "get",
-    "verify",
-    "logs",
-    "doctor",
-    "choice",
-    "hexdump",
-    "map",
+    *("show", "keys", "diff", "ls", "cat", "get", "verify"),
+    *("logs", "doctor", "choice", "hexdump", "map", "report"),
 )
 USERDATA_PATH = "/var/lib/boot2docker/userdata.tar"
 

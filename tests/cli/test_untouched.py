@@ -29,6 +29,7 @@ def every_command(image: Path, folder: Path) -> list[tuple[object, ...]]:
         ("choice", image),
         ("hexdump", image),
         ("map", image),
+        ("report", image),
         ("ls", "--json", image, "/var/lib"),
         ("cat", image, USERDATA_PATH),
         ("get", image, "/", folder / "copy"),

@@ -1,0 +1,110 @@
+"""Everything about one case, gathered for a report: facts, judgement, pictures, and what the evidence is.
+
+The evidence is read once more from its first byte to its last, for its hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from b2dinspect import __version__
+from b2dinspect.annotation import Region, overview
+from b2dinspect.diskmap import DiskMap, draw
+from b2dinspect.doctor.case import Case
+from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
+from b2dinspect.errors import EvidenceError
+from b2dinspect.evidence import Progress, open_evidence
+
+CHUNK = 1 << 20
+
+
+class Evidence(NamedTuple):
+    """A file that was looked at.
+
+    Attributes:
+        path: As it was given, or found.
+        size: Bytes; as unpacked, for a packed image.
+        sha256: Of these bytes; "" when they could not be read.
+        md5: The same.
+        mtime: Last change of the file, seconds since 1970.
+        error: Why it could not be read.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    md5: str
+    mtime: float
+    error: str = ""
+
+
+class Report(NamedTuple):
+    """What a report says.
+
+    Attributes:
+        diagnosis: Facts and judgement.
+        evidence_bytes: For each finding the bytes that it points at.
+        evidence: The files, hashed.
+        map: The picture; None without a disk.
+        regions: Annotated bytes.
+        version: Of this program.
+        made: When, seconds since 1970.
+    """
+
+    diagnosis: Diagnosis
+    evidence_bytes: tuple[bytes, ...]
+    evidence: tuple[Evidence, ...]
+    map: DiskMap | None
+    regions: tuple[Region, ...]
+    version: str
+    made: float
+
+
+def gather(case: Case, progress: Progress | None = None) -> Report:
+    """Return everything that a report says about a case."""
+    diagnosis = diagnose(case)
+    disk = case.disk
+    found = tuple(evidence_bytes(disk, one.finding) if disk else b"" for one in diagnosis.findings)
+    return Report(
+        diagnosis,
+        found,
+        tuple(_hashed(path, progress) for path in _files(case)),
+        draw(disk) if disk else None,
+        tuple(overview(disk)) if disk else (),
+        __version__,
+        time.time(),
+    )
+
+
+def _files(case: Case) -> list[str]:
+    """Return the files that the report rests on; a private key is none of them."""
+    paths = [case.path] if case.path and case.path != "-" else []
+    paths += [link.path for link in case.disk.links] if case.disk else []
+    if case.machine is not None:
+        known = (case.machine.config.file, case.machine.keys.public and case.machine.keys.public.file)
+        paths += [str(file.path) for file in known if file and not file.error]
+    return list(dict.fromkeys(paths))
+
+
+def _hashed(path: str, progress: Progress | None) -> Evidence:
+    try:
+        source = open_evidence(path, progress)
+    except EvidenceError as error:
+        return Evidence(path, 0, "", "", 0.0, error.message)
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    try:
+        for offset in range(0, source.size, CHUNK):
+            data = source.pread(offset, CHUNK)
+            sha256.update(data)
+            md5.update(data)
+            if progress:
+                progress("hashing", offset, source.size)
+        mtime = Path(path).stat().st_mtime
+    except (EvidenceError, OSError) as error:
+        return Evidence(path, source.size, "", "", 0.0, str(error))
+    finally:
+        source.close()
+    return Evidence(path, source.size, sha256.hexdigest(), md5.hexdigest(), mtime)
