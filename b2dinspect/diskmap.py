@@ -179,9 +179,7 @@ def _marks(facts: Inspection) -> Iterator[Part]:
     for item in facts.userdata:
         if item.virtual_offset is not None:
             kind: Kind = "residue" if item.source == "residue" else "userdata"
-            name = (
-                item.path or {"fresh": "the tar with the key", "residue": "what is left of it"}[item.source]
-            )
+            name = item.path or {"fresh": "the tar with the key"}.get(item.source, "what is left of the tar")
             yield Part(kind, name, item.virtual_offset, max(item.size, 1))
     if facts.magic.found:
         yield Part("userdata", "what a guest keeps", 0, GUEST_KEEPS)

@@ -39,7 +39,7 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     sheet.add_row("Table", _table(facts))
     sheet.add_row("Guest", _guest(facts))
     sheet.add_row("Magic", _magic(facts))
-    sheet.add_row("Userdata", _userdata(facts))
+    sheet.add_row("Userdata", userdata(facts))
     sheet.add_row("Keys", _keys(facts.keys))
     sheet.add_row("Odd", _findings(findings))
     if not with_headers:
@@ -126,7 +126,8 @@ def _magic(facts: Inspection) -> Text:
     return text
 
 
-def _userdata(facts: Inspection) -> RenderableType:
+def userdata(facts: Inspection) -> RenderableType:
+    """Return every tar with its entries."""
     if not facts.userdata:
         return Text("none")
     return Group(*(part for item in facts.userdata for part in _one_userdata(item)))

@@ -194,7 +194,7 @@ def _fields(rows: Iterable[tuple[int, int, str, object, str, str]]) -> str:
             f"{at:#x}",
             str(length),
             f"<code>{text(name)}</code>",
-            text(value(found)),
+            escape(value(found)),
             f"{text(meaning)} {text(doc)}",
         )
         for at, length, name, found, meaning, doc in rows

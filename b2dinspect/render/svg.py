@@ -66,9 +66,7 @@ def _strip(body: list[str], strip: Strip, top: int) -> int:
     top += BAR
     if strip.stored:
         body += _rectangles(strip, strip.stored, top + 3, 8)
-        body.append(
-            f'<rect class="frame" x="{MARGIN}" y="{top + 3}" width="{WIDTH - 2 * MARGIN}" height="8"/>'
-        )
+        body.append(_frame(top + 3, 8))
         top += 12
     for part in _listed(strip):
         top += LINE

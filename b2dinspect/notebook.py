@@ -1,0 +1,411 @@
+"""For notebooks and the Python prompt: disks, keys, differences and provisions that show themselves.
+
+Everything here is a *view*: it holds facts, draws itself as HTML in Jupyter, and as plain text anywhere else.
+What it knows is in its attributes; nothing has to be read off the picture.
+
+>>> import b2dinspect as b2d
+>>> disk = b2d.open("sample_images/fresh.vdi.gz")
+>>> disk.state
+'fresh'
+>>> disk.read(0, 29)
+b'boot2docker, please format-me'
+>>> [key.line.key.type for key in disk.keys]
+['ssh-rsa', 'ssh-rsa']
+>>> disk.close()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+import b2dinspect
+import b2dinspect.provision
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from b2dinspect.annotation import Place, Region
+    from b2dinspect.comparison import Comparison
+    from b2dinspect.diskmap import DiskMap
+    from b2dinspect.doctor.diagnosis import Diagnosis
+    from b2dinspect.events import Done, Event, Started
+    from b2dinspect.findings import Finding
+    from b2dinspect.inspection import FoundKey, Inspection, Userdata
+
+WIDTH = 100
+"""Columns of a view's text."""
+PRE = (
+    '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;font-family:ui-monospace,Menlo,Consolas,'
+    "'DejaVu Sans Mono',monospace\">{code}</pre>"
+)
+
+Draw = Callable[[], "Iterable[RenderableType]"]
+Item = TypeVar("Item")
+
+
+class View:
+    """Something that shows itself.
+
+    Args:
+        draw: Returns what rich is to print.
+        picture: Returns SVG to show instead where pictures can be shown.
+    """
+
+    def __init__(self, draw: Draw, picture: Callable[[], str] | None = None) -> None:
+        self._draw = draw
+        self._picture = picture
+
+    def _print(self, *, is_plain: bool) -> Any:
+        from rich.console import Console
+
+        console = Console(
+            record=True,
+            width=WIDTH,
+            file=StringIO(),
+            force_terminal=not is_plain,
+            color_system=None if is_plain else "truecolor",
+            markup=False,
+            highlight=False,
+            emoji=False,
+            legacy_windows=False,
+        )
+        for part in self._draw():
+            console.print(part)
+        return console
+
+    def __repr__(self) -> str:
+        text: str = self._print(is_plain=True).export_text()
+        return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
+
+    def _repr_html_(self) -> str:
+        if self._picture is not None:
+            return self._picture()
+        html: str = self._print(is_plain=False).export_html(inline_styles=True, code_format=PRE)
+        return html
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+class Views(View, Sequence[Item], Generic[Item]):
+    """A sequence that shows itself."""
+
+    def __init__(self, items: Sequence[Item], draw: Draw) -> None:
+        super().__init__(draw)
+        self._items = items
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        """Return an item, or a run of them."""
+        return self._items[index]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._items)
+
+
+class Bytes(View):
+    """Annotated bytes.
+
+    Attributes:
+        regions: What is shown, with every field.
+    """
+
+    def __init__(self, regions: Sequence[Region]) -> None:
+        from b2dinspect.render import hexdump
+
+        self.regions = regions
+        super().__init__(lambda: (part for region in regions for part in hexdump.dump(region)))
+
+    def __bytes__(self) -> bytes:
+        """Return the bytes alone."""
+        return b"".join(region.data for region in self.regions)
+
+
+class Map(View):
+    """A disk as a picture.
+
+    Attributes:
+        map: What lies where.
+    """
+
+    def __init__(self, found: DiskMap, title: str) -> None:
+        from b2dinspect.render import diskmap, svg
+
+        self.map = found
+        super().__init__(lambda: diskmap.picture(found), lambda: svg.picture(found, title))
+
+
+class Answer(View):
+    """The doctor's answer.
+
+    Attributes:
+        diagnosis: All of it.
+        healthy: Whether nothing was found that keeps anybody out.
+        ids: Ids of the findings, the cause first.
+    """
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        from b2dinspect.doctor.diagnosis import evidence_bytes
+        from b2dinspect.render import doctor
+
+        self.diagnosis = diagnosis
+        self.healthy = diagnosis.is_healthy
+        self.ids = [one.finding.id for one in diagnosis.findings]
+        disk = diagnosis.case.disk
+        data = [evidence_bytes(disk, one.finding) if disk else b"" for one in diagnosis.findings]
+        super().__init__(lambda: doctor.diagnosis(diagnosis, data))
+
+
+class Difference(View):
+    """How two sets of keys differ.
+
+    Attributes:
+        comparison: All of it.
+        differs: Whether they do.
+    """
+
+    def __init__(self, found: Comparison) -> None:
+        from b2dinspect.render import console
+
+        self.comparison = found
+        self.differs = found.differs
+        super().__init__(lambda: [console.comparison(found)])
+
+
+class Stages(View):
+    """A provision, stage by stage.
+
+    Attributes:
+        events: Everything that happened.
+        folder: The machine directory that was made.
+        disk: The disk image.
+        logged_in: Whether the last login worked.
+    """
+
+    def __init__(self, events: Sequence[Event], folder: Path, disk: Path) -> None:
+        from b2dinspect.events import Finished
+        from b2dinspect.render import stages
+
+        self.events = events
+        self.folder, self.disk = folder, disk
+        self.logged_in = any(isinstance(one, Finished) and one.logged_in for one in events)
+        super().__init__(lambda: [part for one in events if (part := stages.event(one)) is not None])
+
+    def __iter__(self) -> Iterator[tuple[Started, Done]]:
+        """Yield each stage's beginning and end."""
+        from b2dinspect.events import Done, Started
+
+        begun: dict[int, Started] = {}
+        for happened in self.events:
+            if isinstance(happened, Started):
+                begun[happened.number] = happened
+            elif isinstance(happened, Done) and happened.number in begun:
+                yield begun[happened.number], happened
+
+
+class Disk(View):
+    """An opened disk. A context manager; or call ``close()``.
+
+    Attributes:
+        facts: Everything that was found.
+    """
+
+    def __init__(self, facts: Inspection) -> None:
+        from b2dinspect.doctor.disk import examine
+        from b2dinspect.render import console
+
+        self.facts = facts
+        super().__init__(lambda: [console.show(facts, examine(facts))])
+
+    @property
+    def state(self) -> str:
+        """``fresh``, ``provisioned``, ``partitioned``, ``blank``, ``foreign`` or ``damaged``."""
+        return self.facts.state
+
+    @property
+    def size(self) -> int:
+        """Virtual size in bytes."""
+        return self.facts.container.size
+
+    @property
+    def header(self) -> Bytes:
+        """The container's header, every field explained; empty for a raw image."""
+        from b2dinspect.annotation import place
+
+        found = place(self.facts, "header")
+        return Bytes([found] if found else [])
+
+    @property
+    def userdata(self) -> Views[Userdata]:
+        """The userdata tars, the one that decides first."""
+        from b2dinspect.render import console
+
+        return Views(self.facts.userdata, lambda: [console.userdata(self.facts)])
+
+    @property
+    def keys(self) -> Views[FoundKey]:
+        """All key lines, with fingerprints."""
+        from b2dinspect.render import console
+
+        return Views(self.facts.keys, lambda: [console.key_list(self.facts.keys)])
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is odd, the gravest first."""
+        from b2dinspect.doctor.disk import examine
+
+        return examine(self.facts)
+
+    @property
+    def map(self) -> Map:
+        """The disk as a picture."""
+        from b2dinspect.diskmap import draw
+
+        return Map(draw(self.facts), f"map of {self.facts.path}")
+
+    def hexdump(
+        self,
+        at: Place | int | None = None,
+        length: int | None = None,
+        *,
+        space: Literal["virtual", "file"] = "virtual",
+    ) -> Bytes:
+        """Return annotated bytes: of a place, of an offset (bytes), or of all places that matter.
+
+        Raises:
+            UsageError: There is no such place on this disk.
+        """
+        from b2dinspect.annotation import overview, place, region
+        from b2dinspect.errors import UsageError
+
+        if at is None:
+            return Bytes(overview(self.facts))
+        if isinstance(at, int):
+            return Bytes([region(self.facts, space, at, length or 256)])
+        found = place(self.facts, at, length)
+        if found is None:
+            raise UsageError(f"this disk has no {at}")
+        return Bytes([found])
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the virtual disk."""
+        return self.facts.container.pread(offset, length)
+
+    def cat(self, path: str) -> bytes:
+        """Return a file of the data partition.
+
+        Raises:
+            NotFoundError: There is no such file.
+        """
+        from b2dinspect.filesystems.ext4 import Ext4
+        from b2dinspect.inspection import volume_for
+
+        files = Ext4(volume_for(self.facts, None).source)
+        try:
+            entry = files.find(path.encode())
+            return files.content(entry).pread(0, entry.node.size)
+        finally:
+            files.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.facts.container.file.close()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> Disk:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open(path: str | Path, *, image_format: str | None = None) -> Disk:  # noqa: A001 - b2d.open reads well
+    """Open a disk image for reading.
+
+    Raises:
+        UsageError: Not a file, or an unknown format.
+        EvidenceError: No disk can be made out of it.
+    """
+    from b2dinspect.inspection import inspect
+
+    return Disk(inspect(str(path), format_name=image_format))
+
+
+def diff(left: str | Path, right: str | Path) -> Difference:
+    """Compare the keys of two places: images, machine directories, key files.
+
+    Raises:
+        EvidenceError: One of them cannot be read.
+    """
+    from b2dinspect.comparison import compare, key_set
+
+    return Difference(compare(key_set(str(left)), key_set(str(right))))
+
+
+def diagnose(subject: str | Path) -> Answer:
+    """Ask why a machine will not let anybody in.
+
+    Raises:
+        UsageError: No such machine or file.
+    """
+    from b2dinspect.doctor import diagnosis
+    from b2dinspect.doctor.case import open_case
+
+    return Answer(diagnosis.diagnose(open_case(str(subject))))
+
+
+def provision(
+    folder: str | Path,
+    name: str = "demo",
+    *,
+    guest: Literal["automount", "autoformat", "minikube"] = "autoformat",
+    image_format: Literal["raw", "vdi", "vhd", "vmdk", "qcow2"] = "vdi",
+    fault: str = "",
+    tamper: Literal["", "delete-keys", "replace-userdata"] = "",
+    keeps_stages: bool = False,
+    seed: str | None = None,
+) -> Stages:
+    """Make a machine below ``folder`` with the simulated engine, boot it twice, and log in each time.
+
+    Raises:
+        UsageError: The machine exists, or there is no such fault.
+        ToolError: mke2fs or debugfs is missing.
+    """
+    from b2dinspect.errors import UsageError
+    from b2dinspect.guests import profile_named
+    from b2dinspect.provision.drivers import DRIVERS
+    from b2dinspect.provision.faults import FAULTS
+    from b2dinspect.provision.identity import Identities
+    from b2dinspect.provision.pipeline import provision as perform
+    from b2dinspect.provision.stages import Plan
+
+    if fault and fault not in FAULTS:
+        raise UsageError(f"no fault is called {fault!r}; there are {', '.join(FAULTS)}")
+    plan = Plan(
+        name=name,
+        driver=DRIVERS["virtualbox"],
+        profile=profile_named(guest),
+        format=image_format,
+        folder=Path(folder),
+        fault=fault,
+        tamper=tamper,
+        keeps_stages=keeps_stages,
+        ids=Identities.from_seed(seed),
+    )
+    events = list(perform(plan))
+    machine = Path(folder).absolute() / name
+    return Stages(events, machine, machine / plan.disk_name)
+
+
+# The package ``b2dinspect.provision`` takes the function's name in ``b2d`` when it is first imported, which has
+# happened by now: nothing sets that name again.
+b2dinspect.provision = provision
