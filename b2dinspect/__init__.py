@@ -5,7 +5,7 @@ the public key at byte 0 of an empty disk, and the guest found it there at its f
 reads such disks, at every layer from the container file down to the key, and never writes to them.
 
 For notebooks: ``import b2dinspect as b2d``, then ``b2d.open``, ``b2d.diff``, ``b2d.diagnose`` and
-``b2d.provision``; see ``b2dinspect.notebook``. They are imported when they are used: the programs start faster.
+``b2d.provision``; see ``b2dinspect.notebook``. They are imported when they are used, not before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from b2dinspect.notebook import diagnose as diagnose
     from b2dinspect.notebook import diff as diff
+    from b2dinspect.notebook import incident as incident
     from b2dinspect.notebook import open as open  # noqa: A004 - b2d.open reads well
     from b2dinspect.notebook import provision as provision
 
 __version__ = "0.1.0"
-__all__ = ["diagnose", "diff", "open", "provision"]
+__all__ = ["diagnose", "diff", "incident", "open", "provision"]
 
 
 def __getattr__(name: str) -> Any:

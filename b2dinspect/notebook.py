@@ -17,10 +17,9 @@ b'boot2docker, please format-me'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
 import b2dinspect
 import b2dinspect.provision
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 """Columns of a view's text."""
-PRE = (
-    '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;font-family:ui-monospace,Menlo,Consolas,'
-    "'DejaVu Sans Mono',monospace\">{code}</pre>"
-)
 
 Draw = Callable[[], "Iterable[RenderableType]"]
 Item = TypeVar("Item")
@@ -59,33 +54,15 @@ class View:
         self._draw = draw
         self._picture = picture
 
-    def _print(self, *, is_plain: bool) -> Any:
-        from rich.console import Console
-
-        console = Console(
-            record=True,
-            width=WIDTH,
-            file=StringIO(),
-            force_terminal=not is_plain,
-            color_system=None if is_plain else "truecolor",
-            markup=False,
-            highlight=False,
-            emoji=False,
-            legacy_windows=False,
-        )
-        for part in self._draw():
-            console.print(part)
-        return console
-
     def __repr__(self) -> str:
-        text: str = self._print(is_plain=True).export_text()
-        return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
+        from b2dinspect.render import export
+
+        return export.plain(self._draw(), WIDTH)
 
     def _repr_html_(self) -> str:
-        if self._picture is not None:
-            return self._picture()
-        html: str = self._print(is_plain=False).export_html(inline_styles=True, code_format=PRE)
-        return html
+        from b2dinspect.render import export
+
+        return self._picture() if self._picture is not None else export.fragment(self._draw(), WIDTH)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
@@ -406,6 +383,17 @@ def provision(
     return Stages(events, machine, machine / plan.disk_name)
 
 
-# The package ``b2dinspect.provision`` takes the function's name in ``b2d`` when it is first imported, which has
-# happened by now: nothing sets that name again.
+def incident(packed: str | Path, folder: str | Path) -> Path:
+    """Unpack a broken machine of ``sample_images/incidents`` below ``folder``, and return its directory.
+
+    Raises:
+        UsageError: It exists already.
+    """
+    from b2dinspect.provision.incidents import unpack
+
+    return unpack(Path(packed), Path(folder))
+
+
+# The package takes the function's name in ``b2d`` when it is first imported, which has happened by now:
+# nothing sets that name again.
 b2dinspect.provision = provision

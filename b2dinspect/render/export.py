@@ -6,8 +6,26 @@ from collections.abc import Iterable
 from io import StringIO
 
 from rich.console import Console, RenderableType
-from rich.terminal_theme import SVG_EXPORT_THEME
+from rich.terminal_theme import TerminalTheme
 
+LIGHT = TerminalTheme(
+    (255, 255, 255),
+    (27, 31, 36),
+    [
+        *((27, 31, 36), (179, 38, 30), (26, 107, 60), (138, 83, 0)),
+        *((31, 95, 191), (142, 36, 170), (14, 116, 144), (87, 96, 106)),
+    ],
+    [
+        *((60, 66, 74), (198, 40, 40), (46, 125, 50), (154, 92, 0)),
+        *((57, 73, 171), (173, 20, 87), (0, 105, 120), (27, 31, 36)),
+    ],
+)
+"""Dark enough on white for everybody; a view brings its white along."""
+
+FRAGMENT = (
+    '<pre style="color:#1b1f24;background:#fff;padding:.5em;white-space:pre;overflow-x:auto;line-height:1.3;'
+    "font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace\">{code}</pre>"
+)
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -27,13 +45,15 @@ pre {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace
 """
 
 
-def _recorded(parts: Iterable[RenderableType], width: int) -> Console:
+def _recorded(parts: Iterable[RenderableType], width: int, *, is_plain: bool = False) -> Console:
     console = Console(
         record=True,
         width=width,
         file=StringIO(),
-        force_terminal=True,
-        color_system="truecolor",
+        force_terminal=not is_plain,
+        force_jupyter=False,  # or it would show what it prints by itself
+        color_system=None if is_plain else "truecolor",
+        legacy_windows=False,
         markup=False,
         highlight=False,
         emoji=False,
@@ -48,10 +68,22 @@ def svg(parts: Iterable[RenderableType], title: str, width: int = 100) -> str:
     return _recorded(parts, width).export_svg(title=title, unique_id="b2dinspect")
 
 
+def plain(parts: Iterable[RenderableType], width: int = 100) -> str:
+    """Return lines of text."""
+    text: str = _recorded(parts, width, is_plain=True).export_text()
+    return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
+
+
+def fragment(parts: Iterable[RenderableType], width: int = 100) -> str:
+    """Return a piece of HTML for a page of somebody else's."""
+    console = _recorded(parts, width)
+    return console.export_html(theme=LIGHT, inline_styles=True, code_format=FRAGMENT)
+
+
 def page(parts: Iterable[RenderableType], title: str, width: int = 100) -> str:
     """Return a page of HTML that loads nothing."""
     from html import escape
 
     console = _recorded(parts, width)
     safe = escape(title).replace("{", "{{").replace("}", "}}")
-    return console.export_html(theme=SVG_EXPORT_THEME, code_format=PAGE.replace("TITLE", safe))
+    return console.export_html(theme=LIGHT, code_format=PAGE.replace("TITLE", safe))
