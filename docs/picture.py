@@ -1,28 +1,61 @@
-"""``python docs/picture.py`` draws the README's picture: the real output of ``show`` on a sample, as SVG."""
+"""``python docs/picture.py`` draws the README's pictures: real output, as SVG."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from b2dinspect.diskmap import draw as draw_map
 from b2dinspect.doctor.disk import examine
+from b2dinspect.events import Done, Finished
 from b2dinspect.inspection import inspect
+from b2dinspect.render import stages, svg
 from b2dinspect.render.console import show
 
 HERE = Path(__file__).parent
 SAMPLE = "sample_images/provisioned-automount.vdi.gz"
+SHOWN_STAGES = 6
 
 
-def draw() -> str:
-    """Return the SVG."""
-    facts = inspect(str(HERE.parent / SAMPLE))._replace(path=SAMPLE)
+def _svg(parts: Iterable[RenderableType], title: str) -> str:
     console = Console(record=True, width=88, file=StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(show(facts, examine(facts)), markup=False, highlight=False)
-    title = f"b2dinspect show {SAMPLE}"
+    for part in parts:
+        console.print(part, markup=False, highlight=False)
     return console.export_svg(title=title, unique_id="b2dinspect")
 
 
+def draw() -> str:
+    """Return the picture of ``show``."""
+    facts = inspect(str(HERE.parent / SAMPLE))._replace(path=SAMPLE)
+    return _svg([show(facts, examine(facts))], f"b2dinspect show {SAMPLE}")
+
+
+def draw_disk() -> str:
+    """Return the picture of ``map``."""
+    return svg.picture(draw_map(inspect(str(HERE.parent / SAMPLE))), f"b2dinspect map {SAMPLE}")
+
+
+def draw_stages() -> str:
+    """Return the picture of a provision's first stages."""
+    import b2dinspect as b2d
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = b2d.provision(folder, seed="picture")
+    parts = []
+    for event in made.events:
+        if isinstance(event, Done):
+            event = event._replace(seconds=0.01)
+        if getattr(event, "number", 0) > SHOWN_STAGES or isinstance(event, Finished):
+            break
+        if (part := stages.event(event)) is not None:
+            parts.append(part)
+    return _svg(parts, "b2dprovision run demo")
+
+
 if __name__ == "__main__":
-    (HERE / "show.svg").write_text(draw(), encoding="utf-8")
+    for name, picture in (("show", draw), ("map", draw_disk), ("stages", draw_stages)):
+        (HERE / f"{name}.svg").write_text(picture(), encoding="utf-8")

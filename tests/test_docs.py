@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -66,9 +66,17 @@ def text_of(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>(.*?)</text>", svg)
 
 
-def test_the_findings_page_is_that_of_today() -> None:
-    namespace: dict[str, object] = {"__file__": str(ROOT / "docs" / "findings.py"), "__name__": "findings"}
-    exec((ROOT / "docs" / "findings.py").read_text(), namespace)
-    page = namespace["page"]
-    assert callable(page)
-    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == page()
+@pytest.mark.parametrize("page", ["findings", "commands", "formats", "python"])
+def test_the_generated_pages_are_those_of_today(page: str) -> None:
+    path = ROOT / "docs" / "reference.py"
+    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "reference"}
+    exec(path.read_text(), namespace)
+    kept = (ROOT / "docs" / "site" / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    assert namespace["PAGES"][page]() == kept
+
+
+def test_the_map_in_the_readme_is_the_output_of_today() -> None:
+    path = ROOT / "docs" / "picture.py"
+    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "picture"}
+    exec(path.read_text(), namespace)
+    assert (ROOT / "docs" / "map.svg").read_text(encoding="utf-8") == namespace["draw_disk"]()

@@ -1,0 +1,163 @@
+"""``python docs/reference.py`` writes the generated pages of the site: commands, findings, formats, Python.
+
+They come from the programs' own help, the doctor's explanations, the Construct declarations and the
+docstrings: none of them can say something else than the code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from construct import Array, Construct, Renamed, Struct
+
+from b2dinspect import notebook
+from b2dinspect.cli.main import app
+from b2dinspect.cli.provision.main import app as companion
+from b2dinspect.containers import vdi, vhd, vhdx
+from b2dinspect.containers.qcow2 import layout as qcow2
+from b2dinspect.containers.vmdk import layout as vmdk
+from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Explanation, explanations
+from b2dinspect.filesystems import superblock, swap
+from b2dinspect.partitions import gpt, mbr
+from b2dinspect.userdata import tarball
+
+HERE = Path(__file__).parent / "site" / "reference"
+NAMES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
+STRUCTURES = (
+    ("VDI", (("pre-header", vdi.PREHEADER), ("header 1.1", vdi.HEADER_1_1_PLUS))),
+    (
+        "VMDK",
+        (("header of a sparse extent", vmdk.HEADER), ("marker of a streamOptimized extent", vmdk.MARKER)),
+    ),
+    ("VHD", (("footer", vhd.FOOTER), ("dynamic disk header", vhd.DYNAMIC_HEADER))),
+    ("VHDX", (("header", vhdx.HEADER), ("region table", vhdx.REGION_TABLE), ("region", vhdx.REGION_ENTRY))),
+    ("qcow2", (("header, version 3", qcow2.HEADER_3_PLUS), ("snapshot", qcow2.SNAPSHOT))),
+    ("MBR", (("sector 0", mbr.MBR),)),
+    ("GPT", (("header", gpt.HEADER), ("entry", gpt.ENTRY))),
+    ("ext4", (("superblock", superblock.SUPERBLOCK),)),
+    ("swap", (("header", swap.HEADER),)),
+    ("tar", (("header", tarball.HEADER),)),
+)
+API = (
+    *("open", "diff", "diagnose", "provision", "incident"),
+    *("Disk", "Bytes", "Map", "Answer", "Difference", "Stages"),
+)
+
+
+def findings() -> str:
+    """Return the page of findings."""
+    parts = [
+        "# Findings\n",
+        "What `show` and `doctor` can find, in the order of the chain from the host's key to the login.",
+        "An id with `*` stands for a family.\n",
+    ]
+    for link in LINKS:
+        parts.append(f"## {link}\n")
+        parts += [_finding(item) for item in explanations() if item.link == link]
+    return "\n".join(parts)
+
+
+def _finding(item: Explanation) -> str:
+    row = f" (row {item.row})" if item.row else ""
+    fixes: dict[str, list[str]] = {}
+    for system in SYSTEMS:
+        fixes.setdefault(item.fix[system], []).append(NAMES[system])
+    lines = [f"### `{item.id}`: {item.title}{row}\n", f"{item.why}\n"]
+    for text, systems in fixes.items():
+        where = "Fix" if len(fixes) == 1 else f"Fix on {' and '.join(systems)}"
+        lines.append(f"- {where}: `{text}`")
+    lines.append(f"- Sure: {item.sure}\n")
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Return the page of commands."""
+    parts = ["# Commands\n"]
+    for name, program in (("b2dinspect", app), ("b2dprovision", companion)):
+        group: Any = typer.main.get_command(program)
+        parts.append(f"## {name}\n\n{inspect.cleandoc(group.help)}\n")
+        parts += [_command(name, found) for found in group.commands.values()]
+    return "\n".join(parts)
+
+
+def _command(program: str, found: Any) -> str:
+    arguments = [one for one in found.params if one.param_type_name == "argument"]
+    words = " ".join(one.make_metavar(None) for one in arguments)
+    lines = [f"### {program} {found.name}\n", f"    {program} {found.name} [OPTIONS] {words}\n"]
+    lines.append(f"{inspect.cleandoc(found.help)}\n")
+    for one in found.params:
+        if one.name == "help":
+            continue
+        name = one.make_metavar(None) if one in arguments else ", ".join(one.opts + one.secondary_opts)
+        lines.append(f"- `{name}`: {one.help or ''}")
+    return "\n".join(lines) + "\n"
+
+
+def formats() -> str:
+    """Return the page of formats."""
+    parts = ["# Formats\n", "Every structure as it is declared: offsets and sizes in bytes.\n"]
+    for name, structures in STRUCTURES:
+        parts.append(f"## {name}\n")
+        for title, layout in structures:
+            parts += [f"### {name} {title}\n", "| offset | size | field | meaning |", "|---|---|---|---|"]
+            parts += [f"| {at:#x} | {size} | `{field}` | {doc} |" for at, size, field, doc in _rows(layout)]
+            parts.append("")
+    return "\n".join(parts)
+
+
+def _rows(layout: Construct, at: int = 0, prefix: str = "") -> Iterator[tuple[int, int, str, str]]:
+    for part in layout.subcons:
+        inner, docs = part, ""
+        while isinstance(inner, Renamed):
+            docs = docs or inner.docs
+            inner = inner.subcon
+        name = f"{prefix}{part.name}"
+        if isinstance(inner, Struct):
+            yield from _rows(inner, at, f"{name}.")
+        else:
+            count = f"[{inner.count}]" if isinstance(inner, Array) else ""
+            yield at, part.sizeof(), f"{name}{count}", docs.replace("|", "/")
+        at += part.sizeof()
+
+
+def python() -> str:
+    """Return the page about the Python API."""
+    parts = ["# Python\n", "`import b2dinspect as b2d`\n"]
+    for name in API:
+        found = getattr(notebook, name)
+        if inspect.isclass(found):
+            parts += [f"## {name}\n", f"{_text(found)}\n"]
+            parts += [
+                _member(member, one) for member, one in vars(found).items() if not member.startswith("_")
+            ]
+        else:
+            signature = str(inspect.signature(found)).replace("'", "")
+            parts += [f"## b2d.{name}\n", f"    b2d.{name}{signature}\n", f"{_text(found)}\n"]
+    return "\n".join(parts)
+
+
+def _member(name: str, found: Any) -> str:
+    is_property = isinstance(found, property)
+    call = "" if is_property else "()"
+    return f"- `.{name}{call}`: {(inspect.getdoc(found) or '').splitlines()[0]}\n"
+
+
+def _text(found: Any) -> str:
+    """Return a docstring's first paragraphs as text, and its sections as they are."""
+    lines = inspect.cleandoc(found.__doc__).splitlines()
+    heads = (i for i, line in enumerate(lines) if line.endswith(":") and not line.startswith(" "))
+    end = next(heads, len(lines))
+    rest = "\n".join(f"    {line}".rstrip() for line in lines[end:])
+    head = "\n".join(lines[:end]).strip()
+    return f"{head}\n\n{rest}" if rest else head
+
+
+PAGES = {"findings": findings, "commands": commands, "formats": formats, "python": python}
+
+if __name__ == "__main__":
+    for page, write in PAGES.items():
+        (HERE / f"{page}.md").write_text(write(), encoding="utf-8")
