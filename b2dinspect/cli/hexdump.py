@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from b2dinspect.findings import Space
     from b2dinspect.inspection import Inspection
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "S": 512}
 DEFAULT_LENGTH = 256
 
 Svg = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture instead.")]
@@ -73,6 +71,7 @@ def hexdump(
 
 def _regions(facts: Inspection, at: str | None, length: int | None, space: Space) -> list[Region]:
     from b2dinspect.annotation import PLACES, overview, place, region
+    from b2dinspect.search import parse_offset
 
     if at is None:
         return overview(facts)
@@ -82,18 +81,6 @@ def _regions(facts: Inspection, at: str | None, length: int | None, space: Space
             raise UsageError(f"--at {at}: this disk has none ({facts.container.format}, {facts.state})")
         return [found]
     return [region(facts, space, parse_offset(at), length or DEFAULT_LENGTH)]
-
-
-def parse_offset(text: str) -> int:
-    """Return an offset in bytes.
-
-    Raises:
-        UsageError: Neither a number nor a place.
-    """
-    found = re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})([KMGTkmgtsS]?)", text)
-    if found is None or (found[1].lower().startswith("0x") and found[2]):
-        raise UsageError(f"--at {text}: neither a place nor an offset such as 0x200, 4096, 1M or 2048s")
-    return int(found[1], 0 if found[1].lower().startswith("0x") else 10) * _UNITS[found[2].upper()]
 
 
 def _export(path: str, regions: list[Region], svg: Path | None, html: Path | None, force: bool) -> None:

@@ -21,6 +21,7 @@ from b2dinspect.cli.ls import ls
 from b2dinspect.cli.map import map_
 from b2dinspect.cli.report import report
 from b2dinspect.cli.show import show
+from b2dinspect.cli.tui import tui
 from b2dinspect.cli.verify import verify
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(show, doctor, explain, machines, keys, diff, ls, cat, get),
-    *(hexdump, map_, report, logs, choice, verify),
+    *(hexdump, map_, report, tui, logs, choice, verify),
 )
 for function in COMMANDS:
     app.command(function.__name__.rstrip("_"))(function)

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.annotation import overview
-from b2dinspect.cli.hexdump import parse_offset
 from b2dinspect.containers.raw import RawContainer
 from b2dinspect.diskmap import draw
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection import inspect_disk
 from b2dinspect.render import diskmap as map_render
 from b2dinspect.render import export, hexdump, svg
+from b2dinspect.search import parse_offset
 from b2dinspect.source import MemorySource
 from tests.cli.helpers import MANIFEST, document, invoke, is_harmless, unpacked
 from tests.incidents import incident

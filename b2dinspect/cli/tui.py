@@ -1,0 +1,22 @@
+"""``b2dinspect tui``: walk through a disk with the keyboard."""
+
+from __future__ import annotations
+
+from b2dinspect.cli.common import AllowChain, Format, Image, command, examine, rules
+from b2dinspect.errors import UsageError
+
+
+@command
+def tui(image: Image, format_name: Format = None, folders: AllowChain = None) -> None:
+    """Explore a disk: structures on the left, their bytes on the right. `?` shows the keys.
+
+    Example: b2dinspect tui sample_images/provisioned-automount.vdi.gz
+
+    Needs Textual: pip install 'b2dinspect[tui]'.
+    """
+    facts = examine(image, format_name, rules(folders))
+    try:
+        from b2dinspect.tui import Explorer
+    except ImportError as error:
+        raise UsageError(f"the explorer needs Textual ({error}): pip install 'b2dinspect[tui]'") from error
+    Explorer(facts).run()
