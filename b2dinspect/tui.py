@@ -50,7 +50,7 @@ class Explorer(App[None]):
 
     TITLE = "b2dinspect"
     CSS = """
-    Tree { width: 38%; min-width: 24; border-right: solid $primary; }
+    Tree { width: 30%; min-width: 24; border-right: solid $primary; }
     VerticalScroll { padding: 0 1; }
     Input { dock: bottom; display: none; }
     Input.-open { display: block; }
