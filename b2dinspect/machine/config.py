@@ -93,7 +93,7 @@ def parse_config(file: SmallFile) -> Config:
     import json
 
     try:
-        text, encoding = _decoded(file.data)
+        text, encoding = decoded(file.data)
         document = json.loads(text)
     except UnicodeDecodeError as error:
         return _broken(file, f"config.json is no UTF-8 text: {error.reason}", error.start)
@@ -111,7 +111,7 @@ def parse_config(file: SmallFile) -> Config:
     return _read(file, document, encoding)
 
 
-def _decoded(data: bytes) -> tuple[str, str]:
+def decoded(data: bytes) -> tuple[str, str]:
     """Return the text and its encoding; editors on Windows write a byte order mark, or UTF-16."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):

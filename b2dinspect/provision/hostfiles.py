@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from b2dinspect.machine.config import is_windows
+from b2dinspect.machine.config import decoded, is_windows
 from b2dinspect.machine.folder import Machine
 from b2dinspect.provision.backup import FileChange, Patch
 from b2dinspect.userdata.private_key import public_line
@@ -42,7 +42,7 @@ def move_paths(machine: Machine, folder: Path, at: Path | None = None) -> FileCh
     file = machine.config.file
     if file is None or not machine.config.is_readable:
         return None
-    document = json.loads(file.data.decode("utf-8-sig"))
+    document = json.loads(decoded(file.data)[0])
     old, new = machine.config.store_path, _store(folder)
     if old and not is_windows(old):
         document = _moved(document, os.path.join(old, ""), os.path.join(new, ""))  # noqa: PTH118

@@ -296,9 +296,9 @@ def repair_machine_copy(repair: Repair, out: Path, *, force: bool = False) -> No
         raise UsageError("this is no machine directory")
     final = out.absolute()
     with NewFolder(final, force=force) as folder:
-        disk = machine.disk.name if machine.disk else ""
+        disk = _copy_name(repair) if repair.case.disk is not None else ""
         for path in sorted(machine.folder.iterdir()):
-            if path.is_file() and not path.is_symlink() and not (repair.case.disk and path.name == disk):
+            if path.is_file() and not path.is_symlink() and path.name != disk:
                 shutil.copy2(path, folder.temporary / path.name)
         if repair.case.disk is not None:
             repair_image_copy(repair, folder.temporary / _copy_name(repair))

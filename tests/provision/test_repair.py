@@ -304,3 +304,26 @@ def test_a_real_linux_lets_the_owner_in(name: str, tmp_path: Path) -> None:
     assert repair(folder)[0] == 0
     words = ["boot", str(folder.with_name(f"{name}-repaired")), "--engine", "qemu"]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+
+
+def test_a_machine_with_a_snapshot_becomes_one_with_a_disk_of_its_own(tmp_path: Path) -> None:
+    folder = copy_of("snapshot", tmp_path)
+    (folder / "id_rsa").chmod(0o644)
+    assert repair(folder)[0] == 0
+    copy = folder.with_name("snapshot-repaired")
+    assert ids(copy) == []
+    assert boot(copy) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    folder = copy_of("userdata-lost", tmp_path)
+    config = folder / "config.json"
+    config.write_bytes(config.read_text().encode(encoding))
+    assert ids(folder) == ["config-encoding", "userdata-missing"]
+    assert repair(folder)[0] == 1  # the file is left as it is, but for what a copy must name
+    assert ids(folder.with_name("userdata-lost-repaired")) == []
+
+
+def test_standard_input_is_refused() -> None:
+    assert repair("-")[0] == 2

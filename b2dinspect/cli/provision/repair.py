@@ -63,6 +63,8 @@ def repair(
         return
     if subject is None:
         raise UsageError("name a machine, its directory, or a disk image")
+    if subject == "-":
+        raise UsageError("standard input cannot be repaired; name a file")
     if in_place and out_path is not None:
         raise UsageError("--in-place changes the files themselves, --out makes a copy: choose one")
     pair = None if key is None else _load(key)
