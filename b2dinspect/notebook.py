@@ -21,9 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
-import b2dinspect
-import b2dinspect.provision
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -392,8 +389,3 @@ def incident(packed: str | Path, folder: str | Path) -> Path:
     from b2dinspect.provision.incidents import unpack
 
     return unpack(Path(packed), Path(folder))
-
-
-# The package takes the function's name in ``b2d`` when it is first imported, which has happened by now:
-# nothing sets that name again.
-b2dinspect.provision = provision
