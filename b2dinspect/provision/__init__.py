@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _Package(ModuleType):
-    """This package, callable: ``b2d.provision(...)`` is the notebook's function, whatever was imported first."""
+    """This package, callable: ``b2d.provision(...)`` is the function of ``b2dinspect.notebook``."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         import importlib
