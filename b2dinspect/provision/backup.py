@@ -57,8 +57,11 @@ def write_backup(path: Path, changes: list[FileChange]) -> None:
     """Write down what is there now. Paths are kept relative to the backup's folder.
 
     Raises:
-        UsageError: The backup exists.
+        UsageError: The backup exists, or lies where ``undo`` would not follow it to the files.
     """
+    outside = [change.path for change in changes if _leaves(os.path.relpath(change.path, path.parent))]
+    if outside:
+        raise UsageError(f"{path}: a backup lies beside {outside[0]}, or in a folder above it")
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -85,6 +88,11 @@ def _described(change: FileChange, folder: Path) -> dict[str, Any]:
             for patch in change.patches
         ],
     }
+
+
+def _leaves(name: str) -> bool:
+    """Tell whether a name in a backup leads out of the backup's folder."""
+    return Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def apply(change: FileChange) -> None:
@@ -148,7 +156,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _checked(folder: Path, one: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Return a file of a backup when each of its ranges is as the repair left it, or still as before."""
     file = folder / one["path"]
-    if Path(one["path"]).is_absolute() or ".." in Path(one["path"]).parts:
+    if _leaves(one["path"]):
         raise UsageError(f"{one['path']} is outside of the backup's folder")
     if not one["existed"] and not file.exists():
         return file, one

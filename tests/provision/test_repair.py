@@ -327,3 +327,13 @@ def test_a_config_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
 
 def test_standard_input_is_refused() -> None:
     assert repair("-")[0] == 2
+
+
+def test_a_backup_from_which_nothing_could_be_undone_is_refused(tmp_path: Path) -> None:
+    folder = copy_of("imported", tmp_path)
+    before = content(folder)
+    (tmp_path / "elsewhere").mkdir()
+    status, _, complaint = repair(folder, "--in-place", "--backup", tmp_path / "elsewhere" / "b")
+    assert status == 2
+    assert "a backup lies beside" in complaint
+    assert content(folder) == before
