@@ -7,6 +7,7 @@ from io import StringIO
 
 from rich.console import Console, RenderableType
 from rich.terminal_theme import TerminalTheme
+from rich.theme import Theme
 
 LIGHT = TerminalTheme(
     (255, 255, 255),
@@ -34,19 +35,28 @@ PAGE = """<!DOCTYPE html>
 <title>TITLE</title>
 <style>
 {stylesheet}
+h1 {{ font: 600 1.2rem system-ui, sans-serif; overflow-wrap: anywhere; }}
 body {{ color: {foreground}; background-color: {background}; margin: 1rem; }}
 pre {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .8rem;
   line-height: 1.25; overflow-x: auto; }}
 @media print {{ body {{ background: #fff; color: #000; }} pre {{ white-space: pre-wrap; font-size: 7pt; }} }}
 </style>
 </head>
-<body><pre tabindex="0" aria-label="TITLE"><code>{code}</code></pre></body>
+<body><main><h1>TITLE</h1>
+<pre tabindex="0" role="region" aria-label="TITLE"><code>{code}</code></pre></main></body>
 </html>
 """
 
 
-def _recorded(parts: Iterable[RenderableType], width: int, *, is_plain: bool = False) -> Console:
+READABLE = Theme({"dim": "#57606a"})
+"""On white, half of a colour is too little contrast."""
+
+
+def _recorded(
+    parts: Iterable[RenderableType], width: int, *, is_plain: bool = False, theme: Theme | None = None
+) -> Console:
     console = Console(
+        theme=theme,
         record=True,
         width=width,
         file=StringIO(),
@@ -76,7 +86,7 @@ def plain(parts: Iterable[RenderableType], width: int = 100) -> str:
 
 def fragment(parts: Iterable[RenderableType], width: int = 100) -> str:
     """Return a piece of HTML for a page of somebody else's."""
-    console = _recorded(parts, width)
+    console = _recorded(parts, width, theme=READABLE)
     return console.export_html(theme=LIGHT, inline_styles=True, code_format=FRAGMENT)
 
 
@@ -84,6 +94,6 @@ def page(parts: Iterable[RenderableType], title: str, width: int = 100) -> str:
     """Return a page of HTML that loads nothing."""
     from html import escape
 
-    console = _recorded(parts, width)
+    console = _recorded(parts, width, theme=READABLE)
     safe = escape(title).replace("{", "{{").replace("}", "}}")
     return console.export_html(theme=LIGHT, code_format=PAGE.replace("TITLE", safe))
