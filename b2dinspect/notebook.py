@@ -356,9 +356,9 @@ def provision(
     """
     from b2dinspect.errors import UsageError
     from b2dinspect.guests import profile_named
+    from b2dinspect.identity import Identities
     from b2dinspect.provision.drivers import DRIVERS
     from b2dinspect.provision.faults import FAULTS
-    from b2dinspect.provision.identity import Identities
     from b2dinspect.provision.pipeline import provision as perform
     from b2dinspect.provision.stages import Plan
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from b2dinspect.evidence import open_evidence
 from b2dinspect.guests import DATA_LABEL, GuestProfile
-from b2dinspect.provision.identity import Identities
+from b2dinspect.identity import Identities
 from b2dinspect.provision.images import CHUNK, stored_chunks
 from b2dinspect.provision.overlay import Writable
 from b2dinspect.provision.programs import run_program

@@ -23,10 +23,10 @@ from b2dinspect.errors import UsageError
 from b2dinspect.events import Finished
 from b2dinspect.evidence import open_evidence
 from b2dinspect.guests import profile_named
+from b2dinspect.identity import PINNED_TIME, Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.drivers import DRIVERS
 from b2dinspect.provision.host import write_new
-from b2dinspect.provision.identity import PINNED_TIME, Identities
 from b2dinspect.provision.images import WRITERS, WorkDisk
 from b2dinspect.provision.keypair import SAMPLE_KEYS, KeyPair, sample_key
 from b2dinspect.provision.pipeline import provision

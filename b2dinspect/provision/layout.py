@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from b2dinspect.filesystems.swap import build_swap
 from b2dinspect.guests import SWAP_SECTORS, GuestProfile, data_sectors
+from b2dinspect.identity import Identities
 from b2dinspect.partitions.gpt import LINUX, SWAP, NewPartition, build_gpt
 from b2dinspect.partitions.mbr import TYPE_LINUX, TYPE_SWAP, build_mbr
-from b2dinspect.provision.identity import Identities
 from b2dinspect.source import SECTOR
 
 SWAP_START = 2048

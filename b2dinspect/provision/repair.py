@@ -15,11 +15,11 @@ from typing import NamedTuple
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis
 from b2dinspect.errors import UsageError
+from b2dinspect.identity import Identities
 from b2dinspect.inspection import Inspection
 from b2dinspect.newfile import NewFile, NewFolder
 from b2dinspect.provision import hostfiles
 from b2dinspect.provision.backup import FileChange, Patch, apply, write_backup
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import WRITERS, WorkDisk
 from b2dinspect.provision.keypair import KeyPair
 from b2dinspect.provision.overlay import Change, Overlay

@@ -9,8 +9,8 @@ from pathlib import Path
 from b2dinspect.chain import open_disk
 from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
+from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import WRITERS, WorkDisk, stored_chunks
 from b2dinspect.provision.stages import Plan, State
 from b2dinspect.source import ByteSource

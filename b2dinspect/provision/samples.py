@@ -18,9 +18,9 @@ from typing import NamedTuple
 from b2dinspect.containers.raw import RawWriter
 from b2dinspect.containers.vdi import Identity, VdiWriter
 from b2dinspect.guests import data_sectors, profile_named
+from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.identity import NAMESPACE, Identities
 from b2dinspect.provision.keypair import sample_key
 from b2dinspect.provision.layout import swap_writes, table_writes
 from b2dinspect.provision.simulate import USERDATA

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from b2dinspect.events import Done, Event, Started, Status, Write
-from b2dinspect.provision.identity import Identities
+from b2dinspect.identity import Identities
 from b2dinspect.provision.keypair import KeyPair, Kind
 
 if TYPE_CHECKING:

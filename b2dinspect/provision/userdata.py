@@ -11,8 +11,8 @@ from b2dinspect.errors import NotFoundError, UsageError
 from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.guests import DATA_LABEL
+from b2dinspect.identity import Identities
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.overlay import Overlay
 from b2dinspect.provision.programs import find_program
 from b2dinspect.provision.simulate import USERDATA

@@ -12,8 +12,8 @@ from b2dinspect.cli.provision.main import app
 from b2dinspect.containers import open_container
 from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.evidence import open_evidence
+from b2dinspect.identity import Identities
 from b2dinspect.provision.convert import convert, first_difference
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import SUBFORMATS, WRITERS
 from b2dinspect.source import MemorySource, PatchedSource
 from tests.cli.helpers import SAMPLES, unpacked

@@ -16,10 +16,10 @@ from b2dinspect.errors import SourceError, ToolError, UsageError, UserdataError
 from b2dinspect.evidence import open_evidence
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import PROFILES, GuestProfile, data_sectors
+from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision import leash
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import WRITERS, WorkDisk
 from b2dinspect.provision.initramfs import Node, kernel_version, pack
 from b2dinspect.provision.keypair import load_key, make_key

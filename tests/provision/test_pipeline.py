@@ -12,12 +12,12 @@ import pytest
 
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.events import Serving, Started
+from b2dinspect.identity import Identities
 from b2dinspect.inspection import inspect
 from b2dinspect.provision import login, programs
 from b2dinspect.provision.build import STATES, build
 from b2dinspect.provision.drivers import DRIVERS
 from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.images import WRITERS
 from b2dinspect.provision.keypair import KeyPair
 from b2dinspect.provision.pipeline import boot_image, provision

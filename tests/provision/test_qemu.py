@@ -13,10 +13,10 @@ import pytest
 from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import ToolError
 from b2dinspect.events import Gave, Started
+from b2dinspect.identity import Identities
 from b2dinspect.inspection import inspect
 from b2dinspect.provision import initramfs, qemu
 from b2dinspect.provision.build import build
-from b2dinspect.provision.identity import Identities
 from b2dinspect.provision.initramfs import build_initramfs, find_kernel
 from b2dinspect.provision.keypair import make_key
 from b2dinspect.provision.pipeline import boot_image, provision

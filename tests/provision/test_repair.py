@@ -70,8 +70,8 @@ def other_files(machine: Path) -> dict[bytes, tuple[str, int]]:
 
 def add_docker_data(machine: Path) -> None:
     """Put something on the disk that must survive."""
+    from b2dinspect.identity import Identities
     from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-    from b2dinspect.provision.identity import Identities
     from b2dinspect.provision.rework import rework
 
     facts = case(machine).disk

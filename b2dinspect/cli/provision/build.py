@@ -49,9 +49,9 @@ def build(
 
     Exit status: 0 made, 2 it could not be done.
     """
+    from b2dinspect.identity import Identities
     from b2dinspect.provision.build import STATES
     from b2dinspect.provision.build import build as build_disk
-    from b2dinspect.provision.identity import Identities
     from b2dinspect.provision.images import format_for
     from b2dinspect.provision.keypair import KeyPair, sample_key
     from b2dinspect.provision.stages import Plan

@@ -34,8 +34,8 @@ def convert(
     """
     from b2dinspect.chain import open_disk
     from b2dinspect.evidence import about
+    from b2dinspect.identity import Identities
     from b2dinspect.provision.convert import convert as copy
-    from b2dinspect.provision.identity import Identities
     from b2dinspect.provision.images import format_for, subformat_for
     from b2dinspect.render.text import size
 

@@ -70,7 +70,7 @@ def run(
 
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
-    from b2dinspect.provision.identity import Identities
+    from b2dinspect.identity import Identities
     from b2dinspect.provision.images import format_for
     from b2dinspect.provision.pipeline import provision
     from b2dinspect.provision.stages import Plan
