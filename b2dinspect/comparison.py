@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.chain import Rules, open_disk
 from b2dinspect.containers import vdi
 from b2dinspect.errors import UsageError, UserdataError
-from b2dinspect.evidence import Progress, about, open_evidence
+from b2dinspect.evidence.chain import Rules, open_disk
+from b2dinspect.evidence.file import Progress, about, open_evidence
 from b2dinspect.inspection import Inspection, Userdata, inspect_disk, key_file
 from b2dinspect.machine.folder import open_machine
 from b2dinspect.source import SECTOR, ByteSource

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from b2dinspect.chain import Link, Rules, open_disk
 from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
-from b2dinspect.evidence import Progress, about
+from b2dinspect.evidence.chain import Link, Rules, open_disk
+from b2dinspect.evidence.file import Progress, about
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
 from b2dinspect.generation import Guest, tell_guest

@@ -16,7 +16,7 @@ from b2dinspect.diskmap import DiskMap, draw
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
 from b2dinspect.errors import EvidenceError
-from b2dinspect.evidence import Progress, open_evidence
+from b2dinspect.evidence.file import Progress, open_evidence
 
 CHUNK = 1 << 20
 

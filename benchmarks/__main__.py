@@ -20,8 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from b2dinspect.chain import open_disk
 from b2dinspect.containers.vdi import VdiWriter
+from b2dinspect.evidence.chain import open_disk
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.keypair import sample_key
 from b2dinspect.provision.samples import DISK_SIZE, Disk, kept, provisioned

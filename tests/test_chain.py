@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from b2dinspect import chain
-from b2dinspect.chain import OpenDisk, Rules, open_disk
 from b2dinspect.cli.main import app
 from b2dinspect.containers import open_container
 from b2dinspect.containers.vdi import DIFFERENCING, Identity, VdiWriter
 from b2dinspect.containers.vmdk.writer import VmdkWriter
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError, SourceError, UsageError
+from b2dinspect.evidence import chain
+from b2dinspect.evidence.chain import OpenDisk, Rules, open_disk
+from b2dinspect.evidence.packing import unpack
+from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import MemorySource
-from b2dinspect.unpacking import unpack
-from b2dinspect.vbox import read_settings
 from tests.oracles import needs, run
 
 MIB = 1 << 20

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect import evidence
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.evidence import CHUNK, open_evidence
+from b2dinspect.evidence import file as evidence
+from b2dinspect.evidence.file import CHUNK, open_evidence
 from b2dinspect.source import FileSource
 
 NOISE = random.Random(1).randbytes(3 * CHUNK)

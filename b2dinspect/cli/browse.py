@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.chain import Rules
 from b2dinspect.cli.common import as_path, examine
 from b2dinspect.errors import FilesystemError
+from b2dinspect.evidence.chain import Rules
 from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.inspection import volume_for
 

@@ -18,7 +18,7 @@ from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.render.text import visible
 
 if TYPE_CHECKING:
-    from b2dinspect.chain import Rules
+    from b2dinspect.evidence.chain import Rules
     from b2dinspect.inspection import Inspection
 
 FINE, FINDINGS, TROUBLE, INTERRUPTED = 0, 1, 2, 130
@@ -124,7 +124,7 @@ def write_bytes(data: bytes) -> None:
 
 def rules(folders: list[str] | None, prefer_redundant: bool = False) -> Rules:
     """Return what the options allow."""
-    from b2dinspect.chain import Rules
+    from b2dinspect.evidence.chain import Rules
 
     return Rules(tuple(folders or ()), prefer_redundant)
 

@@ -34,8 +34,8 @@ def verify(
     What is on the disk inside does not matter here. Exit status: 0 sound, 1 something is wrong, 2 no
     container can be made out of the file.
     """
-    from b2dinspect.chain import open_disk
-    from b2dinspect.evidence import about
+    from b2dinspect.evidence.chain import open_disk
+    from b2dinspect.evidence.file import about
 
     image, allowed = image_of(image, rules(folders, prefer_redundant))
     with (

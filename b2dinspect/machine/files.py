@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from b2dinspect.evidence.roots import RefusedError, Roots
 from b2dinspect.findings import Finding
-from b2dinspect.roots import RefusedError, Roots
 
 
 class SmallFile(NamedTuple):

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.errors import B2dError, UsageError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
+from b2dinspect.evidence.vbox import Settings, read_settings
 from b2dinspect.findings import Finding
 from b2dinspect.machine.config import Config, read_config
 from b2dinspect.machine.disks import LEFTOVERS, DiskFiles, find_disks
 from b2dinspect.machine.files import about, is_folder, is_there, real_file
 from b2dinspect.machine.iso import Iso, read_iso
 from b2dinspect.machine.keys import HostKeys, read_keys
-from b2dinspect.vbox import Settings, read_settings
 
 
 class Machine(NamedTuple):

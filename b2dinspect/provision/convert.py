@@ -8,7 +8,7 @@ from pathlib import Path
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import ContainerError
-from b2dinspect.evidence import Progress
+from b2dinspect.evidence.file import Progress
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.images import CHUNK, WRITERS, DiskWriter, Subformat, stored_chunks

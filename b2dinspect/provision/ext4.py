@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.identity import Identities
 from b2dinspect.provision.images import CHUNK, stored_chunks

@@ -21,7 +21,7 @@ from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.container import VmdkContainer
 from b2dinspect.errors import UsageError
 from b2dinspect.events import Finished
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import profile_named
 from b2dinspect.identity import PINNED_TIME, Identities
 from b2dinspect.newfile import NewFile

@@ -19,7 +19,7 @@ from typing import IO
 
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.events import Console, Done, Event, Gave, Started, Status, Took
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision import leash
 from b2dinspect.provision.guestscript import MARK

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from b2dinspect.chain import open_disk
 from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
+from b2dinspect.evidence.chain import open_disk
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.images import WRITERS, WorkDisk, stored_chunks

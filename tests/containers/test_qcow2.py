@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.chain import open_disk
 from b2dinspect.containers import open_container
 from b2dinspect.containers.qcow2 import layout
 from b2dinspect.containers.qcow2.container import Qcow2Container, probe
 from b2dinspect.containers.qcow2.writer import Qcow2Writer
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError
+from b2dinspect.evidence.chain import open_disk
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import MemorySource
 from tests.oracles import needs, run

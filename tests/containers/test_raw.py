@@ -9,7 +9,7 @@ import pytest
 
 from b2dinspect.containers import FORMATS, open_container, raw, vdi
 from b2dinspect.errors import ContainerError, UsageError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.source import FileSource, MemorySource
 from tests.oracles import needs, run
 

@@ -24,7 +24,7 @@ from b2dinspect.containers.vhd import (
     probe,
 )
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.findings import Finding
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import ByteSource, Extent, MemorySource

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from b2dinspect.containers import open_container
 from b2dinspect.containers.vhdx import VhdxContainer, crc32c, probe
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.findings import Finding
 from b2dinspect.source import ByteSource, Extent, MemorySource
 from tests.containers.handmade import CREATE, MODIFY, crc_sealed, make_vhdx, patch

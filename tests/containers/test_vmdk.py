@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.chain import Rules, open_disk
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.container import VmdkContainer
 from b2dinspect.containers.vmdk.descriptor import parse_descriptor
 from b2dinspect.containers.vmdk.writer import Identity, VmdkWriter
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError, UsageError
+from b2dinspect.evidence.chain import Rules, open_disk
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import MemorySource
 from tests.oracles import needs, run

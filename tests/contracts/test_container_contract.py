@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.chain import open_disk
 from b2dinspect.containers import vdi, vhd
 from b2dinspect.containers.base import Container
 from b2dinspect.containers.qcow2.writer import Qcow2Writer
 from b2dinspect.containers.vmdk.writer import VmdkWriter
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.chain import open_disk
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import FileSource
 from tests.containers.handmade import FREE, ZERO, make_vdi, make_vhd

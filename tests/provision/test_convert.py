@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from b2dinspect.chain import open_disk
 from b2dinspect.cli.provision.main import app
 from b2dinspect.containers import open_container
 from b2dinspect.errors import ContainerError, MissingDataError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.chain import open_disk
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
 from b2dinspect.provision.convert import convert, first_difference
 from b2dinspect.provision.images import SUBFORMATS, WRITERS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
 from b2dinspect.errors import UsageError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provision.images import WRITERS, WorkDisk, format_for, stored_chunks

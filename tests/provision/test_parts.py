@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import SourceError, ToolError, UsageError, UserdataError
-from b2dinspect.evidence import open_evidence
+from b2dinspect.evidence.file import open_evidence
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import PROFILES, GuestProfile, data_sectors
 from b2dinspect.identity import Identities

@@ -32,8 +32,8 @@ def convert(
 
     Exit status: 0 done, 2 it could not be done, or what was read back differs.
     """
-    from b2dinspect.chain import open_disk
-    from b2dinspect.evidence import about
+    from b2dinspect.evidence.chain import open_disk
+    from b2dinspect.evidence.file import about
     from b2dinspect.identity import Identities
     from b2dinspect.provision.convert import convert as copy
     from b2dinspect.provision.images import format_for, subformat_for

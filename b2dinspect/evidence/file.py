@@ -146,7 +146,7 @@ def _unpacked(stream: BinaryIO, progress: Progress | None) -> Iterator[bytes]:
     """Yield the stream in chunks, unpacked when it is packed."""
     head = stream.read(HEAD)
     if packing := packing_of(head):
-        from b2dinspect.unpacking import unpack
+        from b2dinspect.evidence.packing import unpack
 
         yield from unpack(packing, _Counted(stream, head, progress))
         return

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, TypeVar
 from b2dinspect.containers import Container, Format, format_of
 from b2dinspect.containers.base import ParentLink
 from b2dinspect.errors import B2dError, SourceError, UsageError
-from b2dinspect.evidence import Progress, open_evidence
+from b2dinspect.evidence.file import Progress, open_evidence
+from b2dinspect.evidence.ova import first_disk
+from b2dinspect.evidence.roots import RefusedError, Roots, identity, real_path
+from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.findings import Finding
-from b2dinspect.ova import first_disk
-from b2dinspect.roots import RefusedError, Roots, identity, real_path
 from b2dinspect.source import ByteSource, FileSource
-from b2dinspect.vbox import read_settings
 
 MAX_DEPTH = 64
 MAX_FILES = 4096
