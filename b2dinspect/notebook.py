@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosis
     from b2dinspect.events import Done, Event, Started
     from b2dinspect.findings import Finding
-    from b2dinspect.inspection import FoundKey, Inspection, Userdata
+    from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
 
 WIDTH = 100
 """Columns of a view's text."""
@@ -280,7 +280,7 @@ class Disk(View):
             NotFoundError: There is no such file.
         """
         from b2dinspect.filesystems.ext4 import Ext4
-        from b2dinspect.inspection import volume_for
+        from b2dinspect.inspection.walk import volume_for
 
         files = Ext4(volume_for(self.facts, None).source)
         try:
@@ -309,7 +309,7 @@ def open(path: str | Path, *, image_format: str | None = None) -> Disk:  # noqa:
         UsageError: Not a file, or an unknown format.
         EvidenceError: No disk can be made out of it.
     """
-    from b2dinspect.inspection import inspect
+    from b2dinspect.inspection.walk import inspect
 
     return Disk(inspect(str(path), format_name=image_format))
 

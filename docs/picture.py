@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from b2dinspect.diskmap import draw as draw_map
 from b2dinspect.doctor.disk import examine
 from b2dinspect.events import Done, Finished
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.render import stages, svg
 from b2dinspect.render.console import show
 

@@ -23,7 +23,7 @@ from b2dinspect.errors import B2dError
 from b2dinspect.filesystems import sleuthkit
 from b2dinspect.filesystems.superblock import SUPERBLOCK
 from b2dinspect.findings import Finding
-from b2dinspect.inspection import Inspection
+from b2dinspect.inspection.walk import Inspection
 from b2dinspect.render import console, json
 from b2dinspect.render.text import visible
 from b2dinspect.userdata.tarball import MAX_ENTRIES, build_userdata, read_tar
@@ -307,7 +307,7 @@ import io, resource, sys
 from rich.console import Console
 from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import B2dError
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.render import console, json
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 for path in sys.argv[1:]:

@@ -10,7 +10,7 @@ import pytest
 from b2dinspect.containers.vdi import VdiContainer
 from b2dinspect.errors import ContainerError, MissingDataError, SourceError, UsageError
 from b2dinspect.evidence.file import open_evidence
-from b2dinspect.inspection import Inspection, Userdata, inspect, key_file, volume_for
+from b2dinspect.inspection.walk import Inspection, Userdata, inspect, key_file, volume_for
 from b2dinspect.source import MemorySource
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, MAGIC, build_userdata
 from tests.disks import (
@@ -464,7 +464,7 @@ class Childless(VdiContainer):
 
 @needs("qemu-img")
 def test_a_disk_whose_start_is_elsewhere_is_damaged() -> None:
-    from b2dinspect.inspection import inspect_disk
+    from b2dinspect.inspection.walk import inspect_disk
 
     file = open_file(as_vdi(fresh()))
     facts = inspect_disk(Childless(file), "child.vdi")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.doctor.disk import examine
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.provision.keypair import SAMPLE_KEYS
 from b2dinspect.provision.samples import RECIPES, build_sample, digest
 from tests.oracles import needs, run

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static, Tree
 
 from b2dinspect.errors import UsageError
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.search import find, parse_pattern
 from b2dinspect.source import MemorySource
 from b2dinspect.tui import Explorer

@@ -10,9 +10,9 @@ import pytest
 
 from b2dinspect.errors import MissingDataError
 from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.inspection.volumes import Volume, identify
 from b2dinspect.partitions.base import Partition
 from b2dinspect.source import ByteSource, MemorySource, PatchedSource
-from b2dinspect.volumes import Volume, identify
 from tests.disks import LABEL, MIB, make_disk, make_ext, new_path, open_file, patched
 from tests.oracles import needs, run
 

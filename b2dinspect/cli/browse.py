@@ -12,7 +12,7 @@ from b2dinspect.cli.common import as_path, examine
 from b2dinspect.errors import FilesystemError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.filesystems.ext4 import Entry, Ext4
-from b2dinspect.inspection import volume_for
+from b2dinspect.inspection.walk import volume_for
 
 Path = Annotated[str, typer.Argument(metavar="PATH", help="Path on the data partition.")]
 Partition = Annotated[

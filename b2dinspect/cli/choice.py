@@ -23,8 +23,8 @@ def choice(
     Ask this before you boot a recovered disk. Exit status: 0 none would format anything but a fresh disk, 1
     one would, 2 a disk could not be read.
     """
-    from b2dinspect.choice import Candidate, choose_among
     from b2dinspect.guests import PROFILES
+    from b2dinspect.inspection.choice import Candidate, choose_among
     from b2dinspect.render import doctor as render
 
     disks = [examine(image, None, rules(folders)) for image in images]

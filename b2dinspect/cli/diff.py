@@ -8,7 +8,7 @@ import typer
 
 from b2dinspect.cli.common import FINDINGS, AllowChain, Json, ProgressBar, command, is_folder, out, rules
 from b2dinspect.errors import UsageError
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.render import console
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from b2dinspect.errors import UsageError
 if TYPE_CHECKING:
     from b2dinspect.annotation import Region
     from b2dinspect.findings import Space
-    from b2dinspect.inspection import Inspection
+    from b2dinspect.inspection.walk import Inspection
 
 DEFAULT_LENGTH = 256
 

@@ -16,7 +16,8 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis
 from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
-from b2dinspect.inspection import Inspection
+from b2dinspect.inspection.volumes import Volume
+from b2dinspect.inspection.walk import Inspection
 from b2dinspect.newfile import NewFile, NewFolder
 from b2dinspect.provision import hostfiles
 from b2dinspect.provision.backup import FileChange, Patch, apply, write_backup
@@ -28,7 +29,6 @@ from b2dinspect.provision.userdata import check_writable, put_userdata, relabel
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.authorized_keys import PublicKey, parse
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
-from b2dinspect.volumes import Volume
 
 NEEDS_KEY = (
     "userdata-missing",

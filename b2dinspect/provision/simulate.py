@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from b2dinspect.choice import choose
 from b2dinspect.errors import EvidenceError, UsageError
 from b2dinspect.events import Event, Gave, Took
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import DATA_LABEL, GuestProfile
-from b2dinspect.inspection import volumes_of
+from b2dinspect.inspection.choice import choose
+from b2dinspect.inspection.walk import volumes_of
 from b2dinspect.partitions import Partition, read_table
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
 from b2dinspect.provision.home import unpack

@@ -13,8 +13,8 @@ from b2dinspect.identity import Identities
 from b2dinspect.provision.keypair import KeyPair, Kind
 
 if TYPE_CHECKING:
-    from b2dinspect.choice import Choice
     from b2dinspect.guests import GuestProfile
+    from b2dinspect.inspection.choice import Choice
     from b2dinspect.partitions.base import Partition
     from b2dinspect.provision.drivers import Driver
     from b2dinspect.provision.overlay import Writable

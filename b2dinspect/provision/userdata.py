@@ -12,12 +12,12 @@ from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.identity import Identities
+from b2dinspect.inspection.volumes import Volume
 from b2dinspect.provision.ext4 import Ext4Workbench, Placed
 from b2dinspect.provision.overlay import Overlay
 from b2dinspect.provision.programs import find_program
 from b2dinspect.provision.simulate import USERDATA
 from b2dinspect.source import SECTOR, RunsSource, SliceSource
-from b2dinspect.volumes import Volume
 
 LABEL_SIZE = 16
 

@@ -17,9 +17,9 @@ from b2dinspect.render.terminal import Verbatim
 from b2dinspect.render.text import offset, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.choice import Chosen
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
     from b2dinspect.doctor.explanations import Explanation
+    from b2dinspect.inspection.choice import Chosen
 
 STATUS_STYLE = {"ok": "green", "odd": "yellow", "BROKEN": "bold red", "unseen": "dim"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}

@@ -11,7 +11,7 @@ from b2dinspect.render.doctor import SYSTEM_NAMES, command_for
 from b2dinspect.render.text import offset, size, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.inspection import Inspection
+    from b2dinspect.inspection.walk import Inspection
     from b2dinspect.report import Report
 
 

@@ -15,7 +15,7 @@ from b2dinspect.annotation import overview
 from b2dinspect.containers.raw import RawContainer
 from b2dinspect.diskmap import draw
 from b2dinspect.errors import UsageError
-from b2dinspect.inspection import inspect_disk
+from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.render import diskmap as map_render
 from b2dinspect.render import export, hexdump, svg
 from b2dinspect.search import parse_offset

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from b2dinspect.cli.provision.common import parse_size
 from b2dinspect.cli.provision.main import app
 from b2dinspect.errors import UsageError
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.provision.faults import FAULTS
 from b2dinspect.provision.samples import RECIPES
 from tests.cli.helpers import SAMPLES, environment, is_harmless, validator

@@ -13,7 +13,7 @@ import pytest
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.events import Serving, Started
 from b2dinspect.identity import Identities
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.provision import login, programs
 from b2dinspect.provision.build import STATES, build
 from b2dinspect.provision.drivers import DRIVERS

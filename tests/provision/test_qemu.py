@@ -14,7 +14,7 @@ from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import ToolError
 from b2dinspect.events import Gave, Started
 from b2dinspect.identity import Identities
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.provision import initramfs, qemu
 from b2dinspect.provision.build import build
 from b2dinspect.provision.initramfs import build_initramfs, find_kernel

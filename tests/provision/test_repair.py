@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from b2dinspect.cli.provision.main import app
 from b2dinspect.filesystems.ext4 import Ext4
-from b2dinspect.inspection import inspect
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.provision.incidents import practice_key
 from b2dinspect.provision.userdata import USERDATA
 from b2dinspect.userdata.authorized_keys import parse

@@ -27,7 +27,7 @@ from b2dinspect.guests import profile_named
 from b2dinspect.provision.drivers import DRIVERS
 
 if TYPE_CHECKING:  # each command imports its own half of the package: the others need not wait for it
-    from b2dinspect.inspection import Inspection
+    from b2dinspect.inspection.walk import Inspection
     from b2dinspect.provision.stages import Plan
 
 
@@ -57,7 +57,7 @@ def boot(
 
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
-    from b2dinspect.inspection import inspect
+    from b2dinspect.inspection.walk import inspect
     from b2dinspect.machine.folder import open_machine
     from b2dinspect.provision.images import WRITERS
     from b2dinspect.provision.keypair import KeyPair, load_key

@@ -11,11 +11,12 @@ from b2dinspect.evidence.chain import Link, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
-from b2dinspect.generation import Guest, tell_guest
 from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, USERDATA_PATHS
+from b2dinspect.inspection.generation import Guest, tell_guest
+from b2dinspect.inspection.state import HEAD, Names, Seen, State, tell_state
+from b2dinspect.inspection.volumes import Volume, identify
 from b2dinspect.partitions import Partition, PartitionTable, read_table
 from b2dinspect.source import SECTOR, ByteSource, RunsSource, SliceSource, read_lenient
-from b2dinspect.state import HEAD, Names, Seen, State, tell_state
 from b2dinspect.userdata.authorized_keys import Line, parse
 from b2dinspect.userdata.tarball import (
     AUTHORIZED_KEYS,
@@ -27,7 +28,6 @@ from b2dinspect.userdata.tarball import (
     is_header,
     read_tar,
 )
-from b2dinspect.volumes import Volume, identify
 
 Source = Literal["fresh", "data", "residue"]
 

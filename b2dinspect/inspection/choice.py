@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from b2dinspect.guests import DATA_LABEL, GuestProfile
+from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import ByteSource, read_lenient
 from b2dinspect.userdata.tarball import MAGIC
-from b2dinspect.volumes import Volume
 
 VMWARE_LOOKS_AT = 256 << 10
 """Bytes that must be empty before a guest formats a VMware disk without the marker."""

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from b2dinspect.filesystems.superblock import block_count, block_size
 from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, GuestProfile
+from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
-from b2dinspect.volumes import Volume
 
 
 class Guest(NamedTuple):

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
+from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import read_lenient
 from b2dinspect.userdata.tarball import MAGIC
-from b2dinspect.volumes import Volume
 
 if TYPE_CHECKING:
     from b2dinspect.containers import Container
-    from b2dinspect.inspection import DataChoice, Magic
+    from b2dinspect.inspection.walk import DataChoice, Magic
 
 State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
 
