@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from b2dinspect.annotation import Place, Region
-    from b2dinspect.comparison import Comparison
-    from b2dinspect.diskmap import DiskMap
     from b2dinspect.doctor.diagnosis import Diagnosis
     from b2dinspect.events import Done, Event, Started
     from b2dinspect.findings import Finding
     from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
+    from b2dinspect.views.annotation import Place, Region
+    from b2dinspect.views.comparison import Comparison
+    from b2dinspect.views.diskmap import DiskMap
 
 WIDTH = 100
 """Columns of a view's text."""
@@ -212,7 +212,7 @@ class Disk(View):
     @property
     def header(self) -> Bytes:
         """The container's header, every field explained; empty for a raw image."""
-        from b2dinspect.annotation import place
+        from b2dinspect.views.annotation import place
 
         found = place(self.facts, "header")
         return Bytes([found] if found else [])
@@ -241,7 +241,7 @@ class Disk(View):
     @property
     def map(self) -> Map:
         """The disk as a picture."""
-        from b2dinspect.diskmap import draw
+        from b2dinspect.views.diskmap import draw
 
         return Map(draw(self.facts), f"map of {self.facts.path}")
 
@@ -257,8 +257,8 @@ class Disk(View):
         Raises:
             UsageError: There is no such place on this disk.
         """
-        from b2dinspect.annotation import overview, place, region
         from b2dinspect.errors import UsageError
+        from b2dinspect.views.annotation import overview, place, region
 
         if at is None:
             return Bytes(overview(self.facts))
@@ -320,7 +320,7 @@ def diff(left: str | Path, right: str | Path) -> Difference:
     Raises:
         EvidenceError: One of them cannot be read.
     """
-    from b2dinspect.comparison import compare, key_set
+    from b2dinspect.views.comparison import compare, key_set
 
     return Difference(compare(key_set(str(left)), key_set(str(right))))
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect import __version__
-from b2dinspect.annotation import Region, overview
-from b2dinspect.diskmap import DiskMap, draw
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
 from b2dinspect.errors import EvidenceError
 from b2dinspect.evidence.file import Progress, open_evidence
+from b2dinspect.views.annotation import Region, overview
+from b2dinspect.views.diskmap import DiskMap, draw
 
 CHUNK = 1 << 20
 

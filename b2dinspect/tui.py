@@ -15,14 +15,14 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Header, Input, Static, Tree
 from textual.widgets.tree import TreeNode
 
-from b2dinspect.annotation import PLACES, Region, all_headers, place, region
 from b2dinspect.errors import B2dError
 from b2dinspect.findings import Space
 from b2dinspect.inspection.walk import Inspection
 from b2dinspect.render import hexdump
 from b2dinspect.render.text import offset as shown
 from b2dinspect.render.text import visible
-from b2dinspect.search import find, parse_offset, parse_pattern
+from b2dinspect.views.annotation import PLACES, Region, all_headers, place, region
+from b2dinspect.views.search import find, parse_offset, parse_pattern
 
 LENGTH = 512
 HELP = """\

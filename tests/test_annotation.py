@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from b2dinspect.annotation import MAX_LENGTH, PLACES, map_table, overview, place, region
 from b2dinspect.containers.raw import RawContainer
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import Inspection, inspect, inspect_disk
 from b2dinspect.source import MemorySource
+from b2dinspect.views.annotation import MAX_LENGTH, PLACES, map_table, overview, place, region
 from tests.cli.helpers import MANIFEST, unpacked
 from tests.incidents import incident
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.comparison import (
+from b2dinspect.errors import B2dError, SourceError, UsageError, UserdataError
+from b2dinspect.userdata.tarball import build_userdata
+from b2dinspect.views.comparison import (
     Comparison,
     KeySet,
     compare,
@@ -18,8 +20,6 @@ from b2dinspect.comparison import (
     machine_sides,
     within_disk,
 )
-from b2dinspect.errors import B2dError, SourceError, UsageError, UserdataError
-from b2dinspect.userdata.tarball import build_userdata
 from tests.disks import (
     MIB,
     OTHER_PUB,

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from b2dinspect.containers.raw import RawContainer
-from b2dinspect.diskmap import MAX_RUNS, DiskMap, Part, _joined, draw
 from b2dinspect.inspection.walk import inspect, inspect_disk
 from b2dinspect.source import MemorySource
+from b2dinspect.views.diskmap import MAX_RUNS, DiskMap, Part, _joined, draw
 from tests.cli.helpers import MANIFEST, unpacked
 from tests.incidents import NAMES, case, incident
 

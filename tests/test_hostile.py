@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from b2dinspect.comparison import compare, disk_side, within_disk
 from b2dinspect.containers.vdi import VdiContainer
 from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import B2dError
@@ -27,6 +26,7 @@ from b2dinspect.inspection.walk import Inspection
 from b2dinspect.render import console, json
 from b2dinspect.render.text import visible
 from b2dinspect.userdata.tarball import MAX_ENTRIES, build_userdata, read_tar
+from b2dinspect.views.comparison import compare, disk_side, within_disk
 from tests.disks import (
     DATA_START,
     MIB,

@@ -11,9 +11,9 @@ import pytest
 from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import Inspection, inspect
-from b2dinspect.logs import MAX_FILES, read_logs
 from b2dinspect.provision.ext4 import Ext4Workbench
 from b2dinspect.provision.rework import rework
+from b2dinspect.views.logs import MAX_FILES, read_logs
 from tests.cli.helpers import document, invoke, unpacked
 from tests.oracles import needs, run
 

@@ -14,9 +14,9 @@ from textual.widgets import Input, Static, Tree
 
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.search import find, parse_pattern
 from b2dinspect.source import MemorySource
 from b2dinspect.tui import Explorer
+from b2dinspect.views.search import find, parse_pattern
 from tests.cli.helpers import unpacked
 
 Play = Callable[[Explorer, "Pilot[None]"], Awaitable[None]]

@@ -12,7 +12,7 @@ from b2dinspect.inspection.walk import inspect
 from b2dinspect.render import console
 
 if TYPE_CHECKING:
-    from b2dinspect.comparison import Comparison
+    from b2dinspect.views.comparison import Comparison
 
 Side = "disk image, authorized_keys or .pub file, private key, tar, or machine directory"
 
@@ -33,7 +33,7 @@ def diff(
 
     Exit status: 0 the same keys, 1 they differ, 2 trouble.
     """
-    from b2dinspect.comparison import compare, key_set, within_disk
+    from b2dinspect.views.comparison import compare, key_set, within_disk
 
     allowed = rules(folders)
     with ProgressBar() as progress:
@@ -59,7 +59,7 @@ def diff(
 
 
 def _within_machine(path: str, progress: ProgressBar) -> list[Comparison]:
-    from b2dinspect.comparison import compare, machine_sides
+    from b2dinspect.views.comparison import compare, machine_sides
 
     sides = machine_sides(path, progress)
     return [compare(*sides)] if len(sides) == 2 else []

@@ -11,9 +11,9 @@ from b2dinspect.cli.common import AllowChain, Format, Image, Json, command, exam
 from b2dinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2dinspect.annotation import Region
     from b2dinspect.findings import Space
     from b2dinspect.inspection.walk import Inspection
+    from b2dinspect.views.annotation import Region
 
 DEFAULT_LENGTH = 256
 
@@ -70,8 +70,8 @@ def hexdump(
 
 
 def _regions(facts: Inspection, at: str | None, length: int | None, space: Space) -> list[Region]:
-    from b2dinspect.annotation import PLACES, overview, place, region
-    from b2dinspect.search import parse_offset
+    from b2dinspect.views.annotation import PLACES, overview, place, region
+    from b2dinspect.views.search import parse_offset
 
     if at is None:
         return overview(facts)

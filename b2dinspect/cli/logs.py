@@ -28,8 +28,8 @@ def logs(
 
     `b2dinspect cat IMAGE /var/log/NAME` prints one in full.
     """
-    from b2dinspect.logs import read_logs
     from b2dinspect.render import logs as render
+    from b2dinspect.views.logs import read_logs
 
     facts = examine(image, format_name, rules(folders))
     found = read_logs(facts, lines, partition)

@@ -22,7 +22,7 @@ def map_(
 
     The second line of a strip marks what matters; the last one, with `#`, tells what the file stores.
     """
-    from b2dinspect.diskmap import draw
+    from b2dinspect.views.diskmap import draw
 
     facts = examine(image, format_name, rules(folders))
     found = draw(facts)

@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from b2dinspect.annotation import all_headers
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
@@ -19,10 +18,11 @@ from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
 from b2dinspect.render.text import offset, size, visible
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import MAGIC
+from b2dinspect.views.annotation import all_headers
 
 if TYPE_CHECKING:
-    from b2dinspect.comparison import Comparison, Key
     from b2dinspect.containers import Container
+    from b2dinspect.views.comparison import Comparison, Key
 
 STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}

@@ -12,7 +12,7 @@ from rich.text import Text
 from b2dinspect.render.text import offset, size, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.diskmap import DiskMap, Part, Strip
+    from b2dinspect.views.diskmap import DiskMap, Part, Strip
 
 SIGNS = {
     "metadata": "m",

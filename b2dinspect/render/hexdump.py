@@ -17,7 +17,7 @@ from b2dinspect.render import json
 from b2dinspect.render.text import offset, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.annotation import Region, Span
+    from b2dinspect.views.annotation import Region, Span
 
 ROW = 16
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-from b2dinspect.annotation import Region, all_headers
 from b2dinspect.render import style, svg
 from b2dinspect.render.doctor import SYSTEM_NAMES, command_for
 from b2dinspect.render.hexdump import ROW, owner_colours, value
 from b2dinspect.render.text import offset, size, visible
+from b2dinspect.views.annotation import Region, all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosed

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from b2dinspect.annotation import all_headers
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
@@ -20,10 +19,11 @@ from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import Entry as TarEntry
 from b2dinspect.userdata.tarball import Tarball
+from b2dinspect.views.annotation import all_headers
 
 if TYPE_CHECKING:
-    from b2dinspect.comparison import Comparison, Key
     from b2dinspect.containers import Container
+    from b2dinspect.views.comparison import Comparison, Key
 
 SCHEMA_VERSION = 1
 

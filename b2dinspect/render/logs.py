@@ -13,7 +13,7 @@ from b2dinspect.render import json
 from b2dinspect.render.text import size, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.logs import Logs
+    from b2dinspect.views.logs import Logs
 
 
 def logs(found: Logs) -> Iterator[RenderableType]:

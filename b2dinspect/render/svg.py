@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from b2dinspect.render.text import offset, size, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.diskmap import DiskMap, Part, Strip
+    from b2dinspect.views.diskmap import DiskMap, Part, Strip
 
 WIDTH, MARGIN, BAR, LINE = 960, 16, 28, 18
 LEAST = 2.0

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.annotation import overview
 from b2dinspect.containers.raw import RawContainer
-from b2dinspect.diskmap import draw
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.render import diskmap as map_render
 from b2dinspect.render import export, hexdump, svg
-from b2dinspect.search import parse_offset
 from b2dinspect.source import MemorySource
+from b2dinspect.views.annotation import overview
+from b2dinspect.views.diskmap import draw
+from b2dinspect.views.search import parse_offset
 from tests.cli.helpers import MANIFEST, document, invoke, is_harmless, unpacked
 from tests.incidents import incident
 

@@ -1,0 +1,1 @@
+"""Facts put side by side for one purpose: annotated bytes, the map, a comparison, logs, search."""
