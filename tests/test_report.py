@@ -12,8 +12,8 @@ import axe_core_python
 import pytest
 
 from b2dinspect.doctor.case import open_case
+from b2dinspect.doctor.report import gather
 from b2dinspect.render import html, markdown
-from b2dinspect.report import gather
 from tests.cli.helpers import MANIFEST, invoke, is_harmless, unpacked
 from tests.incidents import NAMES, copy_of, incident
 from tests.oracles import needs, run

@@ -33,7 +33,7 @@ def report(
     wrong, 1 something is, 2 it could not be made.
     """
     from b2dinspect.doctor.case import open_case
-    from b2dinspect.report import gather
+    from b2dinspect.doctor.report import gather
 
     with ProgressBar() as progress:
         case = open_case(subject, format_name=format_name, rules=rules(folders), progress=progress)

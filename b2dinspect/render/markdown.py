@@ -11,8 +11,8 @@ from b2dinspect.render.doctor import SYSTEM_NAMES, command_for
 from b2dinspect.render.text import offset, size, visible
 
 if TYPE_CHECKING:
+    from b2dinspect.doctor.report import Report
     from b2dinspect.inspection.walk import Inspection
-    from b2dinspect.report import Report
 
 
 def code(found: object) -> str:
