@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from b2dinspect.doctor.diagnosis import Diagnosis
-    from b2dinspect.events import Done, Event, Started
     from b2dinspect.findings import Finding
     from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
+    from b2dinspect.provisioning.events import Done, Event, Started
     from b2dinspect.views.annotation import Place, Region
     from b2dinspect.views.comparison import Comparison
     from b2dinspect.views.diskmap import DiskMap
@@ -165,7 +165,7 @@ class Stages(View):
     """
 
     def __init__(self, events: Sequence[Event], folder: Path, disk: Path) -> None:
-        from b2dinspect.events import Finished
+        from b2dinspect.provisioning.events import Finished
         from b2dinspect.render import stages
 
         self.events = events
@@ -175,7 +175,7 @@ class Stages(View):
 
     def __iter__(self) -> Iterator[tuple[Started, Done]]:
         """Yield each stage's beginning and end."""
-        from b2dinspect.events import Done, Started
+        from b2dinspect.provisioning.events import Done, Started
 
         begun: dict[int, Started] = {}
         for happened in self.events:
@@ -357,10 +357,10 @@ def provision(
     from b2dinspect.errors import UsageError
     from b2dinspect.guests import profile_named
     from b2dinspect.identity import Identities
-    from b2dinspect.provision.drivers import DRIVERS
-    from b2dinspect.provision.faults import FAULTS
-    from b2dinspect.provision.pipeline import provision as perform
-    from b2dinspect.provision.stages import Plan
+    from b2dinspect.provisioning.faults import FAULTS
+    from b2dinspect.provisioning.host.drivers import DRIVERS
+    from b2dinspect.provisioning.pipeline import provision as perform
+    from b2dinspect.provisioning.stages import Plan
 
     if fault and fault not in FAULTS:
         raise UsageError(f"no fault is called {fault!r}; there are {', '.join(FAULTS)}")
@@ -386,6 +386,6 @@ def incident(packed: str | Path, folder: str | Path) -> Path:
     Raises:
         UsageError: It exists already.
     """
-    from b2dinspect.provision.incidents import unpack
+    from b2dinspect.provisioning.samples.incidents import unpack
 
     return unpack(Path(packed), Path(folder))

@@ -23,8 +23,8 @@ from rich.table import Table
 from b2dinspect.containers.vdi import VdiWriter
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.keypair import sample_key
-from b2dinspect.provision.samples import DISK_SIZE, Disk, kept, provisioned
+from b2dinspect.provisioning.keypair import sample_key
+from b2dinspect.provisioning.samples.samples import DISK_SIZE, Disk, kept, provisioned
 from b2dinspect.userdata.tarball import build_userdata
 
 ROUNDS = 15

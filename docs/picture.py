@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from b2dinspect.doctor.disk import examine
-from b2dinspect.events import Done, Finished
 from b2dinspect.inspection.walk import inspect
+from b2dinspect.provisioning.events import Done, Finished
 from b2dinspect.render import stages, svg
 from b2dinspect.render.console import show
 from b2dinspect.views.diskmap import draw as draw_map

@@ -11,7 +11,7 @@ from typing import Any
 
 from b2dinspect.doctor.case import Case, open_case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose
-from b2dinspect.provision.incidents import unpack
+from b2dinspect.provisioning.samples.incidents import unpack
 
 PACKED = Path(__file__).parents[1] / "sample_images" / "incidents"
 MANIFEST: dict[str, dict[str, Any]] = json.loads((PACKED / "manifest.json").read_text())["incidents"]

@@ -11,8 +11,8 @@ import pytest
 from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import Inspection, inspect
-from b2dinspect.provision.ext4 import Ext4Workbench
-from b2dinspect.provision.rework import rework
+from b2dinspect.provisioning.disk.rework import rework
+from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench
 from b2dinspect.views.logs import MAX_FILES, read_logs
 from tests.cli.helpers import document, invoke, unpacked
 from tests.oracles import needs, run
@@ -55,7 +55,7 @@ def disk() -> Path:
         (work / "script").write_text("\n".join(commands) + "\n")
         import subprocess
 
-        from b2dinspect.provision.programs import need_program
+        from b2dinspect.provisioning.programs import need_program
 
         subprocess.run(
             [need_program("debugfs"), "-w", "-f", "script", "bench"],

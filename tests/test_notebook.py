@@ -84,7 +84,7 @@ def test_a_provision(tmp_path: Path) -> None:
 
 def test_the_api_is_imported_when_it_is_used() -> None:
     script = "import sys, b2dinspect as b; assert 'b2dinspect.notebook' not in sys.modules; "
-    script += "b.open; import b2dinspect.provision.images; assert callable(b.provision)"
+    script += "b.open; import b2dinspect.provisioning.disk.images; assert callable(b.provision)"
     subprocess.run([sys.executable, "-c", script], check=True)
     with pytest.raises(AttributeError):
         b2d.nothing  # noqa: B018

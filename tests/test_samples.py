@@ -12,8 +12,8 @@ import pytest
 
 from b2dinspect.doctor.disk import examine
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provision.keypair import SAMPLE_KEYS
-from b2dinspect.provision.samples import RECIPES, build_sample, digest
+from b2dinspect.provisioning.keypair import SAMPLE_KEYS
+from b2dinspect.provisioning.samples.samples import RECIPES, build_sample, digest
 from tests.oracles import needs, run
 
 HERE = Path(__file__).parents[1] / "sample_images"

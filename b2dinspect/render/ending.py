@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from b2dinspect.events import Finished
+from b2dinspect.provisioning.events import Finished
 from b2dinspect.render.text import visible
 
 

@@ -12,8 +12,8 @@ from b2dinspect.render.terminal import Verbatim
 from b2dinspect.render.text import offset, visible
 
 if TYPE_CHECKING:
-    from b2dinspect.provision.backup import FileChange
-    from b2dinspect.provision.repair import Repair
+    from b2dinspect.provisioning.repair.backup import FileChange
+    from b2dinspect.provisioning.repair.plan import Repair
 
 SHOWN = 32
 MAX_CHANGES = 24

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from b2dinspect.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
+from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
 from b2dinspect.render.ending import ending, places
 from b2dinspect.render.text import offset, size, visible
 

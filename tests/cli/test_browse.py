@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.provision.keypair import sample_key as key
+from b2dinspect.provisioning.keypair import sample_key as key
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
 from tests.cli.conftest import TIME, Disk
 from tests.cli.helpers import USERDATA_PATH, b2d, document, evidence_bytes, invoke, on_terminal, unpacked

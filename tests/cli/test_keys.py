@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.provision.keypair import SAMPLE_KEYS
-from b2dinspect.provision.keypair import sample_key as key
+from b2dinspect.provisioning.keypair import SAMPLE_KEYS
+from b2dinspect.provisioning.keypair import sample_key as key
 from b2dinspect.userdata.tarball import build_userdata
 from tests.cli.helpers import b2d, document, invoke, on_terminal, raw_disk, unpacked
 from tests.disks import OTHER_PUB, PUB, userdata_tar

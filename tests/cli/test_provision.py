@@ -21,8 +21,8 @@ from b2dinspect.cli.provision.common import parse_size
 from b2dinspect.cli.provision.main import app
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.samples import RECIPES
+from b2dinspect.provisioning.faults import FAULTS
+from b2dinspect.provisioning.samples.samples import RECIPES
 from tests.cli.helpers import SAMPLES, environment, is_harmless, validator
 from tests.oracles import needs, run
 
@@ -196,7 +196,9 @@ def test_faults_are_explained() -> None:
 
 
 def test_samples_are_rebuilt_with_their_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("b2dinspect.provision.samples.RECIPES", {"fresh.vdi": RECIPES["fresh.vdi"]})
+    monkeypatch.setattr(
+        "b2dinspect.provisioning.samples.samples.RECIPES", {"fresh.vdi": RECIPES["fresh.vdi"]}
+    )
     shutil.copy(SAMPLES / "manifest.json", tmp_path)
     assert invoke("samples", tmp_path).exit_code == 0
     assert (tmp_path / "fresh.vdi.gz").read_bytes() == (SAMPLES / "fresh.vdi.gz").read_bytes()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from b2dinspect.provision.keypair import sample_key as key
+from b2dinspect.provisioning.keypair import sample_key as key
 from b2dinspect.userdata.tarball import MAGIC
 from tests.cli.helpers import MANIFEST, SAMPLES, document, evidence_bytes, invoke, snapshot, unpacked
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.provision.keypair import SAMPLE_KEYS
+from b2dinspect.provisioning.keypair import SAMPLE_KEYS
 from tests.cli.helpers import COMMANDS, MANIFEST, SAMPLES, USERDATA_PATH, invoke, snapshot, unpacked
 
 

@@ -10,7 +10,7 @@ import pytest
 from b2dinspect.doctor.diagnosis import ELSEWHERE
 from b2dinspect.doctor.explanations import LINKS, SYSTEMS, explain, explanations, families
 from b2dinspect.errors import UsageError
-from b2dinspect.provision.faults import FAULTS
+from b2dinspect.provisioning.faults import FAULTS
 from tests.cli.helpers import MANIFEST as SAMPLES
 from tests.cli.helpers import unpacked
 from tests.incidents import answer, copy_of, ids, incident

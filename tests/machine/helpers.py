@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from b2dinspect.provision.incidents import practice_key
+from b2dinspect.provisioning.samples.incidents import practice_key
 
 
 def machine(folder: Path, config: dict[str, Any] | bytes | None = None, *, keys: bool = True) -> Path:

@@ -13,7 +13,7 @@ from b2dinspect.machine.folder import looks_like_machine, open_machine
 from b2dinspect.machine.iso import read_iso
 from b2dinspect.machine.keys import read_keys
 from b2dinspect.machine.places import find_machines, machine_folder, stores
-from b2dinspect.provision.incidents import practice_key
+from b2dinspect.provisioning.samples.incidents import practice_key
 from tests.incidents import answer, bare_copy, copy_of, ids, incident
 from tests.machine.helpers import config_of, machine
 from tests.oracles import needs, run

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from b2dinspect.events import Done, Event, Finished
 from b2dinspect.guests import profile_named
-from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.keypair import KeyPair, make_key
-from b2dinspect.provision.stages import Plan
+from b2dinspect.provisioning.events import Done, Event, Finished
+from b2dinspect.provisioning.host.drivers import DRIVERS
+from b2dinspect.provisioning.keypair import KeyPair, make_key
+from b2dinspect.provisioning.stages import Plan
 
 MIB = 1 << 20
 SIZE = 1200 * MIB

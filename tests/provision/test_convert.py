@@ -13,8 +13,8 @@ from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
-from b2dinspect.provision.convert import convert, first_difference
-from b2dinspect.provision.images import SUBFORMATS, WRITERS
+from b2dinspect.provisioning.disk.convert import convert, first_difference
+from b2dinspect.provisioning.disk.images import SUBFORMATS, WRITERS
 from b2dinspect.source import MemorySource, PatchedSource
 from tests.cli.helpers import SAMPLES, unpacked
 from tests.containers.handmade import make_vdi

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.provision.home import unpack
+from b2dinspect.provisioning.simulated.home import unpack
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC, build_userdata
 from tests.disks import PUB, TAR, TAR4096
 from tests.oracles import needs

@@ -14,8 +14,8 @@ from b2dinspect.errors import UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.images import WRITERS, WorkDisk, format_for, stored_chunks
-from b2dinspect.provision.rework import rework
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk, format_for, stored_chunks
+from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.source import MemorySource
 from tests.disks import make_disk
 

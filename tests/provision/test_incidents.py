@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import UsageError
-from b2dinspect.provision.incidents import INCIDENTS, make, pack, unpack
+from b2dinspect.provisioning.samples.incidents import INCIDENTS, make, pack, unpack
 from tests.incidents import MANIFEST, NAMES, PACKED, answer, ids, incident
 from tests.oracles import needs
 

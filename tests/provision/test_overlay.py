@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2dinspect.provision.overlay import Change, Overlay
+from b2dinspect.provisioning.disk.overlay import Change, Overlay
 from b2dinspect.source import MemorySource
 
 SIZE = 4096

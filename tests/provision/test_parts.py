@@ -18,13 +18,13 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import PROFILES, GuestProfile, data_sectors
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision import leash
-from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.images import WRITERS, WorkDisk
-from b2dinspect.provision.initramfs import Node, kernel_version, pack
-from b2dinspect.provision.keypair import load_key, make_key
-from b2dinspect.provision.layout import fits, swap_writes, table_writes
-from b2dinspect.provision.programs import run_program
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.keypair import load_key, make_key
+from b2dinspect.provisioning.programs import run_program
+from b2dinspect.provisioning.real import leash
+from b2dinspect.provisioning.real.initramfs import Node, kernel_version, pack
+from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
+from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
 from tests.disks import MIB, PUB, fdisk, make_disk
 from tests.oracles import needs, run
 

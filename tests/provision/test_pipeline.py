@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import ToolError, UsageError
-from b2dinspect.events import Serving, Started
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provision import login, programs
-from b2dinspect.provision.build import STATES, build
-from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.images import WRITERS
-from b2dinspect.provision.keypair import KeyPair
-from b2dinspect.provision.pipeline import boot_image, provision
+from b2dinspect.provisioning import login, programs
+from b2dinspect.provisioning.build import STATES, build
+from b2dinspect.provisioning.disk.images import WRITERS
+from b2dinspect.provisioning.events import Serving, Started
+from b2dinspect.provisioning.faults import FAULTS
+from b2dinspect.provisioning.host.drivers import DRIVERS
+from b2dinspect.provisioning.keypair import KeyPair
+from b2dinspect.provisioning.pipeline import boot_image, provision
 from b2dinspect.userdata.tarball import MAGIC
 from tests.disks import PUB, PUB4096, TAR, TAR4096
 from tests.oracles import needs, run

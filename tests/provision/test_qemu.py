@@ -12,15 +12,15 @@ import pytest
 
 from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import ToolError
-from b2dinspect.events import Gave, Started
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provision import initramfs, qemu
-from b2dinspect.provision.build import build
-from b2dinspect.provision.initramfs import build_initramfs, find_kernel
-from b2dinspect.provision.keypair import make_key
-from b2dinspect.provision.pipeline import boot_image, provision
-from b2dinspect.provision.stages import QemuOptions
+from b2dinspect.provisioning.build import build
+from b2dinspect.provisioning.events import Gave, Started
+from b2dinspect.provisioning.keypair import make_key
+from b2dinspect.provisioning.pipeline import boot_image, provision
+from b2dinspect.provisioning.real import initramfs, qemu
+from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
+from b2dinspect.provisioning.stages import QemuOptions
 from b2dinspect.render import json
 from tests.oracles import PATH, needs, run
 from tests.provision.plans import GUESTS, plan, tell

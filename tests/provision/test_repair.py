@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from b2dinspect.cli.provision.main import app
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provision.incidents import practice_key
-from b2dinspect.provision.userdata import USERDATA
+from b2dinspect.provisioning.repair.replace import USERDATA
+from b2dinspect.provisioning.samples.incidents import practice_key
 from b2dinspect.userdata.authorized_keys import parse
 from tests.cli.helpers import unpacked, validator
 from tests.incidents import MANIFEST, answer, case, copy_of, ids
@@ -71,8 +71,8 @@ def other_files(machine: Path) -> dict[bytes, tuple[str, int]]:
 def add_docker_data(machine: Path) -> None:
     """Put something on the disk that must survive."""
     from b2dinspect.identity import Identities
-    from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-    from b2dinspect.provision.rework import rework
+    from b2dinspect.provisioning.disk.rework import rework
+    from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 
     facts = case(machine).disk
     assert facts is not None

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.provision.home import KEY_FILES
-from b2dinspect.provision.host import write_new
-from b2dinspect.provision.keypair import KeyPair, make_key
-from b2dinspect.provision.login import log_in, ssh_command
-from b2dinspect.provision.sshd import Commands, SimulatedSshd
+from b2dinspect.provisioning.host.host import write_new
+from b2dinspect.provisioning.keypair import KeyPair, make_key
+from b2dinspect.provisioning.login import log_in, ssh_command
+from b2dinspect.provisioning.simulated.home import KEY_FILES
+from b2dinspect.provisioning.simulated.sshd import Commands, SimulatedSshd
 from tests.disks import OTHER_PUB
 from tests.oracles import needs
 

@@ -24,11 +24,11 @@ from b2dinspect.cli.provision.common import (
 )
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
-from b2dinspect.provision.drivers import DRIVERS
+from b2dinspect.provisioning.host.drivers import DRIVERS
 
 if TYPE_CHECKING:  # each command imports its own half of the package: the others need not wait for it
     from b2dinspect.inspection.walk import Inspection
-    from b2dinspect.provision.stages import Plan
+    from b2dinspect.provisioning.stages import Plan
 
 
 @command
@@ -59,10 +59,10 @@ def boot(
     """
     from b2dinspect.inspection.walk import inspect
     from b2dinspect.machine.folder import open_machine
-    from b2dinspect.provision.images import WRITERS
-    from b2dinspect.provision.keypair import KeyPair, load_key
-    from b2dinspect.provision.pipeline import boot_image
-    from b2dinspect.provision.stages import Plan
+    from b2dinspect.provisioning.disk.images import WRITERS
+    from b2dinspect.provisioning.keypair import KeyPair, load_key
+    from b2dinspect.provisioning.pipeline import boot_image
+    from b2dinspect.provisioning.stages import Plan
 
     if in_place and out is not None:
         raise UsageError("--in-place changes the image itself, --out keeps a copy: choose one")
@@ -101,7 +101,7 @@ def boot(
 
 def _format(facts: Inspection, out: Path | None) -> str:
     """Return the format of the copy: as the name of ``out`` says, else the image's own where it can be."""
-    from b2dinspect.provision.images import WRITERS, format_for
+    from b2dinspect.provisioning.disk.images import WRITERS, format_for
 
     if out is not None:
         return format_for(out.name)
@@ -109,7 +109,7 @@ def _format(facts: Inspection, out: Path | None) -> str:
 
 
 def _copy(facts: Inspection, plan: Plan, out: Path | None, cleanup: ExitStack, force: bool) -> Path:
-    from b2dinspect.provision.rework import write_image
+    from b2dinspect.provisioning.disk.rework import write_image
 
     if out is None:
         import tempfile

@@ -22,8 +22,8 @@ from b2dinspect.cli.provision.common import (
 )
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
-from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.faults import FAULTS
+from b2dinspect.provisioning.faults import FAULTS
+from b2dinspect.provisioning.host.drivers import DRIVERS
 
 DiskState = StrEnum("DiskState", ["blank", "fresh", "partitioned", "provisioned"])
 
@@ -50,11 +50,11 @@ def build(
     Exit status: 0 made, 2 it could not be done.
     """
     from b2dinspect.identity import Identities
-    from b2dinspect.provision.build import STATES
-    from b2dinspect.provision.build import build as build_disk
-    from b2dinspect.provision.images import format_for
-    from b2dinspect.provision.keypair import KeyPair, sample_key
-    from b2dinspect.provision.stages import Plan
+    from b2dinspect.provisioning.build import STATES
+    from b2dinspect.provisioning.build import build as build_disk
+    from b2dinspect.provisioning.disk.images import format_for
+    from b2dinspect.provisioning.keypair import KeyPair, sample_key
+    from b2dinspect.provisioning.stages import Plan
 
     if fault and not FAULTS[fault.value].on_disk:
         raise UsageError(f"the fault {fault.value} does not show on a disk; `b2dprovision run` makes it")

@@ -14,13 +14,13 @@ import typer
 
 from b2dinspect.cli.common import FINDINGS
 from b2dinspect.errors import UsageError
-from b2dinspect.events import Console, Done, Event, Finished, Serving, Started
 from b2dinspect.guests import PROFILES
-from b2dinspect.provision.faults import FAULTS
+from b2dinspect.provisioning.events import Console, Done, Event, Finished, Serving, Started
+from b2dinspect.provisioning.faults import FAULTS
 
 if TYPE_CHECKING:
-    from b2dinspect.provision.keypair import KeyPair
-    from b2dinspect.provision.stages import QemuOptions
+    from b2dinspect.provisioning.keypair import KeyPair
+    from b2dinspect.provisioning.stages import QemuOptions
 
 Engine = StrEnum("Engine", ["simulate", "qemu"])
 Guest = StrEnum("Guest", [profile.name for profile in PROFILES])  # type: ignore[misc]
@@ -96,7 +96,7 @@ def engine_options(
     Raises:
         UsageError: Options of QEMU without it, or a file that is not there.
     """
-    from b2dinspect.provision.stages import QemuOptions
+    from b2dinspect.provisioning.stages import QemuOptions
 
     options = QemuOptions(kernel, initrd, iso, kvm)
     if engine is not Engine.qemu:
@@ -122,7 +122,7 @@ def check_name(name: str) -> str:
 
 def given_key(path: Path | None) -> KeyPair | None:
     """Return the key pair that the user named, if any."""
-    from b2dinspect.provision.keypair import load_key
+    from b2dinspect.provisioning.keypair import load_key
 
     return None if path is None else load_key(path)
 

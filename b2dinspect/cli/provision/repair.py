@@ -14,8 +14,8 @@ from b2dinspect.cli.provision.common import ForceOption, KeyOption
 from b2dinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2dinspect.provision.backup import FileChange
-    from b2dinspect.provision.repair import Repair
+    from b2dinspect.provisioning.repair.backup import FileChange
+    from b2dinspect.provisioning.repair.plan import Repair
 
 
 @command
@@ -56,7 +56,7 @@ def repair(
     """
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
-    from b2dinspect.provision.repair import plan_repair
+    from b2dinspect.provisioning.repair.plan import plan_repair
 
     if undo is not None:
         _undo(undo, subject, as_json)
@@ -115,20 +115,20 @@ class _Screen:
 
 
 def _load(path: Path) -> Any:
-    from b2dinspect.provision.keypair import load_key
+    from b2dinspect.provisioning.keypair import load_key
 
     return load_key(path)
 
 
 def _host_files(plan: Repair) -> list[FileChange]:
-    from b2dinspect.provision.repair import host_changes
+    from b2dinspect.provisioning.repair.plan import host_changes
 
     machine = plan.case.machine
     return host_changes(plan, machine.folder.absolute()) if machine else []
 
 
 def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange], str]:
-    from b2dinspect.provision.repair import repair_in_place
+    from b2dinspect.provisioning.repair.plan import repair_in_place
 
     machine = plan.case.machine
     folder = machine.folder if machine else Path(plan.case.path).absolute().parent
@@ -139,8 +139,8 @@ def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange], str]
 
 
 def _copy(plan: Repair, subject: str, out_path: Path | None, force: bool) -> Path:
-    from b2dinspect.provision.images import WRITERS
-    from b2dinspect.provision.repair import repair_image_copy, repair_machine_copy
+    from b2dinspect.provisioning.disk.images import WRITERS
+    from b2dinspect.provisioning.repair.plan import repair_image_copy, repair_machine_copy
 
     machine = plan.case.machine
     if machine is not None and Path(plan.case.subject).resolve() != Path(plan.case.path).resolve():
@@ -174,7 +174,7 @@ def _tell(written: str, backup: str, healthy: bool | None) -> None:
 
 
 def _undo(backup: Path, subject: str | None, as_json: bool) -> None:
-    from b2dinspect.provision.backup import undo
+    from b2dinspect.provisioning.repair.backup import undo
 
     if subject is not None:
         raise UsageError("--undo knows from the backup what to put back: name nothing else")

@@ -28,7 +28,7 @@ from b2dinspect.cli.provision.common import (
 )
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
-from b2dinspect.provision.drivers import DRIVERS
+from b2dinspect.provisioning.host.drivers import DRIVERS
 
 Driver = StrEnum("Driver", list(DRIVERS))  # type: ignore[misc]
 Tamper = StrEnum("Tamper", {"delete_keys": "delete-keys", "replace_userdata": "replace-userdata"})
@@ -71,9 +71,9 @@ def run(
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
     from b2dinspect.identity import Identities
-    from b2dinspect.provision.images import format_for
-    from b2dinspect.provision.pipeline import provision
-    from b2dinspect.provision.stages import Plan
+    from b2dinspect.provisioning.disk.images import format_for
+    from b2dinspect.provisioning.pipeline import provision
+    from b2dinspect.provisioning.stages import Plan
 
     if step and as_json:
         raise UsageError("--step is for people, --json for programs: choose one")

@@ -9,7 +9,7 @@ import typer
 
 from b2dinspect.cli.common import command, out
 from b2dinspect.errors import UsageError
-from b2dinspect.provision.faults import FAULTS
+from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.render.text import size
 
 
@@ -21,7 +21,7 @@ def samples(
 
     Example: b2dprovision samples sample_images
     """
-    from b2dinspect.provision.samples import rebuild
+    from b2dinspect.provisioning.samples.samples import rebuild
 
     for name, packed, unpacked in rebuild(folder):
         out(f"{name}: {size(packed)}, unpacked {size(unpacked)}")
@@ -41,7 +41,7 @@ def incidents(
 
     Then ask `b2dinspect machines DIR` and `b2dinspect doctor DIR/NAME`. Everybody has their keys.
     """
-    from b2dinspect.provision.incidents import INCIDENTS, make, rebuild
+    from b2dinspect.provisioning.samples.incidents import INCIDENTS, make, rebuild
 
     if unknown := [name for name in names or [] if name not in INCIDENTS]:
         raise UsageError(f"no incident is called {unknown[0]!r}; there are {', '.join(INCIDENTS)}")

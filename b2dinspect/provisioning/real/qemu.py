@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import IO
 
 from b2dinspect.errors import ToolError, UsageError
-from b2dinspect.events import Console, Done, Event, Gave, Started, Status, Took
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision import leash
-from b2dinspect.provision.guestscript import MARK
-from b2dinspect.provision.images import stored_chunks
-from b2dinspect.provision.initramfs import build_initramfs, find_kernel
-from b2dinspect.provision.keypair import make_key
-from b2dinspect.provision.pages import Pages
-from b2dinspect.provision.programs import need_program
-from b2dinspect.provision.rework import keep_snapshot, opened
-from b2dinspect.provision.simulate import GUEST_STAGES
-from b2dinspect.provision.stages import QemuOptions, State
+from b2dinspect.provisioning.disk.images import stored_chunks
+from b2dinspect.provisioning.disk.pages import Pages
+from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
+from b2dinspect.provisioning.events import Console, Done, Event, Gave, Started, Status, Took
+from b2dinspect.provisioning.keypair import make_key
+from b2dinspect.provisioning.programs import need_program
+from b2dinspect.provisioning.real import leash
+from b2dinspect.provisioning.real.guestscript import MARK
+from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
+from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
+from b2dinspect.provisioning.stages import QemuOptions, State
 
 BOOT_LIMIT = 300.0
 """Seconds from power-on to sshd, on a slow machine without KVM."""

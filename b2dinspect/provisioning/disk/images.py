@@ -8,9 +8,9 @@ from uuid import UUID
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
-from b2dinspect.events import Write
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import Sink
+from b2dinspect.provisioning.events import Write
 from b2dinspect.source import SECTOR, ByteSource, Extent, is_zeros
 
 CHUNK = 1 << 20

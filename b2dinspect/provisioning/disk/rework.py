@@ -11,8 +11,8 @@ from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.images import WRITERS, WorkDisk, stored_chunks
-from b2dinspect.provision.stages import Plan, State
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk, stored_chunks
+from b2dinspect.provisioning.stages import Plan, State
 from b2dinspect.source import ByteSource
 
 

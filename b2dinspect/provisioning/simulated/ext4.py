@@ -10,9 +10,9 @@ from typing import NamedTuple
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.identity import Identities
-from b2dinspect.provision.images import CHUNK, stored_chunks
-from b2dinspect.provision.overlay import Writable
-from b2dinspect.provision.programs import run_program
+from b2dinspect.provisioning.disk.images import CHUNK, stored_chunks
+from b2dinspect.provisioning.disk.overlay import Writable
+from b2dinspect.provisioning.programs import run_program
 from b2dinspect.source import ByteSource, SliceSource
 
 FEATURES = (

@@ -14,7 +14,7 @@ from b2dinspect.userdata.authorized_keys import parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
 
 MAX_SIZE = 64 << 10
-SAMPLE_KEYS = Path(__file__).parent / "sample_keys"
+SAMPLE_KEYS = Path(__file__).parent / "samples" / "keys"
 Kind = Literal["rsa", "ed25519"]
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from b2dinspect.events import Gave, Took
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.home import KEY_FILES
-from b2dinspect.provision.host import write_new
-from b2dinspect.provision.images import WorkDisk
-from b2dinspect.provision.keypair import make_key
-from b2dinspect.provision.login import WRONG_KEY, log_in
-from b2dinspect.provision.rework import rework
-from b2dinspect.provision.simulate import USERDATA, find_data_partition
-from b2dinspect.provision.stages import SkipStage, Stage, StageFailed, State, Step
+from b2dinspect.provisioning.disk.images import WorkDisk
+from b2dinspect.provisioning.disk.rework import rework
+from b2dinspect.provisioning.events import Gave, Took
+from b2dinspect.provisioning.host.host import write_new
+from b2dinspect.provisioning.keypair import make_key
+from b2dinspect.provisioning.login import WRONG_KEY, log_in
+from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
+from b2dinspect.provisioning.simulated.home import KEY_FILES
+from b2dinspect.provisioning.simulated.simulate import USERDATA, find_data_partition
+from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
 
 Change = Callable[[Ext4Workbench], None]

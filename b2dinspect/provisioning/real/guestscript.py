@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from b2dinspect.guests import DATA_LABEL, GuestProfile
-from b2dinspect.provision.home import KEY_FILES
-from b2dinspect.provision.simulate import USERDATA, WRONG_LABEL
-from b2dinspect.provision.stages import Plan
+from b2dinspect.provisioning.simulated.home import KEY_FILES
+from b2dinspect.provisioning.simulated.simulate import USERDATA, WRONG_LABEL
+from b2dinspect.provisioning.stages import Plan
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
 
 MARK = "@@b2d "

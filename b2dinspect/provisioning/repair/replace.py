@@ -13,10 +13,10 @@ from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.overlay import Overlay
-from b2dinspect.provision.programs import find_program
-from b2dinspect.provision.simulate import USERDATA
+from b2dinspect.provisioning.disk.overlay import Overlay
+from b2dinspect.provisioning.programs import find_program
+from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
+from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.source import SECTOR, RunsSource, SliceSource
 
 LABEL_SIZE = 16

@@ -16,7 +16,7 @@ from typing import Any
 import asyncssh
 
 from b2dinspect.errors import ToolError
-from b2dinspect.provision.home import KEY_FILES
+from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.userdata.authorized_keys import Line, parse
 
 NOT_HERE = 127

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
-from b2dinspect.provision.guestscript import MODULES, PROGRAMS, init_script, settings
-from b2dinspect.provision.programs import find_program, need_program
-from b2dinspect.provision.stages import Plan
+from b2dinspect.provisioning.programs import find_program, need_program
+from b2dinspect.provisioning.real.guestscript import MODULES, PROGRAMS, init_script, settings
+from b2dinspect.provisioning.stages import Plan
 
 BOOT = Path("/boot")
 SSHD_HELPERS = ("/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth")

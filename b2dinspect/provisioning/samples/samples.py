@@ -20,11 +20,11 @@ from b2dinspect.containers.vdi import Identity, VdiWriter
 from b2dinspect.guests import data_sectors, profile_named
 from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.keypair import sample_key
-from b2dinspect.provision.layout import swap_writes, table_writes
-from b2dinspect.provision.simulate import USERDATA
-from b2dinspect.provision.stages import DEFAULT_SIZE
+from b2dinspect.provisioning.keypair import sample_key
+from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
+from b2dinspect.provisioning.simulated.layout import swap_writes, table_writes
+from b2dinspect.provisioning.simulated.simulate import USERDATA
+from b2dinspect.provisioning.stages import DEFAULT_SIZE
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS2, GUEST_KEEPS, build_userdata
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from b2dinspect.events import Event, Finished
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.faults import FAULTS
-from b2dinspect.provision.host import HOST_STAGES, disk_size
-from b2dinspect.provision.images import WRITERS, WorkDisk
-from b2dinspect.provision.stages import Plan, Stage, State, perform
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.events import Event, Finished
+from b2dinspect.provisioning.faults import FAULTS
+from b2dinspect.provisioning.host.host import HOST_STAGES, disk_size
+from b2dinspect.provisioning.stages import Plan, Stage, State, perform
 
 DiskState = Literal["blank", "fresh", "partitioned", "provisioned"]
 STATES: tuple[DiskState, ...] = ("blank", "fresh", "partitioned", "provisioned")
@@ -40,7 +40,7 @@ def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Ev
         for stage in _stages(wanted):
             state = yield from perform(stage, state)
         if plan.fault and FAULTS[plan.fault].stage == "between-boots":
-            from b2dinspect.provision.lessons import ACCIDENTS, change_partition
+            from b2dinspect.provisioning.lessons import ACCIDENTS, change_partition
 
             change_partition(disk, state, ACCIDENTS[plan.fault])
         disk.writer.flush()
@@ -65,7 +65,9 @@ def _stages(wanted: DiskState) -> Iterator[Stage]:
     yield from HOST_STAGES[:3]
     if wanted == "fresh":
         return
-    from b2dinspect.provision.simulate import DISK_STAGES  # a fresh disk needs nothing of a guest
+    from b2dinspect.provisioning.simulated.simulate import (
+        DISK_STAGES,  # a fresh disk needs nothing of a guest
+    )
 
     for stage in DISK_STAGES:
         if stage.id == "mkfs" and wanted == "partitioned":

@@ -9,7 +9,7 @@ from typing import Any
 
 from b2dinspect.machine.config import decoded, is_windows
 from b2dinspect.machine.folder import Machine
-from b2dinspect.provision.backup import FileChange, Patch
+from b2dinspect.provisioning.repair.backup import FileChange, Patch
 from b2dinspect.userdata.private_key import public_line
 
 PRIVATE_MODE = 0o600

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from b2dinspect.events import Write
-from b2dinspect.provision.images import WorkDisk, written
+from b2dinspect.provisioning.disk.images import WorkDisk, written
+from b2dinspect.provisioning.events import Write
 from b2dinspect.source import SECTOR, ByteSource, Extent
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from b2dinspect.errors import EvidenceError, UsageError
-from b2dinspect.events import Event, Gave, Took
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.inspection.choice import choose
 from b2dinspect.inspection.walk import volumes_of
 from b2dinspect.partitions import Partition, read_table
-from b2dinspect.provision.ext4 import Ext4Workbench, Placed
-from b2dinspect.provision.home import unpack
-from b2dinspect.provision.layout import fits, swap_writes, table_writes
-from b2dinspect.provision.overlay import Writable
-from b2dinspect.provision.rework import keep_snapshot, rework
-from b2dinspect.provision.stages import SkipStage, Stage, StageFailed, State, Step, perform
+from b2dinspect.provisioning.disk.overlay import Writable
+from b2dinspect.provisioning.disk.rework import keep_snapshot, rework
+from b2dinspect.provisioning.events import Event, Gave, Took
+from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
+from b2dinspect.provisioning.simulated.home import unpack
+from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
+from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step, perform
 from b2dinspect.source import SliceSource
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
 
@@ -202,7 +202,7 @@ def _unpack(state: State) -> Step:
 def _start_sshd(state: State) -> Step:
     if state.is_off or state.home is None:
         raise SkipStage("the guest is off")
-    from b2dinspect.provision.sshd import SimulatedSshd  # asyncssh is slow to import
+    from b2dinspect.provisioning.simulated.sshd import SimulatedSshd  # asyncssh is slow to import
 
     guest = SimulatedSshd(state.home, state.plan.profile.owner, state.plan.name)
     state.cleanup.callback(guest.stop)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from b2dinspect.errors import EvidenceError
-from b2dinspect.events import Write
-from b2dinspect.provision.images import stored_chunks, written
-from b2dinspect.provision.rework import opened
+from b2dinspect.provisioning.disk.images import stored_chunks, written
+from b2dinspect.provisioning.disk.rework import opened
+from b2dinspect.provisioning.events import Write
 
 PAGE = 4096
 

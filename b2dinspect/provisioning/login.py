@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
-from b2dinspect.events import Gave, Took
-from b2dinspect.provision.host import write_new
-from b2dinspect.provision.keypair import make_key
-from b2dinspect.provision.programs import find_program
-from b2dinspect.provision.stages import RunningGuest, SkipStage, Stage, StageFailed, State, Step
+from b2dinspect.provisioning.events import Gave, Took
+from b2dinspect.provisioning.host.host import write_new
+from b2dinspect.provisioning.keypair import make_key
+from b2dinspect.provisioning.programs import find_program
+from b2dinspect.provisioning.stages import RunningGuest, SkipStage, Stage, StageFailed, State, Step
 
 TIME_LIMIT = 60
 """Seconds for one login; a guest in an emulator is slow."""

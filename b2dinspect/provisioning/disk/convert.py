@@ -11,8 +11,8 @@ from b2dinspect.errors import ContainerError
 from b2dinspect.evidence.file import Progress
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.images import CHUNK, WRITERS, DiskWriter, Subformat, stored_chunks
-from b2dinspect.provision.rework import opened
+from b2dinspect.provisioning.disk.images import CHUNK, WRITERS, DiskWriter, Subformat, stored_chunks
+from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.source import ByteSource
 
 

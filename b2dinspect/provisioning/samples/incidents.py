@@ -20,18 +20,18 @@ from typing import NamedTuple
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.container import VmdkContainer
 from b2dinspect.errors import UsageError
-from b2dinspect.events import Finished
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import profile_named
 from b2dinspect.identity import PINNED_TIME, Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.host import write_new
-from b2dinspect.provision.images import WRITERS, WorkDisk
-from b2dinspect.provision.keypair import SAMPLE_KEYS, KeyPair, sample_key
-from b2dinspect.provision.pipeline import provision
-from b2dinspect.provision.rework import opened
-from b2dinspect.provision.stages import DEFAULT_SIZE, Plan
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.rework import opened
+from b2dinspect.provisioning.events import Finished
+from b2dinspect.provisioning.host.drivers import DRIVERS
+from b2dinspect.provisioning.host.host import write_new
+from b2dinspect.provisioning.keypair import SAMPLE_KEYS, KeyPair, sample_key
+from b2dinspect.provisioning.pipeline import provision
+from b2dinspect.provisioning.stages import DEFAULT_SIZE, Plan
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.tarball import build_userdata
 

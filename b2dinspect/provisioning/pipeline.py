@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from b2dinspect.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.newfile import NewFolder
-from b2dinspect.provision.host import DISK_STAGE, HOST_STAGES
-from b2dinspect.provision.lessons import BETWEEN_BOOTS
-from b2dinspect.provision.login import LOGIN, ssh_command
-from b2dinspect.provision.rework import keep_snapshot, opened
-from b2dinspect.provision.stages import Plan, Stage, StageFailed, State, Step, perform
+from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
+from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Took
+from b2dinspect.provisioning.host.host import DISK_STAGE, HOST_STAGES
+from b2dinspect.provisioning.lessons import BETWEEN_BOOTS
+from b2dinspect.provisioning.login import LOGIN, ssh_command
+from b2dinspect.provisioning.stages import Plan, Stage, StageFailed, State, Step, perform
 
 Boot = Callable[[State], Generator[Event, None, State]]
 
@@ -66,8 +66,14 @@ def boot_image(plan: Plan, image: Path, folder: Path | None, *, is_kept: bool = 
         yield from _end(state, is_kept)
 
 
+_ENGINES = {
+    "simulate": "b2dinspect.provisioning.simulated.simulate",
+    "qemu": "b2dinspect.provisioning.real.qemu",
+}
+
+
 def _engine(plan: Plan) -> Boot:
-    module = importlib.import_module(f"b2dinspect.provision.{plan.engine}")  # each has slow imports
+    module = importlib.import_module(_ENGINES[plan.engine])  # each has slow imports
     boot: Boot = module.boot
     return boot
 
@@ -75,7 +81,9 @@ def _engine(plan: Plan) -> Boot:
 def _import_ahead(plan: Plan) -> None:
     """Import asyncssh, which takes a tenth of a second, while other programs make the filesystem."""
     if plan.engine == "simulate":
-        threading.Thread(target=importlib.import_module, args=("b2dinspect.provision.sshd",)).start()
+        threading.Thread(
+            target=importlib.import_module, args=("b2dinspect.provisioning.simulated.sshd",)
+        ).start()
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from b2dinspect.doctor.case import Case
-from b2dinspect.events import Done
 from b2dinspect.guests import profile_named
-from b2dinspect.provision.drivers import DRIVERS
-from b2dinspect.provision.keypair import KeyPair
-from b2dinspect.provision.login import LOGIN
-from b2dinspect.provision.overlay import Overlay
-from b2dinspect.provision.simulate import GUEST_STAGES
-from b2dinspect.provision.stages import Plan, State, perform
+from b2dinspect.provisioning.disk.overlay import Overlay
+from b2dinspect.provisioning.events import Done
+from b2dinspect.provisioning.host.drivers import DRIVERS
+from b2dinspect.provisioning.keypair import KeyPair
+from b2dinspect.provisioning.login import LOGIN
+from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
+from b2dinspect.provisioning.stages import Plan, State, perform
 
 
 def prove_login(case: Case, overlay: Overlay | None, pair: KeyPair | None) -> tuple[bool | None, str]:

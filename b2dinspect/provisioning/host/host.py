@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from b2dinspect.events import Gave, Took
 from b2dinspect.newfile import NewFile
-from b2dinspect.provision.drivers import Driver
-from b2dinspect.provision.images import WRITERS, WorkDisk
-from b2dinspect.provision.keypair import KeyPair, make_key
-from b2dinspect.provision.stages import Plan, SkipStage, Stage, State, Step
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.events import Gave, Took
+from b2dinspect.provisioning.host.drivers import Driver
+from b2dinspect.provisioning.keypair import KeyPair, make_key
+from b2dinspect.provisioning.stages import Plan, SkipStage, Stage, State, Step
 from b2dinspect.userdata.authorized_keys import parse
 from b2dinspect.userdata.tarball import MAGIC, build_userdata
 

@@ -19,13 +19,13 @@ from b2dinspect.identity import Identities
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.inspection.walk import Inspection
 from b2dinspect.newfile import NewFile, NewFolder
-from b2dinspect.provision import hostfiles
-from b2dinspect.provision.backup import FileChange, Patch, apply, write_backup
-from b2dinspect.provision.images import WRITERS, WorkDisk
-from b2dinspect.provision.keypair import KeyPair
-from b2dinspect.provision.overlay import Change, Overlay
-from b2dinspect.provision.proof import prove_login
-from b2dinspect.provision.userdata import check_writable, put_userdata, relabel
+from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.overlay import Change, Overlay
+from b2dinspect.provisioning.keypair import KeyPair
+from b2dinspect.provisioning.repair import hostfiles
+from b2dinspect.provisioning.repair.backup import FileChange, Patch, apply, write_backup
+from b2dinspect.provisioning.repair.proof import prove_login
+from b2dinspect.provisioning.repair.replace import check_writable, put_userdata, relabel
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.authorized_keys import PublicKey, parse
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata

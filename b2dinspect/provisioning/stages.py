@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from b2dinspect.events import Done, Event, Started, Status, Write
 from b2dinspect.identity import Identities
-from b2dinspect.provision.keypair import KeyPair, Kind
+from b2dinspect.provisioning.events import Done, Event, Started, Status, Write
+from b2dinspect.provisioning.keypair import KeyPair, Kind
 
 if TYPE_CHECKING:
     from b2dinspect.guests import GuestProfile
     from b2dinspect.inspection.choice import Choice
     from b2dinspect.partitions.base import Partition
-    from b2dinspect.provision.drivers import Driver
-    from b2dinspect.provision.overlay import Writable
+    from b2dinspect.provisioning.disk.overlay import Writable
+    from b2dinspect.provisioning.host.drivers import Driver
 
 DEFAULT_SIZE = 20000 << 20
 """Bytes: what docker-machine asks of every driver."""

@@ -1,0 +1,1 @@
+"""What the host does: the machine directory, its key pair, the tar on a new disk."""

@@ -1,0 +1,1 @@
+"""The guest as a real Linux in QEMU."""

@@ -1,0 +1,1 @@
+"""Getting an owner back into a machine: plan, change, proof, backup."""

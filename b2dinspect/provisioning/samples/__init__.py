@@ -1,0 +1,1 @@
+"""Disks and broken machines that are made again byte for byte."""

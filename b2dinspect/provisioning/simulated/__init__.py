@@ -1,0 +1,1 @@
+"""The guest played in this process: table, filesystem, home directory and an embedded sshd."""
