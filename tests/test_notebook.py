@@ -12,9 +12,9 @@ import b2dinspect as b2d
 from b2dinspect.errors import UsageError
 from b2dinspect.notebook import View
 from tests.cli.helpers import MANIFEST, is_harmless, unpacked
+from tests.doctor.test_report import checked
 from tests.incidents import NAMES, incident
 from tests.oracles import needs
-from tests.test_report import checked
 
 
 def check(view: View) -> None:

@@ -23,7 +23,7 @@ from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
 from b2dinspect.provisioning.stages import QemuOptions
 from b2dinspect.render import json
 from tests.oracles import PATH, needs, run
-from tests.provision.plans import GUESTS, plan, tell
+from tests.provisioning.plans import GUESTS, plan, tell
 
 has_kernel = pytest.mark.skipif(
     not list(Path("/boot").glob("vmlinuz-*")), reason="not installed: a Linux kernel in /boot"

@@ -24,7 +24,7 @@ from b2dinspect.provisioning.pipeline import boot_image, provision
 from b2dinspect.userdata.tarball import MAGIC
 from tests.disks import PUB, PUB4096, TAR, TAR4096
 from tests.oracles import needs, run
-from tests.provision.plans import GUESTS, MIB, SIZE, key_pair, plan, tell
+from tests.provisioning.plans import GUESTS, MIB, SIZE, key_pair, plan, tell
 
 pytestmark = needs("mke2fs", "debugfs", "ssh")
 

@@ -229,7 +229,7 @@ def test_a_fresh_disk_never_gets_another_tar(tmp_path: Path) -> None:
 
 def test_a_packed_sample_is_repaired_into_a_copy(tmp_path: Path) -> None:
     sample = tmp_path / "userdata-missing.vdi.gz"
-    shutil.copy(Path(__file__).parents[2] / "sample_images" / sample.name, sample)
+    shutil.copy(Path(__file__).parents[3] / "sample_images" / sample.name, sample)
     key = tmp_path / "key"
     key.write_bytes(practice_key(1).private)
     key.chmod(0o600)

@@ -16,7 +16,7 @@ from b2dinspect.provisioning.keypair import SAMPLE_KEYS
 from b2dinspect.provisioning.samples.samples import RECIPES, build_sample, digest
 from tests.oracles import needs, run
 
-HERE = Path(__file__).parents[1] / "sample_images"
+HERE = Path(__file__).parents[3] / "sample_images"
 MANIFEST = json.loads((HERE / "manifest.json").read_text())["samples"]
 
 
