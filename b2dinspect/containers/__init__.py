@@ -19,7 +19,7 @@ class Format(NamedTuple):
         module: In this package; has ``probe``, which decides.
         reader: Name of the Container in it.
         signs: (offset, bytes) that a file of this format may carry; an offset below 0 counts from the end.
-        takes: Keyword arguments of the reader: what else an image of this format may need.
+        takes: Keyword arguments of the reader.
     """
 
     module: str
@@ -34,8 +34,16 @@ class Format(NamedTuple):
     def read(self, file: ByteSource, **given: Any) -> Container:
         """Return the file as a container of this format; it is given what its reader takes."""
         taken = {name: value for name, value in given.items() if name in self.takes and value is not None}
-        container: Container = getattr(self.load(), self.reader)(file, **taken)
+        container: Container = self._reader()(file, **taken)
         return container
+
+    def identity(self, file: ByteSource) -> str:
+        """Return the identity of an image of this format; only its headers are read."""
+        identity: str = self._reader().read_identity(file)
+        return identity
+
+    def _reader(self) -> Any:
+        return getattr(self.load(), self.reader)
 
     def probe(self, file: ByteSource) -> Probe:
         """Tell whether the file is of this format."""
@@ -53,18 +61,16 @@ def _carries(file: ByteSource, offset: int, sign: bytes) -> bool:
 
 
 FORMATS = {
-    "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),), ("parent",)),
-    "vhd": Format(
-        "vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")), ("parent",)
-    ),
-    "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),), ("parent",)),
+    "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
+    "vhd": Format("vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
+    "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),)),
     "vmdk": Format(
         "vmdk.container",
         "VmdkContainer",
         ((0, b"KDMV"), (0, b"# Disk DescriptorFile")),
-        ("parent", "open_extent", "prefer_redundant"),
+        ("open_extent", "prefer_redundant"),
     ),
-    "qcow2": Format("qcow2.container", "Qcow2Container", ((0, b"QFI\xfb"),), ("parent", "data_file")),
+    "qcow2": Format("qcow2.container", "Qcow2Container", ((0, b"QFI\xfb"),)),
     "raw": Format("raw", "RawContainer", ()),
 }
 """In the order of the trial: raw takes everything that no other format claims."""
@@ -99,7 +105,7 @@ def open_container(file: ByteSource, format_name: str | None = None, **given: An
     Args:
         file: The image.
         format_name: One of FORMATS.
-        given: ``parent``, ``open_extent``, ``data_file``, ``prefer_redundant``: see the readers.
+        given: ``open_extent``, ``prefer_redundant``: see the readers.
 
     Raises:
         UsageError: No such format.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from b2dinspect.fields import Header
@@ -34,6 +35,8 @@ class ParentLink(NamedTuple):
 class Container(ByteSource):
     """A virtual disk. ``size`` is the virtual size; offsets given to it are virtual, in bytes.
 
+    It is read and surveyed once. What it stands on it only names; it is attached when somebody found it.
+
     Attributes:
         format: ``"raw"``, ``"vdi"``, …
         variant: The format's own word for its kind (``"dynamic"``).
@@ -43,6 +46,7 @@ class Container(ByteSource):
         findings: What is odd about the container itself.
         identity: By which a child knows this image as its parent; "" when the format has none.
         parent_link: What the image says of its parent; None when it has none.
+        parent: The parent's disk; without it, what only the parent holds is missing.
         data_file_name: File with the disk's content, as written in the image; "" for this one.
     """
 
@@ -54,7 +58,32 @@ class Container(ByteSource):
     findings: tuple[Finding, ...]
     identity: str = ""
     parent_link: ParentLink | None = None
+    parent: ByteSource | None = None
     data_file_name: str = ""
+
+    @classmethod
+    def read_identity(cls, file: ByteSource) -> str:
+        """Return an image's ``identity`` from its headers alone; no table is looked at.
+
+        Raises:
+            ContainerError: The headers make no sense.
+        """
+        return ""
+
+    def attach(self, *, parent: ByteSource | None = None, data_file: ByteSource | None = None) -> None:
+        """Give the disk what it stands on, and judge anew what depends on that. Tables are not read again.
+
+        Args:
+            parent: The parent's disk; of no use to an image without ``parent_link``.
+            data_file: The file called ``data_file_name``; of no use to an image that names none.
+        """
+        if parent is not None and self.parent_link is not None:
+            self.parent = parent
+        self.findings = tuple(self._judge())
+
+    def _judge(self) -> Iterable[Finding]:
+        """Return all findings, from what was read and what is attached."""
+        return self.findings
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

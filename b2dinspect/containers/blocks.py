@@ -29,11 +29,9 @@ class BlockContainer(Container):
     """A disk of which each piece is data in the file, packed data, zeros, the parent's or missing.
 
     Attributes:
-        parent: The parent's disk, or None.
         layer: The format, as errors name it.
     """
 
-    parent: ByteSource | None
     layer: ClassVar[str]
 
     @abstractmethod

@@ -124,8 +124,6 @@ class VdiContainer(BlockContainer):
 
     Args:
         file: The image.
-        parent: The parent's disk, for a differencing or undo image. Without it, what the image does not hold
-            is missing.
 
     Raises:
         ContainerError: The header makes no sense. A map or blocks that the file does not hold in full are
@@ -135,7 +133,7 @@ class VdiContainer(BlockContainer):
     format = "vdi"
     layer = "VDI"
 
-    def __init__(self, file: ByteSource, *, parent: ByteSource | None = None) -> None:
+    def __init__(self, file: ByteSource) -> None:
         self.file = file
         self.headers, self.header = _read_headers(file)
         header = self.header
@@ -147,12 +145,20 @@ class VdiContainer(BlockContainer):
         self._map = BlockMap(file, self._map_offset, header.block_count)
         self._is_child = header.type in (UNDO, DIFFERENCING)
         self.identity = str(header.uuid_create)
-        self.parent = parent if self._is_child else None
         if self._is_child:
             self.parent_link = ParentLink((), str(header.uuid_linkage))
-        survey = _survey(self._map, self)
-        self.allocated_size = min(survey.allocated * self.block_size, self.size)
-        self.findings = (*_header_findings(self), *_survey_findings(survey, self))
+        self._survey = _survey(self._map, self)
+        self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
+        self.findings = tuple(self._judge())
+
+    @classmethod
+    def read_identity(cls, file: ByteSource) -> str:
+        """Return ``uuid_create``, by which a child knows this image."""
+        return str(_read_headers(file)[1].uuid_create)
+
+    def _judge(self) -> Iterator[Finding]:
+        yield from _header_findings(self)
+        yield from _survey_findings(self._survey, self)
 
     def block_offset(self, entry: int) -> int:
         """Return the file offset of a stored block's data, in bytes."""

@@ -192,8 +192,6 @@ class VhdContainer(BlockContainer):
 
     Args:
         file: The image.
-        parent: The parent's disk, for a differencing image. Without it, what the image does not hold is
-            missing.
 
     Attributes:
         parent_name: The parent's name in the header; "" when there is none.
@@ -207,15 +205,14 @@ class VhdContainer(BlockContainer):
     format = "vhd"
     layer = "VHD"
 
-    def __init__(self, file: ByteSource, *, parent: ByteSource | None = None) -> None:
+    def __init__(self, file: ByteSource) -> None:
         self.file = file
         footers = _find_footers(file)
-        self.footer, footer_findings = _choose(footers)
+        self.footer, self._footer_findings = _choose(footers)
         _check_footer(self.footer)
         kind = self.footer.values.type
         self.variant = TYPES[kind]
         self.size = _virtual_size(self.footer.values)
-        self.parent = parent if kind == DIFFERENCING else None
         self.parent_name = ""
         self.parent_locators: tuple[ParentLocator, ...] = ()
         self._is_child = kind == DIFFERENCING
@@ -225,19 +222,25 @@ class VhdContainer(BlockContainer):
             self._held = min(self.size, self.footer.header.offset)
             self.allocated_size = min(stored_size(file), self._held)
             self.headers = (self.footer.header,)
-            self.findings = (*footer_findings, *_size_findings(self))
-            return
-        survey = self._open_dynamic()
-        self.findings = (
-            *footer_findings,
-            *_size_findings(self),
-            *_header_findings(self),
-            *_parent_findings(self),
-            *_survey_findings(survey, self),
-            *_bitmap_findings(self),
-        )
+        else:
+            self._open_dynamic()
+        self.findings = tuple(self._judge())
 
-    def _open_dynamic(self) -> _Survey:
+    @classmethod
+    def read_identity(cls, file: ByteSource) -> str:
+        """Return the footer's UUID, by which a child knows this image."""
+        return str(_choose(_find_footers(file))[0].values.uuid)
+
+    def _judge(self) -> Iterator[Finding]:
+        yield from self._footer_findings
+        yield from _size_findings(self)
+        if self.variant != "fixed":
+            yield from _header_findings(self)
+            yield from _parent_findings(self)
+            yield from _survey_findings(self._survey, self)
+            yield from _bitmap_findings(self)
+
+    def _open_dynamic(self) -> None:
         self._header = _read_dynamic_header(self.file, self.footer)
         self.headers = tuple(sorted([*self._footers, self._header], key=lambda header: header.offset))
         self.dynamic_header = DYNAMIC_HEADER.parse(self._header.data)
@@ -252,9 +255,8 @@ class VhdContainer(BlockContainer):
             names = [*(locator.name for locator in self.parent_locators), self.parent_name]
             identity = str(self.dynamic_header.parent_uuid)
             self.parent_link = ParentLink(tuple(name for name in names if name), identity)
-        survey = _survey(self._table, self)
-        self.allocated_size = min(survey.allocated * self.block_size, self.size)
-        return survey
+        self._survey = _survey(self._table, self)
+        self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Yield what the BAT and the bitmaps say; of a fixed disk what the file system knows of holes."""

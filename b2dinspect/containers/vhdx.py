@@ -178,8 +178,6 @@ class VhdxContainer(BlockContainer):
 
     Args:
         file: The image.
-        parent: The parent's disk, for a differencing image. Without it, what the image does not hold is
-            missing.
 
     Attributes:
         parent_names: What the image calls its parent, by key (``relative_path``, ``parent_linkage``, …).
@@ -193,12 +191,12 @@ class VhdxContainer(BlockContainer):
     format = "vhdx"
     layer = "VHDX"
 
-    def __init__(self, file: ByteSource, *, parent: ByteSource | None = None) -> None:
+    def __init__(self, file: ByteSource) -> None:
         self.file = file
         identifier = _read(file, IDENTIFIER, 0, "VHDX file identifier")
         _expect(identifier, "signature", SIGNATURE)
-        self._header, header_findings = _choose_header(file)
-        regions = _read_regions(file)
+        self._header, self._header_findings = _choose_header(file)
+        self._regions = regions = _read_regions(file)
         metadata = _read_metadata(file, regions.metadata)
         self.headers = (identifier, *self._header.found, *regions.headers, *metadata.headers)
         self.creator = _text(self.headers[0].layout.parse(identifier.data).creator)
@@ -208,7 +206,6 @@ class VhdxContainer(BlockContainer):
         self.sector_size = metadata.sector_size
         self.parent_names = metadata.parent_names
         self._is_child = bool(metadata.flags & HAS_PARENT)
-        self.parent = parent if self._is_child else None
         if self._is_child:
             keys = ("relative_path", "absolute_win32_path", "volume_path")
             names = [metadata.parent_names.get(key, "") for key in keys]
@@ -218,15 +215,16 @@ class VhdxContainer(BlockContainer):
         self._chunk_ratio = CHUNK_SECTORS * self.sector_size // self.block_size
         self._table = BlockTable(file, regions.bat, -(-self.size // self.block_size), self._chunk_ratio)
         self._bitmaps: dict[int, str | None] = {}
-        survey = _survey(self, regions)
-        self.allocated_size = min(survey.allocated * self.block_size, self.size)
-        self.findings = (
-            *header_findings,
-            *regions.findings,
-            *_log_findings(self),
-            *_parent_findings(self),
-            *_survey_findings(survey, self),
-        )
+        self._survey = _survey(self, regions)
+        self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
+        self.findings = tuple(self._judge())
+
+    def _judge(self) -> Iterator[Finding]:
+        yield from self._header_findings
+        yield from self._regions.findings
+        yield from _log_findings(self)
+        yield from _parent_findings(self)
+        yield from _survey_findings(self._survey, self)
 
     def _piece_at(self, position: int, end: int) -> Piece:
         block, within = divmod(position, self.block_size)

@@ -186,7 +186,7 @@ class _Opener:
     def _open(self, file: ByteSource, known: Format, path: str, above: tuple[object, ...]) -> Container:
         """Return a container with all it stands on.
 
-        What it needs is written in it, so it is read twice when it needs something.
+        What it stands on is written in it: it is read and surveyed once, and that is attached then.
 
         Args:
             file: The image.
@@ -200,14 +200,10 @@ class _Opener:
         }
         container = known.read(file, **given)
         name, link = container.data_file_name, container.parent_link
-        more: dict[str, ByteSource | None] = {}
-        if name:
-            more["data_file"] = self._try("data file", lambda: self._file("data file", name, path))
-        if link:
-            more["parent"] = self._try("parent", lambda: self._parent(link, known, path, above))
-        if not any(more.values()):
-            return container
-        return known.read(file, **given, **more)
+        data_file = self._try("data file", lambda: self._file("data file", name, path)) if name else None
+        parent = self._try("parent", lambda: self._parent(link, known, path, above)) if link else None
+        container.attach(parent=parent, data_file=data_file)
+        return container
 
     def _try(self, role: str, load: Loader) -> ByteSource | None:
         try:
@@ -247,7 +243,7 @@ class _Opener:
                 raise RefusedError(f"{place} is the image itself, or one that stands on it")
             file = self._open_file(real)
             known = format_of(file, link.format)
-            found = known.read(file).identity if link.identity else ""
+            found = known.identity(file) if link.identity else ""
             if found and found != link.identity:
                 raise RefusedError(f"{place} is another image (expected {link.identity}, found {found})")
             parent = self._open(file, known, real, (*above, identity(real)))
@@ -272,7 +268,7 @@ class _Opener:
             except B2dError:
                 continue
             try:
-                if known.read(file).identity == wanted:
+                if known.identity(file) == wanted:
                     yield place
             except B2dError:
                 continue

@@ -50,7 +50,9 @@ FIRST = 2048
 
 
 def vhd(data: bytes, parent: ByteSource | None = None) -> VhdContainer:
-    return VhdContainer(MemorySource(data), parent=parent)
+    disk = VhdContainer(MemorySource(data))
+    disk.attach(parent=parent)
+    return disk
 
 
 def ids(disk: VhdContainer) -> list[str]:

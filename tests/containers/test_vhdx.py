@@ -26,7 +26,9 @@ NAMES = {"parent_linkage": f"{{{MODIFY}}}", "relative_path": ".\\Eltern.vhdx"}
 
 
 def vhdx(data: bytes, parent: ByteSource | None = None) -> VhdxContainer:
-    return VhdxContainer(MemorySource(data), parent=parent)
+    disk = VhdxContainer(MemorySource(data))
+    disk.attach(parent=parent)
+    return disk
 
 
 def ids(disk: VhdxContainer) -> list[str]:

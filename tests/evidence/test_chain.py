@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from b2dinspect.cli.main import app
 from b2dinspect.containers import open_container
-from b2dinspect.containers.vdi import DIFFERENCING, Identity, VdiWriter
+from b2dinspect.containers.vdi import DIFFERENCING, Identity, VdiContainer, VdiWriter
 from b2dinspect.containers.vmdk.writer import VmdkWriter
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError, SourceError, UsageError
 from b2dinspect.evidence import chain
@@ -26,7 +26,7 @@ from b2dinspect.evidence.chain import OpenDisk, Rules, open_disk
 from b2dinspect.evidence.packing import unpack
 from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.newfile import NewFile
-from b2dinspect.source import MemorySource
+from b2dinspect.source import ByteSource, MemorySource
 from tests.oracles import needs, run
 
 MIB = 1 << 20
@@ -259,6 +259,24 @@ def test_a_vdi_finds_its_parent_by_uuid(tmp_path: Path) -> None:
     (tmp_path / "disk.vdi").unlink()
     with open_disk(str(tmp_path / "child.vdi")) as opened:
         assert ids(opened) == ["chain-refused", "vdi-parent-missing"]
+
+
+def test_each_image_of_a_chain_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base_vdi(tmp_path / "0.vdi")
+    for number in range(1, 12):
+        differencing_vdi(tmp_path / f"{number}.vdi", tmp_path / f"{number - 1}.vdi")
+    read: list[VdiContainer] = []
+
+    def count(disk: VdiContainer, file: ByteSource) -> None:
+        read.append(disk)
+        init(disk, file)
+
+    init = VdiContainer.__init__
+    monkeypatch.setattr(VdiContainer, "__init__", count)
+    with open_disk(str(tmp_path / "11.vdi")) as opened:
+        assert len(opened.links) == 11
+        assert opened.container.pread(0, 6) == b"parent"
+    assert len(read) == 12
 
 
 def test_a_vdi_parent_that_was_written_to_since(tmp_path: Path) -> None:

@@ -51,12 +51,10 @@ class Qcow2Container(BlockContainer):
 
     Args:
         file: The image.
-        parent: The backing file's disk. Without it, what only the backing file holds is missing.
-        data_file: The external data file. Without it, all data of such an image is missing.
 
     Attributes:
         parent_name: The backing file's name as written; "" for none.
-        data_file_name: The external data file's name as written; "" for none.
+        data_file: The file with the data: an external one until it is attached is None.
         snapshots: The internal snapshots.
 
     Raises:
@@ -67,9 +65,9 @@ class Qcow2Container(BlockContainer):
     format = "qcow2"
     layer = "qcow2"
 
-    def __init__(
-        self, file: ByteSource, *, parent: ByteSource | None = None, data_file: ByteSource | None = None
-    ) -> None:
+    data_file: ByteSource | None
+
+    def __init__(self, file: ByteSource) -> None:
         self.file = file
         shown, self.header = layout.read_header(file)
         header = self.header
@@ -80,17 +78,26 @@ class Qcow2Container(BlockContainer):
         extensions = {one.type: one for one in reversed(list(layout.read_extensions(file, header)))}
         self.headers = (shown, *_extension_headers(extensions.values()))
         self._read_names(extensions)
-        self.parent = parent if self.parent_name else None
         self._is_external = bool(header.get("incompatible_features", 0) & layout.DATA_FILE)
-        self.data_file = data_file if self._is_external else file
+        self.data_file = None if self._is_external else file
         self._has_subclusters = layout.has_subclusters(header)
         self._tables = Tables(file, header, header.l1_table_offset, header.l1_size)
         self._unpacked: dict[int, bytes] = {}
-        survey = Survey(
+        self._survey = Survey(
             self, complete=not extensions.keys() & {layout.BITMAP_EXTENSION, layout.CRYPTO_HEADER}
         )
-        self.allocated_size = min(survey.allocated, self.size)
-        self.findings = (*_header_findings(self), *survey_findings(survey))
+        self.allocated_size = min(self._survey.allocated, self.size)
+        self.findings = tuple(self._judge())
+
+    def attach(self, *, parent: ByteSource | None = None, data_file: ByteSource | None = None) -> None:
+        """Give the disk its backing file and its external data file."""
+        if data_file is not None and self._is_external:
+            self.data_file = data_file
+        super().attach(parent=parent)
+
+    def _judge(self) -> Iterator[Finding]:
+        yield from _header_findings(self)
+        yield from survey_findings(self._survey)
 
     def _read_names(self, extensions: dict[int, layout.Extension]) -> None:
         self.parent_name = layout.read_backing_name(self.file, self.header)

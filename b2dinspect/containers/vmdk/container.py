@@ -86,7 +86,6 @@ class VmdkContainer(Container):
 
     Args:
         file: The sparse file, or the descriptor.
-        parent: The parent's virtual disk, for a child.
         open_extent: Given the name of an extent as the descriptor has it, returns that file, or raises an
             EvidenceError when it does not want to or cannot. Without it extents in other files are missing.
         prefer_redundant: Read through the redundant grain directory and tables.
@@ -109,7 +108,6 @@ class VmdkContainer(Container):
         self,
         file: ByteSource,
         *,
-        parent: ByteSource | None = None,
         open_extent: Callable[[str], ByteSource] | None = None,
         prefer_redundant: bool = False,
     ) -> None:
@@ -121,10 +119,9 @@ class VmdkContainer(Container):
         self.cid = found.cid if found else ""
         self.parent_cid = found.parent_cid if found else ""
         self.parent_hint = found.values.get("parentfilenamehint", "") if found and self.parent_cid else ""
-        self.identity = found.values.get("ddb.uuid.image", "").lower() if found else ""
+        self.identity = _identity(found)
         if self.parent_cid:
             self.parent_link = _parent_link(found, self.parent_hint)
-        self._parent = parent if self.parent_cid else None
         if self._is_sparse():
             extent = self._open_sparse(file)
             self._slots = [_Slot(extent, extent.size)]
@@ -147,7 +144,17 @@ class VmdkContainer(Container):
         self._check_redundant()
         self.variant = self._variant()
         self.allocated_size = sum(min(slot.part.allocated, slot.size) for slot in self._slots)
-        self.findings = (*_descriptor_findings(self), *_parent_findings(self, parent), *self._problems)
+        self.findings = tuple(self._judge())
+
+    @classmethod
+    def read_identity(cls, file: ByteSource) -> str:
+        """Return the image's UUID, which only VirtualBox writes."""
+        return _identity(_read_top(file)[1])
+
+    def _judge(self) -> Iterator[Finding]:
+        yield from _descriptor_findings(self)
+        yield from _parent_findings(self)
+        yield from self._problems
 
     def _is_sparse(self) -> bool:
         """Tell whether the file is an extent, and does not only carry a descriptor, which qemu allows too."""
@@ -270,10 +277,10 @@ class VmdkContainer(Container):
             yield Extent(position, run.length, run.kind)
         elif not self.parent_cid:
             yield Extent(position, run.length, "zero")
-        elif self._parent is None:
+        elif self.parent is None:
             yield Extent(position, run.length, "missing")
         else:
-            yield from _parent_extents(self._parent, position, run.length)
+            yield from _parent_extents(self.parent, position, run.length)
 
     def _pread(self, offset: int, length: int) -> bytes:
         pieces: list[bytes] = []
@@ -298,8 +305,8 @@ class VmdkContainer(Container):
             raise MissingDataError(why, layer="VMDK", offset=extent.offset)
         if extent.kind == "zero":
             return bytes(extent.length)
-        if run.kind == "free" and self._parent is not None:
-            return self._parent.pread(extent.offset, extent.length)
+        if run.kind == "free" and self.parent is not None:
+            return self.parent.pread(extent.offset, extent.length)
         assert isinstance(part, SparseExtent)  # noqa: S101  nothing else has packed grains
         try:
             return part.unpack(within, extent.length)
@@ -316,6 +323,10 @@ class VmdkContainer(Container):
         if not self._is_sparse() and self.descriptor:
             facts["extents"] = str(len(self.descriptor.extents))
         return {**facts, **(text.facts(self.descriptor) if self.descriptor else {})}
+
+
+def _identity(found: Descriptor | None) -> str:
+    return found.values.get("ddb.uuid.image", "").lower() if found else ""
 
 
 def _parent_link(found: Descriptor | None, hint: str) -> ParentLink:
@@ -396,7 +407,8 @@ def _descriptor_findings(disk: VmdkContainer) -> Iterator[Finding]:
             yield Finding("vmdk-extent-size", "warning", message, found.offset, "file")
 
 
-def _parent_findings(disk: VmdkContainer, parent: ByteSource | None) -> Iterator[Finding]:
+def _parent_findings(disk: VmdkContainer) -> Iterator[Finding]:
+    parent = disk.parent
     if not disk.parent_cid:
         return
     if parent is None:
