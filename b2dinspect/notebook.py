@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from b2dinspect.doctor.diagnosis import Diagnosis
     from b2dinspect.findings import Finding
-    from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
+    from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
     from b2dinspect.provisioning.events import Done, Event, Started
     from b2dinspect.views.annotation import Place, Region
     from b2dinspect.views.comparison import Comparison

@@ -17,7 +17,7 @@ from textual.widgets.tree import TreeNode
 
 from b2dinspect.errors import B2dError
 from b2dinspect.findings import Space
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.render import hexdump
 from b2dinspect.render.text import offset as shown
 from b2dinspect.render.text import visible

@@ -15,7 +15,8 @@ from pathlib import Path
 from b2dinspect.containers.raw import RawContainer
 from b2dinspect.containers.vdi import VdiContainer
 from b2dinspect.evidence.file import open_evidence
-from b2dinspect.inspection.walk import Inspection, inspect_disk
+from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.source import ByteSource, FileSource, PatchedSource, SliceSource
 from b2dinspect.userdata.tarball import build_userdata
 from tests.oracles import needs, run

@@ -11,7 +11,7 @@ import typer
 
 from b2dinspect.cli.main import app
 from b2dinspect.cli.provision.main import app as companion
-from b2dinspect.inspection.walk import Source, State
+from b2dinspect.inspection.facts import Source, State
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

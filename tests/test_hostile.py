@@ -22,7 +22,7 @@ from b2dinspect.errors import B2dError
 from b2dinspect.filesystems import sleuthkit
 from b2dinspect.filesystems.superblock import SUPERBLOCK
 from b2dinspect.findings import Finding
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.render import console, json
 from b2dinspect.render.text import visible
 from b2dinspect.userdata.tarball import MAX_ENTRIES, build_userdata, read_tar

@@ -19,7 +19,7 @@ from b2dinspect.render.text import visible
 
 if TYPE_CHECKING:
     from b2dinspect.evidence.chain import Rules
-    from b2dinspect.inspection.walk import Inspection
+    from b2dinspect.inspection.facts import Inspection
 
 FINE, FINDINGS, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -157,9 +157,7 @@ def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | 
 
 def examine(path: str, format_name: str | None = None, allowed: Rules | None = None) -> Inspection:
     """Inspect an image with a progress bar where opening it takes long."""
-    from b2dinspect.inspection.walk import (
-        inspect,  # b2dprovision, which shares this module, is faster without
-    )
+    from b2dinspect.inspection.walk import inspect  # b2dprovision, which shares this module, starts faster
 
     path, allowed = image_of(path, allowed)
     with ProgressBar() as progress:

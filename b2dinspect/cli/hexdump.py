@@ -12,7 +12,7 @@ from b2dinspect.errors import UsageError
 
 if TYPE_CHECKING:
     from b2dinspect.findings import Space
-    from b2dinspect.inspection.walk import Inspection
+    from b2dinspect.inspection.facts import Inspection
     from b2dinspect.views.annotation import Region
 
 DEFAULT_LENGTH = 256

@@ -21,7 +21,8 @@ from b2dinspect.cli.common import (
     write_bytes,
 )
 from b2dinspect.errors import UsageError, UserdataError
-from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata, key_file
+from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
+from b2dinspect.inspection.keys import key_file
 from b2dinspect.render import console
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.evidence.file import Progress
-from b2dinspect.inspection.walk import Inspection, inspect
+from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.machine.files import is_folder, is_there
 from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys

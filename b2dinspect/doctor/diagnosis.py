@@ -9,7 +9,7 @@ from b2dinspect.doctor import host as host_checks
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.explanations import LINKS, Explanation, explain
 from b2dinspect.findings import Finding
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.machine.disks import DISKS
 from b2dinspect.units import size
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
+from b2dinspect.inspection.facts import Inspection, Source, Userdata
+from b2dinspect.inspection.keys import MAX_KEY_LINES, key_file
 from b2dinspect.inspection.state import UNSEEN_TABLE
-from b2dinspect.inspection.walk import MAX_KEY_LINES, Inspection, Source, Userdata, key_file
 from b2dinspect.userdata.authorized_keys import PublicKey
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 

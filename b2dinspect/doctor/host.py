@@ -12,7 +12,7 @@ from pathlib import Path
 from b2dinspect.doctor.case import Case
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL, GuestProfile, data_sectors, profile_named
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.disks import DISKS, VMWARE
 from b2dinspect.machine.files import about

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from b2dinspect.guests import DATA_LABEL, GuestProfile
+from b2dinspect.guests import DATA_LABEL, PROFILES, GuestProfile
+from b2dinspect.inspection.facts import DataChoice
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import ByteSource, read_lenient
@@ -132,3 +133,15 @@ def _fall_back(profile: GuestProfile, volumes: Sequence[Volume], why: str) -> Ch
 def _place(volume: Volume) -> str:
     number = volume.partition.number
     return f"partition {number}" if number else "the whole disk"
+
+
+def choose_data(volumes: tuple[Volume, ...]) -> DataChoice | None:
+    """Return the volume that guests would mount as their data partition, None when no guest would any."""
+    labelled = [volume for volume in volumes if volume.label == DATA_LABEL and volume.filesystem != "swap"]
+    if labelled:
+        names = tuple(profile.name for profile in PROFILES)
+        return DataChoice(labelled[0], "label", names, tuple(labelled[1:]))
+    for volume in volumes:
+        if volume.filesystem in ("ext4", "btrfs") and volume.partition.number:
+            return DataChoice(volume, "fallback", tuple(p.name for p in PROFILES if p.falls_back))
+    return None

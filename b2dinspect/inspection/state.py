@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
+from b2dinspect.containers import Container
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
+from b2dinspect.inspection.facts import DataChoice, Magic, Names, State
+from b2dinspect.inspection.keys import HEAD
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import read_lenient
 from b2dinspect.userdata.tarball import MAGIC
 
-if TYPE_CHECKING:
-    from b2dinspect.containers import Container
-    from b2dinspect.inspection.walk import DataChoice, Magic
-
-State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
-
-HEAD = 1 << 20
-"""Bytes before the first partition: where a tar can be, or have been."""
 UNSEEN_TABLE = ("table-missing", "gpt-mbr-missing", "gpt-only-backup", "gpt-primary-damaged")
 UNMOUNTABLE = ("ext4-superblock-damaged", "ext4-larger-than-partition", "ext4-checksum")
 UNREADABLE = ("ext4-unreadable", "userdata-unreadable")
 """Findings after which no guest finds its partition, none mounts it, or nobody can tell what it would do."""
 BLANK_LIMIT = 64 << 20
 """Stored bytes that are read to call a disk blank."""
-
-Names = frozenset[bytes] | None
-"""Names in /var/lib on the data partition; None when there is none or it cannot be read."""
 
 
 class Seen(NamedTuple):

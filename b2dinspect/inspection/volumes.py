@@ -9,10 +9,14 @@ from b2dinspect.errors import FilesystemError, MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.filesystems import superblock, swap
 from b2dinspect.findings import Finding
-from b2dinspect.partitions.base import Partition
-from b2dinspect.source import ByteSource, PatchedSource, SliceSource, read_lenient
+from b2dinspect.guests import SWAP_SECTORS
+from b2dinspect.partitions.base import Partition, PartitionTable
+from b2dinspect.source import SECTOR, ByteSource, PatchedSource, SliceSource, read_lenient
 
-__all__ = ["Volume", "identify"]
+__all__ = ["Volume", "identify", "remains_of", "volumes_of"]
+
+GUEST_STARTS = (2048, 2048 + SWAP_SECTORS)
+"""Sectors where the guests' first fdisk or parted partition begins: without swap in front, and behind it."""
 
 SIGNATURES = (
     ("btrfs", 0x10040, b"_BHRfS_M"),
@@ -64,6 +68,27 @@ class Volume(NamedTuple):
     def is_ext(self) -> bool:
         """Whether its files can be read."""
         return self.superblock is not None
+
+
+def volumes_of(disk: ByteSource, table: PartitionTable) -> tuple[Volume, ...]:
+    """Return what is on each partition, or on the whole disk when there is no table but a filesystem."""
+    if table.kind == "none" or (table.kind == "mbr" and not table.partitions):
+        # A boot sector with a filesystem behind it can look like an MBR that lists nothing.
+        whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))
+        return () if whole.filesystem in ("none", "unknown") else (whole,)
+    return tuple(identify(disk, part) for part in table.partitions)
+
+
+def remains_of(disk: ByteSource) -> tuple[Volume, ...]:
+    """Return the filesystems that begin where guests make partitions, although no table says so."""
+    found = []
+    for start in GUEST_STARTS:
+        sectors = disk.size // SECTOR - start
+        if sectors > 0:
+            volume = identify(disk, Partition("none", 0, start, sectors))
+            if volume.filesystem == "swap" or volume.is_ext:
+                found.append(volume)
+    return tuple(found)
 
 
 def identify(disk: ByteSource, partition: Partition) -> Volume:

@@ -13,8 +13,8 @@ from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
 from b2dinspect.guests import PROFILES
+from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.inspection.walk import FoundKey, Inspection, Userdata
 from b2dinspect.render.text import offset, size, visible
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import MAGIC

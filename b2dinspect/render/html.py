@@ -16,7 +16,7 @@ from b2dinspect.views.annotation import Region, all_headers
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosed
     from b2dinspect.doctor.report import Report
-    from b2dinspect.inspection.walk import Inspection
+    from b2dinspect.inspection.facts import Inspection
 
 
 def text(found: object) -> str:

@@ -12,7 +12,7 @@ from b2dinspect.render.text import offset, size, visible
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.report import Report
-    from b2dinspect.inspection.walk import Inspection
+    from b2dinspect.inspection.facts import Inspection
 
 
 def code(found: object) -> str:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from b2dinspect.errors import MissingDataError, UsageError
 from b2dinspect.fields import Field, Header
 from b2dinspect.findings import Space
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, ByteSource
 
 MAX_LENGTH = 64 << 10

@@ -11,7 +11,9 @@ from b2dinspect.containers import vdi
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence.chain import Rules, open_disk
 from b2dinspect.evidence.file import Progress, about, open_evidence
-from b2dinspect.inspection.walk import Inspection, Userdata, inspect_disk, key_file
+from b2dinspect.inspection.facts import Inspection, Userdata
+from b2dinspect.inspection.keys import key_file
+from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.machine.folder import open_machine
 from b2dinspect.source import SECTOR, ByteSource
 from b2dinspect.userdata.authorized_keys import Line, parse

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, Extent
 from b2dinspect.userdata.tarball import GUEST_KEEPS
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
 from b2dinspect.filesystems.ext4 import Entry, Ext4
 from b2dinspect.findings import Finding
-from b2dinspect.inspection.walk import Inspection, volume_for
+from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.walk import volume_for
 from b2dinspect.source import read_lenient
 
 HOME = b"/var/lib/boot2docker"

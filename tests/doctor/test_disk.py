@@ -12,7 +12,7 @@ import pytest
 from b2dinspect.doctor import disk as doctor
 from b2dinspect.doctor.disk import examine
 from b2dinspect.findings import Finding
-from b2dinspect.inspection.walk import Inspection
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.userdata.tarball import MAGIC, build_userdata
 from tests.disks import (
     DATA_START,

@@ -6,7 +6,7 @@ import pytest
 
 from b2dinspect.guests import profile_named
 from b2dinspect.inspection.choice import Choice, choose
-from b2dinspect.inspection.walk import volumes_of
+from b2dinspect.inspection.volumes import volumes_of
 from b2dinspect.partitions import read_table
 from b2dinspect.source import ByteSource, MemorySource
 from b2dinspect.userdata.tarball import MAGIC

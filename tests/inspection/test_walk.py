@@ -10,7 +10,9 @@ import pytest
 from b2dinspect.containers.vdi import VdiContainer
 from b2dinspect.errors import ContainerError, MissingDataError, SourceError, UsageError
 from b2dinspect.evidence.file import open_evidence
-from b2dinspect.inspection.walk import Inspection, Userdata, inspect, key_file, volume_for
+from b2dinspect.inspection.facts import Inspection, Userdata
+from b2dinspect.inspection.keys import key_file
+from b2dinspect.inspection.walk import inspect, volume_for
 from b2dinspect.source import MemorySource
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, MAGIC, build_userdata
 from tests.disks import (

@@ -6,7 +6,8 @@ import pytest
 
 from b2dinspect.containers.raw import RawContainer
 from b2dinspect.errors import UsageError
-from b2dinspect.inspection.walk import Inspection, inspect, inspect_disk
+from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.walk import inspect, inspect_disk
 from b2dinspect.source import MemorySource
 from b2dinspect.views.annotation import MAX_LENGTH, PLACES, map_table, overview, place, region
 from tests.cli.helpers import MANIFEST, unpacked

@@ -10,7 +10,8 @@ import pytest
 
 from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
-from b2dinspect.inspection.walk import Inspection, inspect
+from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench
 from b2dinspect.views.logs import MAX_FILES, read_logs

@@ -27,7 +27,7 @@ from b2dinspect.guests import profile_named
 from b2dinspect.provisioning.host.drivers import DRIVERS
 
 if TYPE_CHECKING:  # each command imports its own half of the package: the others need not wait for it
-    from b2dinspect.inspection.walk import Inspection
+    from b2dinspect.inspection.facts import Inspection
     from b2dinspect.provisioning.stages import Plan
 
 

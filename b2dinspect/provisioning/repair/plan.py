@@ -16,8 +16,8 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis
 from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
+from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.inspection.walk import Inspection
 from b2dinspect.newfile import NewFile, NewFolder
 from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
 from b2dinspect.provisioning.disk.overlay import Change, Overlay

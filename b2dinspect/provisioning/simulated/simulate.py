@@ -11,7 +11,7 @@ from b2dinspect.errors import EvidenceError, UsageError
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.inspection.choice import choose
-from b2dinspect.inspection.walk import volumes_of
+from b2dinspect.inspection.volumes import volumes_of
 from b2dinspect.partitions import Partition, read_table
 from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.disk.rework import keep_snapshot, rework

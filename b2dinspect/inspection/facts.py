@@ -1,0 +1,153 @@
+"""The facts about one disk, as the walk finds them. They are data: nothing here reads, judges or formats."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from b2dinspect.containers import Container
+from b2dinspect.evidence.chain import Link
+from b2dinspect.findings import Finding
+from b2dinspect.inspection.generation import Guest
+from b2dinspect.inspection.volumes import Volume
+from b2dinspect.partitions import PartitionTable
+from b2dinspect.source import ByteSource, RunsSource
+from b2dinspect.userdata.authorized_keys import Line
+from b2dinspect.userdata.tarball import Tarball
+
+Source = Literal["fresh", "data", "residue"]
+State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
+
+Names = frozenset[bytes] | None
+"""Names in /var/lib on the data partition; None when there is none or it cannot be read."""
+
+
+class Magic(NamedTuple):
+    """The marker, tested as the guests do: the first 29 bytes of the disk.
+
+    Attributes:
+        found: Whether they are equal to it.
+        file_offset: Where byte 0 of the disk is in the container file; None when it is not stored.
+        data: What is there instead of it, or it.
+        damaged_at: Virtual offsets of the bytes that differ, when most of them do not.
+        copy_offset: Virtual offset of the marker's second copy, the content of the tar's first entry, when
+            the one at byte 0 is gone. fdisk leaves it when it makes an MBR.
+    """
+
+    found: bool
+    file_offset: int | None
+    data: bytes
+    damaged_at: tuple[int, ...] = ()
+    copy_offset: int | None = None
+
+
+class DataChoice(NamedTuple):
+    """The volume that a guest would mount as its data partition.
+
+    Attributes:
+        volume: The volume.
+        by: ``label`` when it carries the label, ``fallback`` when a guest would take it without one.
+        takers: The guest generations that would.
+        others: More volumes with the label.
+    """
+
+    volume: Volume
+    by: Literal["label", "fallback"]
+    takers: tuple[str, ...]
+    others: tuple[Volume, ...] = ()
+
+
+class Userdata(NamedTuple):
+    """A userdata tar, or what is left of one.
+
+    Attributes:
+        source: ``fresh`` at the start of the disk, ``data`` on the data partition, ``residue`` of a fresh
+            one.
+        path: Path on the data partition; "" for the other two.
+        content: The tar as a source; offsets in ``tar`` count in it.
+        virtual_offset: Of its first byte; None when no single place holds it.
+        file_offset: The same in the container file.
+        size: Bytes.
+        tar: What it holds.
+        kept: What the guest's first 4096 bytes of it hold, for ``fresh``.
+    """
+
+    source: Source
+    path: str
+    content: ByteSource
+    volume: Volume | None
+    virtual_offset: int | None
+    file_offset: int | None
+    size: int
+    tar: Tarball
+    kept: Tarball | None = None
+
+    def locate(self, offset: int) -> tuple[int | None, int | None]:
+        """Return the virtual and the file offset of a byte of the tar."""
+        return self._virtual(offset), self.content.locate(offset)
+
+    def _virtual(self, offset: int) -> int | None:
+        if self.volume is None:
+            return (self.virtual_offset or 0) + offset
+        if not isinstance(self.content, RunsSource):
+            return None
+        within = self.content.parent_offset(offset)
+        return None if within is None else self.volume.partition.offset + within
+
+
+class FoundKey(NamedTuple):
+    """One line of an authorized_keys file that is meant to be a key."""
+
+    source: Source
+    file: str
+    line: Line
+
+
+class Inspection(NamedTuple):
+    """All facts about one disk.
+
+    Attributes:
+        path: As the user gave it.
+        file_size: Bytes of the file as opened (unpacked, for a gzip; of the disk alone, in an OVA).
+        origin: ``file``, ``block device``, ``gzip``, ``xz``, ``bzip2``, ``zstd``, ``ova`` or ``stream``.
+        links: The further files of the disk: parents, extents, data files.
+        container: The virtual disk; stays open for reading.
+        magic: The marker test.
+        table: The partition table.
+        volumes: What is on each partition, or on the whole disk when there is no table.
+        remains: Filesystems where guests put them, on a disk whose table is gone.
+        data: The data partition, if any guest would mount one.
+        guest: Which generation made the disk.
+        state: See the README's list.
+        reason: Why this state, in one sentence.
+        userdata: All tars found, most authoritative first.
+        keys: All key lines found, in the same order.
+        problems: What could not be read on the way.
+    """
+
+    path: str
+    file_size: int
+    origin: str
+    links: tuple[Link, ...]
+    container: Container
+    magic: Magic
+    table: PartitionTable
+    volumes: tuple[Volume, ...]
+    remains: tuple[Volume, ...]
+    data: DataChoice | None
+    guest: Guest
+    state: State
+    reason: str
+    userdata: tuple[Userdata, ...]
+    keys: tuple[FoundKey, ...]
+    problems: tuple[Finding, ...]
+
+    def of_source(self, source: Source) -> Userdata | None:
+        """Return the first tar of that source."""
+        return next((item for item in self.userdata if item.source == source), None)
+
+    @property
+    def effective(self) -> Userdata | None:
+        """The tar that decides who may log in: the data partition's, else the one of a fresh disk."""
+        if self.state == "provisioned":
+            return self.of_source("data")
+        return self.of_source("fresh") or self.of_source("data")
