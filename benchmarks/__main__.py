@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from b2dinspect.containers.vdi import VdiWriter
+from b2dinspect.containers.vdi.writer import VdiWriter
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.keypair import sample_key

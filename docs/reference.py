@@ -17,8 +17,10 @@ from construct import Array, Construct, Renamed, Struct
 from b2dinspect import notebook
 from b2dinspect.cli.main import app
 from b2dinspect.cli.provision.main import app as companion
-from b2dinspect.containers import vdi, vhd, vhdx
 from b2dinspect.containers.qcow2 import layout as qcow2
+from b2dinspect.containers.vdi import layout as vdi
+from b2dinspect.containers.vhd import layout as vhd
+from b2dinspect.containers.vhdx import layout as vhdx
 from b2dinspect.containers.vmdk import layout as vmdk
 from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Explanation, explanations
 from b2dinspect.filesystems import superblock, swap

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from b2dinspect.containers.raw import RawContainer
-from b2dinspect.containers.vdi import VdiContainer
+from b2dinspect.containers.raw.reader import RawContainer
+from b2dinspect.containers.vdi.reader import VdiContainer
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect_disk

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from b2dinspect.containers.vdi import VdiContainer
+from b2dinspect.containers.vdi.reader import VdiContainer
 from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import B2dError
 from b2dinspect.filesystems import sleuthkit

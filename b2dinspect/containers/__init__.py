@@ -1,4 +1,4 @@
-"""Disk containers: each format is one module with a ``probe`` and a class that reads it."""
+"""Disk containers: each format is one package, whose ``reader`` has a ``probe`` and a class that reads it."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def _carries(file: ByteSource, offset: int, sign: bytes) -> bool:
 
 
 FORMATS = {
-    "vdi": Format("vdi", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
-    "vhd": Format("vhd", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
-    "vhdx": Format("vhdx", "VhdxContainer", ((0, b"vhdxfile"),)),
+    "vdi": Format("vdi.reader", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
+    "vhd": Format("vhd.reader", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
+    "vhdx": Format("vhdx.reader", "VhdxContainer", ((0, b"vhdxfile"),)),
     "vmdk": Format(
-        "vmdk.container",
+        "vmdk.reader",
         "VmdkContainer",
         ((0, b"KDMV"), (0, b"# Disk DescriptorFile")),
         ("open_extent", "prefer_redundant"),
     ),
-    "qcow2": Format("qcow2.container", "Qcow2Container", ((0, b"QFI\xfb"),)),
-    "raw": Format("raw", "RawContainer", ()),
+    "qcow2": Format("qcow2.reader", "Qcow2Container", ((0, b"QFI\xfb"),)),
+    "raw": Format("raw.reader", "RawContainer", ()),
 }
 """In the order of the trial: raw takes everything that no other format claims."""
 

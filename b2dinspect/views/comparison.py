@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.containers import vdi
+from b2dinspect.containers.vdi import reader as vdi
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence.chain import Rules, open_disk
 from b2dinspect.evidence.file import Progress, about, open_evidence

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.containers.vdi import VdiWriter
+from b2dinspect.containers.vdi.writer import VdiWriter
 from b2dinspect.newfile import NewFile
 from b2dinspect.render.text import visible
 from b2dinspect.userdata.tarball import MAGIC

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.containers.raw import RawContainer
+from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.render import diskmap as map_render

@@ -9,7 +9,9 @@ from typing import Any
 
 from construct import Struct
 
-from b2dinspect.containers import vdi, vhd, vhdx
+from b2dinspect.containers.vdi import layout as vdi
+from b2dinspect.containers.vhd import layout as vhd
+from b2dinspect.containers.vhdx import layout as vhdx
 
 FREE, ZERO = 0xFFFFFFFF, 0xFFFFFFFE
 NOBODY = uuid.UUID(int=0)

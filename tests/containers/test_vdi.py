@@ -13,14 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
-from b2dinspect.containers.vdi import (
-    HEADER_0_1,
-    HEADER_1_1,
-    HEADER_1_1_PLUS,
-    Identity,
-    VdiContainer,
-    VdiWriter,
-)
+from b2dinspect.containers.vdi.layout import HEADER_0_1, HEADER_1_1, HEADER_1_1_PLUS
+from b2dinspect.containers.vdi.reader import VdiContainer
+from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
 from b2dinspect.findings import Finding
 from b2dinspect.newfile import NewFile

@@ -14,15 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
-from b2dinspect.containers.vhd import (
-    DYNAMIC_HEADER,
-    FOOTER,
-    MAX_SIZE,
-    VhdContainer,
-    VhdWriter,
-    geometry,
-    probe,
-)
+from b2dinspect.containers.vhd.layout import DYNAMIC_HEADER, FOOTER, MAX_SIZE, geometry
+from b2dinspect.containers.vhd.reader import VhdContainer, probe
+from b2dinspect.containers.vhd.writer import VhdWriter
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.findings import Finding

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
-from b2dinspect.containers.vhdx import VhdxContainer, crc32c, probe
+from b2dinspect.containers.vhdx.layout import crc32c
+from b2dinspect.containers.vhdx.reader import VhdxContainer, probe
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.findings import Finding
@@ -175,7 +176,7 @@ def test_a_damaged_header(number: int, offset: int) -> None:
         ("vhdx-header-damaged", offset + 4)
     ]
     assert f"header {number} has a wrong checksum (expected 0x" in disk.findings[0].message
-    assert disk._header.values.sequence_number == (8 if number == 1 else 7)
+    assert disk.header.values.sequence_number == (8 if number == 1 else 7)
     assert disk.pread(0, MIB) == A
     gone = vhdx(patch(make_vhdx([A]), offset, b"xxxx"))
     assert f"header {number} is not there (expected head, found 78787878)" == gone.findings[0].message
@@ -184,7 +185,7 @@ def test_a_damaged_header(number: int, offset: int) -> None:
 def test_both_headers_damaged_are_read_all_the_same() -> None:
     disk = vhdx(damaged(make_vhdx([A]), 65536 + 3000, 131072 + 3000))
     assert ids(disk) == ["vhdx-header-damaged"] * 2
-    assert disk._header.values.sequence_number == 8
+    assert disk.header.values.sequence_number == 8
     assert disk.pread(0, MIB) == A
 
 

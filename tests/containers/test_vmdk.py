@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers.vmdk import layout
-from b2dinspect.containers.vmdk.container import VmdkContainer
 from b2dinspect.containers.vmdk.descriptor import parse_descriptor
+from b2dinspect.containers.vmdk.reader import VmdkContainer
 from b2dinspect.containers.vmdk.writer import Identity, VmdkWriter
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError, UsageError
 from b2dinspect.evidence.chain import Rules, open_disk

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.containers import vdi, vhd
 from b2dinspect.containers.base import Container
 from b2dinspect.containers.qcow2.writer import Qcow2Writer
+from b2dinspect.containers.vdi import layout as vdi
+from b2dinspect.containers.vdi.writer import VdiWriter
+from b2dinspect.containers.vhd.writer import VhdWriter
 from b2dinspect.containers.vmdk.writer import VmdkWriter
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.file import open_evidence
@@ -61,7 +63,7 @@ def raw_sparse(path: Path) -> None:
 def our_writer(block_size: int = MIB, *, variant: str = "dynamic") -> Callable[[Path], None]:
     def make(path: Path) -> None:
         with NewFile(path) as file:
-            writer = vdi.VdiWriter(file, SIZE, variant=variant, block_size=block_size)
+            writer = VdiWriter(file, SIZE, variant=variant, block_size=block_size)
             for start, end in reversed(DATA):
                 writer.pwrite(start, PAYLOAD[start:end])
             writer.flush()
@@ -92,7 +94,7 @@ def by_our_vhd_writer(variant: str = "dynamic", *, first_size: int = SIZE) -> Ca
 
     def make(path: Path) -> None:
         with NewFile(path) as file:
-            writer = vhd.VhdWriter(file, first_size, variant=variant)
+            writer = VhdWriter(file, first_size, variant=variant)
             for start, end in sorted(DATA, reverse=first_size == SIZE):
                 if end > writer.size:
                     writer.flush()

@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from b2dinspect.cli.main import app
 from b2dinspect.containers import open_container
-from b2dinspect.containers.vdi import DIFFERENCING, Identity, VdiContainer, VdiWriter
+from b2dinspect.containers.vdi.layout import DIFFERENCING
+from b2dinspect.containers.vdi.reader import VdiContainer
+from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 from b2dinspect.containers.vmdk.writer import VmdkWriter
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError, SourceError, UsageError
 from b2dinspect.evidence import chain

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.containers.vdi import VdiContainer
+from b2dinspect.containers.vdi.reader import VdiContainer
 from b2dinspect.errors import ContainerError, MissingDataError, SourceError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.inspection.facts import Inspection, Userdata

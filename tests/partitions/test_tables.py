@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from b2dinspect.containers.vdi import VdiContainer
+from b2dinspect.containers.vdi.reader import VdiContainer
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.partitions import gpt, mbr, read_table
 from b2dinspect.partitions.base import PartitionTable

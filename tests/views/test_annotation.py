@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from b2dinspect.containers.raw import RawContainer
+from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect, inspect_disk

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from b2dinspect.containers.raw import RawContainer
+from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.inspection.walk import inspect, inspect_disk
 from b2dinspect.source import MemorySource
 from b2dinspect.views.diskmap import MAX_RUNS, DiskMap, Part, _joined, draw

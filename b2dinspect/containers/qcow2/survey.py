@@ -17,7 +17,7 @@ from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR, ByteSource
 
 if TYPE_CHECKING:
-    from b2dinspect.containers.qcow2.container import Qcow2Container
+    from b2dinspect.containers.qcow2.reader import Qcow2Container
 
 MAX_CLUSTERS = 1 << 26
 """Clusters of the file whose uses are counted: a byte each."""

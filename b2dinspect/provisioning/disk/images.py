@@ -57,28 +57,31 @@ def _variant(kind: Kind) -> dict[str, Any]:
 
 
 def _raw(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
-    from b2dinspect.containers import raw
+    from b2dinspect.containers.raw.writer import RawWriter
 
-    return raw.RawWriter(sink, size)
+    return RawWriter(sink, size)
 
 
 def _vdi(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
-    from b2dinspect.containers import vdi
+    from b2dinspect.containers.vdi.reader import VdiContainer
+    from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 
-    create = like.header.uuid_create if isinstance(like, vdi.VdiContainer) else ids.uuid("vdi create")
-    identity = vdi.Identity(create, ids.uuid("vdi modify"))
-    return vdi.VdiWriter(sink, size, identity=identity, **_variant(kind))
+    create = like.header.uuid_create if isinstance(like, VdiContainer) else ids.uuid("vdi create")
+    identity = Identity(create, ids.uuid("vdi modify"))
+    return VdiWriter(sink, size, identity=identity, **_variant(kind))
 
 
 def _vhd(sink: Sink, size: int, ids: Identities, like: Container | None, kind: Kind = None) -> DiskWriter:
-    from b2dinspect.containers import vhd
+    from b2dinspect.containers.vhd.layout import EPOCH
+    from b2dinspect.containers.vhd.reader import VhdContainer
+    from b2dinspect.containers.vhd.writer import VhdWriter
 
     identity, first = ids.uuid("vhd"), HYPERV_FIRST_SIZE
-    if isinstance(like, vhd.VhdContainer):
+    if isinstance(like, VhdContainer):
         identity, first = like.footer.values.uuid, like.footer.values.original_size
     first = min(first, size) // 512 * 512 or size
-    made = max(0, ids.time - vhd.EPOCH)
-    writer = vhd.VhdWriter(sink, first, identity=identity, timestamp=made, **_variant(kind))
+    made = max(0, ids.time - EPOCH)
+    writer = VhdWriter(sink, first, identity=identity, timestamp=made, **_variant(kind))
     writer.resize(size)
     return writer
 

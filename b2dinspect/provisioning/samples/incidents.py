@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.containers.vmdk import layout
-from b2dinspect.containers.vmdk.container import VmdkContainer
+from b2dinspect.containers.vmdk.reader import VmdkContainer
 from b2dinspect.errors import SourceError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import profile_named

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.containers.raw import RawWriter
-from b2dinspect.containers.vdi import Identity, VdiWriter
+from b2dinspect.containers.raw.writer import RawWriter
+from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 from b2dinspect.guests import data_sectors, profile_named
 from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile

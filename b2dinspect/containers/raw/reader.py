@@ -1,19 +1,11 @@
-"""Raw images: the file is the disk, byte for byte.
-
-Source: minikube's kvm2, hyperkit, vfkit and krunkit drivers write their disks so (``NAME.rawdisk``,
-``disk.img``); a block device is one too.
-"""
+"""Reading a file as the disk that it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from b2dinspect.containers.base import Container, Probe, stored_size
 from b2dinspect.source import ByteSource, Extent, FileSource
-
-if TYPE_CHECKING:
-    from b2dinspect.newfile import Sink
 
 OTHER_FORMATS = (
     (b"QFI\xfb\0\0\0\1", "qcow of version 1", "qcow"),
@@ -67,40 +59,3 @@ class RawContainer(Container):
         """Return what the file was read from, when it is not a plain file."""
         origin = self.file.origin if isinstance(self.file, FileSource) else "memory"
         return {} if origin == "file" else {"read from": origin}
-
-
-class RawWriter:
-    """Makes a new raw disk; what is not written stays a hole.
-
-    Args:
-        sink: An empty file to write to.
-        virtual_size: Bytes.
-    """
-
-    def __init__(self, sink: Sink, virtual_size: int) -> None:
-        self.size = virtual_size
-        self._sink = sink
-
-    def pwrite(self, offset: int, data: bytes) -> None:
-        """Write ``data`` at ``offset``.
-
-        Raises:
-            ValueError: The range does not lie within the disk.
-        """
-        if offset < 0 or offset + len(data) > self.size:
-            raise ValueError(f"{len(data)} bytes at {offset} do not fit on a disk of {self.size}")
-        self._sink.pwrite(offset, data)
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes at ``offset``, as written so far."""
-        count = max(0, min(self.size - offset, length))
-        return self._sink.pread(offset, count).ljust(count, b"\0")
-
-    def locate(self, offset: int) -> int | None:
-        """Return the file offset of a byte: the same."""
-        return offset
-
-    def flush(self) -> None:
-        """Give the file its full length, and sync."""
-        self._sink.truncate(self.size)
-        self._sink.flush()

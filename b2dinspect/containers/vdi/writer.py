@@ -1,0 +1,179 @@
+"""Making new VDIs of version 1.1."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from array import array
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from b2dinspect.containers.vdi.layout import (
+    DEFAULT_BLOCK_SIZE,
+    DYNAMIC,
+    ENTRY_SIZE,
+    FIXED,
+    FREE,
+    HEADER_1_1_PLUS,
+    MAX_BLOCKS,
+    PREHEADER,
+    SIGNATURE,
+)
+from b2dinspect.source import SECTOR, is_zeros
+
+if TYPE_CHECKING:
+    from b2dinspect.newfile import Sink
+
+
+class Identity(NamedTuple):
+    """The three UUIDs of an image; pin them for reproducible files."""
+
+    create: uuid.UUID
+    modify: uuid.UUID
+    parent: uuid.UUID = uuid.UUID(int=0)
+
+
+class VdiWriter:
+    """Makes a new VDI 1.1 as VirtualBox lays it out: header, map at 1 MiB, blocks aligned to 1 MiB.
+
+    Blocks are stored when something other than zeros is first written to them. The header and the map reach
+    the file by ``flush()``; until then the file is no VDI.
+
+    Args:
+        sink: An empty file to write to.
+        virtual_size: Bytes, a multiple of 512.
+        variant: ``"dynamic"``, or ``"fixed"`` with every block stored in order.
+        block_size: Bytes, a power of two of at least 4096.
+        identity: UUIDs.
+        comment: At most 255 bytes.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        virtual_size: int,
+        *,
+        variant: Literal["dynamic", "fixed"] = "dynamic",
+        block_size: int = DEFAULT_BLOCK_SIZE,
+        identity: Identity | None = None,
+        comment: bytes = b"",
+    ) -> None:
+        if virtual_size <= 0 or virtual_size % SECTOR:
+            raise ValueError(f"virtual size {virtual_size} is not a positive multiple of 512")
+        if block_size < 4096 or block_size & (block_size - 1):
+            raise ValueError(f"block size {block_size} is not a power of two of at least 4096")
+        if len(comment) > 255:
+            raise ValueError(f"comment of {len(comment)} bytes; 255 are the most")
+        count = -(-virtual_size // block_size)
+        if count > MAX_BLOCKS:
+            raise ValueError(f"{count} blocks; {MAX_BLOCKS} are the most: use larger blocks")
+        self.size = virtual_size
+        self._sink = sink
+        self._variant = variant
+        self._block_size = block_size
+        self._identity = identity or Identity(uuid.uuid4(), uuid.uuid4())
+        self._comment = comment
+        self._map_offset = 1 << 20
+        self._data_offset = _align(self._map_offset + count * ENTRY_SIZE, 1 << 20)
+        if variant == "fixed":
+            self._map = array("I", range(count))
+            self._allocated = count
+        else:
+            self._map = array("I", [FREE]) * count
+            self._allocated = 0
+
+    def pwrite(self, offset: int, data: bytes) -> None:
+        """Write ``data`` at a virtual ``offset``, storing blocks on demand.
+
+        Raises:
+            ValueError: The range does not lie within the disk.
+        """
+        if offset < 0 or offset + len(data) > self.size:
+            raise ValueError(f"{len(data)} bytes at {offset} do not fit on a disk of {self.size}")
+        view = memoryview(data)
+        while view:
+            block, within = divmod(offset, self._block_size)
+            piece = bytes(view[: self._block_size - within])
+            self._write_block(block, within, piece)
+            view, offset = view[len(piece) :], offset + len(piece)
+
+    def _write_block(self, block: int, within: int, piece: bytes) -> None:
+        if self._map[block] == FREE:
+            if is_zeros(piece):
+                return
+            self._map[block] = self._allocated
+            self._allocated += 1
+        self._sink.pwrite(self._data_offset + self._map[block] * self._block_size + within, piece)
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes of the disk at ``offset``, as written so far."""
+        pieces, end = [], min(self.size, offset + length)
+        while offset < end:
+            within = offset % self._block_size
+            count = min(end - offset, self._block_size - within)
+            place = self.locate(offset)
+            stored = b"" if place is None else self._sink.pread(place, count)
+            pieces.append(stored.ljust(count, b"\0"))
+            offset += count
+        return b"".join(pieces)
+
+    def locate(self, offset: int) -> int | None:
+        """Return the file offset of a byte of the disk, or None when its block is not stored."""
+        block, within = divmod(offset, self._block_size)
+        if self._map[block] == FREE:
+            return None
+        return self._data_offset + self._map[block] * self._block_size + within
+
+    def flush(self) -> None:
+        """Write the header and the map, give the file its full length, and sync."""
+        self._sink.truncate(self._data_offset + self._allocated * self._block_size)
+        entries = self._map
+        if sys.byteorder == "big":
+            entries = array("I", entries)
+            entries.byteswap()
+        self._sink.pwrite(self._map_offset, entries.tobytes())
+        self._sink.pwrite(0, self._header_bytes())
+        self._sink.flush()
+
+    def _header_bytes(self) -> bytes:
+        pre = PREHEADER.build(
+            {
+                "text": b"<<< b2dinspect: VirtualBox Disk Image >>>\n".ljust(64, b"\0"),
+                "signature": SIGNATURE,
+                "version_major": 1,
+                "version_minor": 1,
+            }
+        )
+        cylinders = min(1024, self.size // (SECTOR * 63 * 16))
+        header = HEADER_1_1_PLUS.build(
+            {
+                "header_size": HEADER_1_1_PLUS.sizeof(),
+                "type": FIXED if self._variant == "fixed" else DYNAMIC,
+                "flags": 0,
+                "comment": self._comment.ljust(256, b"\0"),
+                "blocks_offset": self._map_offset,
+                "data_offset": self._data_offset,
+                "cylinders": 0,
+                "heads": 0,
+                "sectors": 0,
+                "sector_size": SECTOR,
+                "unused": 0,
+                "disk_size": self.size,
+                "block_size": self._block_size,
+                "block_extra": 0,
+                "block_count": len(self._map),
+                "blocks_allocated": self._allocated,
+                "uuid_create": self._identity.create,
+                "uuid_modify": self._identity.modify,
+                "uuid_linkage": self._identity.parent,
+                "uuid_parent_modify": uuid.UUID(int=0),
+                "lchs_cylinders": cylinders,
+                "lchs_heads": 16,
+                "lchs_sectors": 63,
+                "lchs_sector_size": SECTOR,
+            }
+        )
+        return bytes(pre + header)
+
+
+def _align(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

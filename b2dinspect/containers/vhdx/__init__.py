@@ -1,0 +1,20 @@
+"""VHDX, Hyper-V's disk format since Windows Server 2012. Read only; the log is not replayed.
+
+Layout (all integers little-endian; everything behind 1 MiB is aligned to 1 MiB)::
+
+    0        file identifier    signature, and the creator in UTF-16
+    64 KiB   header 1           4 KiB with a CRC-32C; of the sound ones that with the higher
+    128 KiB  header 2             sequence number counts
+    192 KiB  region table 1     64 KiB with a CRC-32C: where BAT and metadata are
+    256 KiB  region table 2     its copy
+    1 MiB    log, metadata, BAT and blocks, in any order
+
+The BAT has 64-bit entries: state in the lowest three bits, file offset in MiB from bit 20 on. Behind the
+entries of each chunk (2^23 sectors of the disk) stands one for the chunk's sector bitmap block of 1 MiB. Only
+a differencing disk has sector bitmaps: they tell, lowest bit first, which sectors of a block in state 7 are
+in the file; the others are the parent's.
+
+Source: [MS-VHDX] Virtual Hard Disk v2 (VHDX) File Format, sections 2.2 to 2.6. State 5 is "unmapped" in its
+draft 0.95 only; qemu's block/vhdx.h still names it. qemu 7.2 gives entries of sector bitmaps, which it never
+uses, the state of zero blocks (seen).
+"""
