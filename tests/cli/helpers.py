@@ -43,14 +43,16 @@ _DECIDES_OUTPUT = {
     "TTY_COMPATIBLE",
     "PYTHONUNBUFFERED",
 }
-_PLAIN = {"COLUMNS": "80", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+_TERMINAL = {"COLUMNS": "80", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+PLAIN = _TERMINAL | dict.fromkeys(_DECIDES_OUTPUT)
+"""An environment for CliRunner: 80 columns, no colour."""
 PROGRAM = (sys.executable, "-m", "b2dinspect")
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """Return this environment without what would change the output."""
     kept = {name: value for name, value in os.environ.items() if name not in _DECIDES_OUTPUT}
-    return kept | _PLAIN | (extra or {})
+    return kept | _TERMINAL | (extra or {})
 
 
 def b2d(*args: object, stdin: bytes | None = None, env: dict[str, str] | None = None, **more: Any) -> Done:
@@ -63,7 +65,7 @@ def b2d(*args: object, stdin: bytes | None = None, env: dict[str, str] | None = 
 def invoke(*args: object, columns: int = 80) -> Done:
     """Run the program within this process. An exception that would be a traceback is raised."""
     words = [os.fspath(arg) if isinstance(arg, Path) else str(arg) for arg in args]
-    env = _PLAIN | {"COLUMNS": str(columns)} | dict.fromkeys(_DECIDES_OUTPUT)
+    env = PLAIN | {"COLUMNS": str(columns)}
     result = CliRunner().invoke(app, words, catch_exceptions=False, env=env)
     return subprocess.CompletedProcess(words, result.exit_code, result.stdout_bytes, result.stderr_bytes)
 
