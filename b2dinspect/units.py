@@ -1,6 +1,8 @@
-"""Sizes for people."""
+"""Sizes and lists for people."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def size(count: int) -> str:
@@ -14,3 +16,12 @@ def size(count: int) -> str:
     power = min((count.bit_length() - 1) // 10, 5)
     unit = ("KiB", "MiB", "GiB", "TiB", "PiB")[power - 1]
     return f"{count / (1 << 10 * power):.1f} {unit}".replace(".0 ", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

@@ -11,7 +11,7 @@ import typer
 
 from b2dinspect.cli.main import app
 from b2dinspect.cli.provision.main import app as companion
-from b2dinspect.inspection.facts import Source, State
+from b2dinspect.inspection.facts import DiskState, Source
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def test_readme_names_every_command_and_no_other() -> None:
     assert set(re.findall(r"`b2dprovision (\w+)", README)) == names(companion)
 
 
-@pytest.mark.parametrize("word", [*get_args(State), *get_args(Source)])
+@pytest.mark.parametrize("word", [*get_args(DiskState), *get_args(Source)])
 def test_readme_explains_every_state_and_source(word: str) -> None:
     assert f"| `{word}` |" in README
 

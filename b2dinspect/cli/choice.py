@@ -15,6 +15,7 @@ def choice(
     as_json: Json = False,
     folders: AllowChain = None,
     vmware: Annotated[bool, typer.Option("--vmware", help="The disks are VMware's.")] = False,
+    nvme: Annotated[bool, typer.Option("--nvme", help="They are attached to an NVMe controller.")] = False,
 ) -> None:
     """Tell which disk each guest generation would take at its next boot, and whether it would FORMAT it.
 
@@ -24,12 +25,13 @@ def choice(
     one would, 2 a disk could not be read.
     """
     from b2dinspect.guests import PROFILES
-    from b2dinspect.inspection.choice import Candidate, choose_among
+    from b2dinspect.inspection.choice import Candidate, Hardware, choose_among
     from b2dinspect.render import doctor as render
 
     disks = [examine(image, None, rules(folders)) for image in images]
+    hardware = Hardware(is_vmware=vmware, is_nvme=nvme)
     candidates = [Candidate(facts.container, facts.table, facts.volumes) for facts in disks]
-    found = [(one.name, one.program, choose_among(one, candidates, is_vmware=vmware)) for one in PROFILES]
+    found = [(one.name, one.program, choose_among(one, candidates, hardware)) for one in PROFILES]
     paths = [facts.path for facts in disks]
     if as_json:
         from b2dinspect.render import json

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
-from b2dinspect.inspection.facts import Inspection, Source, Userdata
+from b2dinspect.inspection.facts import DataChoice, Inspection, Source, Userdata
 from b2dinspect.inspection.keys import MAX_KEY_LINES, key_file
-from b2dinspect.inspection.state import UNSEEN_TABLE
+from b2dinspect.units import listed
 from b2dinspect.userdata.authorized_keys import PublicKey
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
@@ -48,13 +48,16 @@ def marker(facts: Inspection) -> Iterator[Finding]:
     elif facts.magic.copy_offset is not None and facts.table.kind == "none" and facts.state == "damaged":
         yield Finding("magic-damaged", "error", facts.reason, 0)
     if facts.remains:
-        outcome = "the next guest to boot it will format it" if magic.found else "no guest finds its data"
-        text = f"{facts.reason}: it was used before, and {outcome}; work on a copy"
+        guests = listed(facts.formatters)
+        outcome = f"{guests} will format it at the next boot" if guests else "no guest finds its data"
+        found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.remains)
+        text = f"no partition table lists {found}: the disk was used before, and {outcome}; work on a copy"
         yield Finding("table-gone", "error", text, facts.remains[0].partition.offset)
     if not magic.found or facts.table.kind == "none":
         return
-    if any(finding.id in UNSEEN_TABLE for finding in facts.table.findings):
-        text = "the marker is at byte 0 of a disk that holds data: the next guest to boot it will format it"
+    if facts.table.unseen:
+        guests = listed(facts.formatters)
+        text = f"the marker is at byte 0 of a disk that holds data: {guests} will format it at the next boot"
         yield Finding("magic-over-data", "error", text, 0)
         return
     if facts.data is not None and facts.data.by == "label":
@@ -71,6 +74,10 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("magic-beside-table", "warning", text, 0)
 
 
+def _takers(data: DataChoice) -> str:
+    return f"only {listed(data.takers)}" if data.takers else "no guest"
+
+
 def label(facts: Inspection) -> Iterator[Finding]:
     """Look at how the data partition is found."""
     data = facts.data
@@ -81,7 +88,7 @@ def label(facts: Inspection) -> Iterator[Finding]:
         text = (
             f"partition {data.volume.partition.number} holds the data but is labelled "
             f"{data.volume.label.decode('latin-1')!a}, not {DATA_LABEL.decode()!r}; "
-            f"only {' and '.join(data.takers)} would mount it all the same"
+            f"{_takers(data)} would mount it all the same"
         )
         yield Finding("label-missing", "error", text, where)
     if data.others:

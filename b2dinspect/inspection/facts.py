@@ -15,7 +15,7 @@ from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import Tarball
 
 Source = Literal["fresh", "data", "residue"]
-State = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
+DiskState = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
 
 Names = frozenset[bytes] | None
 """Names in /var/lib on the data partition; None when there is none or it cannot be read."""
@@ -40,13 +40,35 @@ class Magic(NamedTuple):
     copy_offset: int | None = None
 
 
+class Choice(NamedTuple):
+    """A guest's decision at its next boot.
+
+    Attributes:
+        guest: The generation's name.
+        action: What it does.
+        volume: What it mounts, for ``mount``.
+        keeps_userdata: Whether it saves the first 4096 bytes before it formats.
+        reason: Why, in one sentence.
+        fails: Why it comes to nothing all the same; "" when it does not.
+    """
+
+    guest: str
+    action: Literal["mount", "format", "leave"]
+    volume: Volume | None
+    keeps_userdata: bool
+    reason: str
+    fails: str = ""
+
+
 class DataChoice(NamedTuple):
-    """The volume that a guest would mount as its data partition.
+    """The volume that holds the data, as far as the disk tells.
+
+    Whether a guest gets to it is another question: see ``takers``.
 
     Attributes:
         volume: The volume.
-        by: ``label`` when it carries the label, ``fallback`` when a guest would take it without one.
-        takers: The guest generations that would.
+        by: ``label`` when it carries the label, ``fallback`` when it is the first ext4 or btrfs.
+        takers: The guest generations that would mount it, were this the only disk.
         others: More volumes with the label.
     """
 
@@ -115,7 +137,8 @@ class Inspection(NamedTuple):
         table: The partition table.
         volumes: What is on each partition, or on the whole disk when there is no table.
         remains: Filesystems where guests put them, on a disk whose table is gone.
-        data: The data partition, if any guest would mount one.
+        choices: What each generation would do at its next boot, were this the only disk, as ``PROFILES`` go.
+        data: The volume that holds the data, if there is one.
         guest: Which generation made the disk.
         state: See the README's list.
         reason: Why this state, in one sentence.
@@ -133,13 +156,19 @@ class Inspection(NamedTuple):
     table: PartitionTable
     volumes: tuple[Volume, ...]
     remains: tuple[Volume, ...]
+    choices: tuple[Choice, ...]
     data: DataChoice | None
     guest: Guest
-    state: State
+    state: DiskState
     reason: str
     userdata: tuple[Userdata, ...]
     keys: tuple[FoundKey, ...]
     problems: tuple[Finding, ...]
+
+    @property
+    def formatters(self) -> tuple[str, ...]:
+        """The generations that would format the disk at their next boot."""
+        return tuple(choice.guest for choice in self.choices if choice.action == "format")
 
     def of_source(self, source: Source) -> Userdata | None:
         """Return the first tar of that source."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError
@@ -30,39 +31,64 @@ MAX_KEY_FILE = 1 << 20
 MAX_KEY_LINES = 2000
 
 
-def on_data_partitions(data: DataChoice | None) -> tuple[list[Userdata], Names, tuple[Finding, ...]]:
-    """Return the tars on every labelled partition, the names in /var/lib, and what stood in the way."""
-    userdata: list[Userdata] = []
-    all_names: Names = None
-    problems: list[Finding] = []
-    for volume in (data.volume, *data.others) if data else ():
-        if volume.is_ext:
-            found, names, faults = _on_volume(volume)
-            userdata += found
-            problems += faults
-            all_names = names if all_names is None else all_names | (names or frozenset())
-    return userdata, all_names, tuple(problems)
+class DataFiles(NamedTuple):
+    """What was found on the data partition, or on several.
+
+    Attributes:
+        userdata: The tars.
+        names: Names in /var/lib.
+        problems: What stood in the way.
+        unreadable: Why the files, or a tar's bytes, cannot be read; "" when they can.
+    """
+
+    userdata: tuple[Userdata, ...] = ()
+    names: Names = None
+    problems: tuple[Finding, ...] = ()
+    unreadable: str = ""
 
 
-def _on_volume(volume: Volume) -> tuple[list[Userdata], Names, list[Finding]]:
+def on_data_partitions(data: DataChoice | None) -> DataFiles:
+    """Return what is on every labelled partition, or on the one taken without a label."""
+    volumes = (data.volume, *data.others) if data else ()
+    found = [_on_volume(volume) for volume in volumes if volume.is_ext]
+    known = [one.names for one in found if one.names is not None]
+    return DataFiles(
+        tuple(item for one in found for item in one.userdata),
+        frozenset[bytes]().union(*known) if known else None,
+        tuple(problem for one in found for problem in one.problems),
+        next((one.unreadable for one in found if one.unreadable), ""),
+    )
+
+
+def _on_volume(volume: Volume) -> DataFiles:
     try:
         files = Ext4(volume.source)
     except EvidenceError as error:
-        return [], None, [_unreadable(volume, error)]
+        return _unreadable(volume, error)
     try:
         names = _names_in(files, b"/var/lib")
-        problems: list[Finding] = []
-        found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path, problems))]
-        return found, names, problems
+        found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path))]
     except EvidenceError as error:
-        return [], None, [_unreadable(volume, error)]
+        return _unreadable(volume, error)
     finally:
         files.close()
+    userdata = tuple(item for item in found if isinstance(item, Userdata))
+    strange = [item for item in found if isinstance(item, Finding)]
+    cut = [fault for item in userdata if (fault := _missing_bytes(item, volume))]
+    return DataFiles(userdata, names, (*strange, *cut), cut[0].message if cut else "")
 
 
-def _unreadable(volume: Volume, error: EvidenceError) -> Finding:
+def _unreadable(volume: Volume, error: EvidenceError) -> DataFiles:
     text = f"the files on partition {volume.partition.number} cannot be read: {error}"
-    return Finding("ext4-unreadable", "error", text, volume.partition.offset)
+    fault = Finding("ext4-unreadable", "error", text, volume.partition.offset)
+    return DataFiles(problems=(fault,), unreadable=text)
+
+
+def _missing_bytes(item: Userdata, volume: Volume) -> Finding | None:
+    if all(extent.kind != "missing" for extent in item.content.extents()):
+        return None
+    text = f"{item.path} is there, but this evidence does not hold all of its {item.size} bytes"
+    return Finding("userdata-unreadable", "error", text, volume.partition.offset)
 
 
 def _names_in(files: Ext4, path: bytes) -> frozenset[bytes]:
@@ -72,7 +98,8 @@ def _names_in(files: Ext4, path: bytes) -> frozenset[bytes]:
         return frozenset()
 
 
-def _userdata_at(files: Ext4, volume: Volume, path: bytes, problems: list[Finding]) -> Userdata | None:
+def _userdata_at(files: Ext4, volume: Volume, path: bytes) -> Userdata | Finding | None:
+    """Return the tar at a path, what is there instead of one, or None."""
     try:
         entry = files.find(path)
     except NotFoundError:
@@ -80,12 +107,8 @@ def _userdata_at(files: Ext4, volume: Volume, path: bytes, problems: list[Findin
     if entry.type != "file":
         target = f" to {show(entry.node.link)}" if entry.type == "symlink" else ""
         text = f"{path.decode()} is no file but a {entry.type}{target}; it is not followed"
-        problems.append(Finding("userdata-no-file", "error", text, volume.partition.offset))
-        return None
+        return Finding("userdata-no-file", "error", text, volume.partition.offset)
     content = files.content(entry)
-    if any(extent.kind == "missing" for extent in content.extents()):
-        text = f"{path.decode()} is there, but this evidence does not hold all of its {content.size} bytes"
-        problems.append(Finding("userdata-unreadable", "error", text, volume.partition.offset))
     tar = read_tar(SliceSource(content, 0, MAX_TAR))
     virtual = None
     if isinstance(content, RunsSource) and (within := content.parent_offset(0)) is not None:

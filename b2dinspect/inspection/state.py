@@ -5,67 +5,75 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from b2dinspect.containers import Container
-from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
-from b2dinspect.inspection.facts import DataChoice, Magic, Names, State
+from b2dinspect.inspection.facts import Choice, DataChoice, DiskState, Magic, Names
 from b2dinspect.inspection.keys import HEAD
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import read_lenient
+from b2dinspect.units import listed
 from b2dinspect.userdata.tarball import MAGIC
 
-UNSEEN_TABLE = ("table-missing", "gpt-mbr-missing", "gpt-only-backup", "gpt-primary-damaged")
-UNMOUNTABLE = ("ext4-superblock-damaged", "ext4-larger-than-partition", "ext4-checksum")
-UNREADABLE = ("ext4-unreadable", "userdata-unreadable")
-"""Findings after which no guest finds its partition, none mounts it, or nobody can tell what it would do."""
 BLANK_LIMIT = 64 << 20
 """Stored bytes that are read to call a disk blank."""
 
 
-class Seen(NamedTuple):
-    """What the state is decided from."""
+class Layers(NamedTuple):
+    """What the layers of a disk hold: the state is decided from it.
+
+    Attributes:
+        choices: What each guest generation would do.
+        names: Names in /var/lib on the data partition.
+        unreadable: Why the data partition's files, or its userdata, cannot be read; "" when they can.
+    """
 
     disk: Container
     magic: Magic
     table: PartitionTable
     volumes: tuple[Volume, ...]
     remains: tuple[Volume, ...]
+    choices: tuple[Choice, ...]
     data: DataChoice | None
     names: Names
-    problems: tuple[Finding, ...]
+    unreadable: str
 
 
-def tell_state(seen: Seen) -> tuple[State, str]:
+def tell_state(layers: Layers) -> tuple[DiskState, str]:
     """Return the state of the disk and the reason for it."""
-    if fault := _damage(seen):
-        return "damaged", fault
-    data, table = seen.data, seen.table
-    if data is not None and (data.by == "label" or (seen.names and b"boot2docker" in seen.names)):
+    if fault := _damage(layers):
+        return "damaged", fault + _format_warning(layers)
+    data, table = layers.data, layers.table
+    if data is not None and (data.by == "label" or (layers.names and b"boot2docker" in layers.names)):
         return "provisioned", _provisioned(data)
-    if table.kind != "none" and (table.partitions or not seen.volumes):
-        return _partitioned(table, seen.volumes)
-    return _without_table(seen)
+    if table.kind != "none" and (table.partitions or not layers.volumes):
+        return _partitioned(table, layers.volumes)
+    return _without_table(layers)
 
 
-def _damage(seen: Seen) -> str:
+def _damage(layers: Layers) -> str:
     """Return what keeps a guest from seeing what once was there, "" when nothing does."""
-    table, data = seen.table, seen.data
-    hidden = [finding for finding in table.findings if finding.id in UNSEEN_TABLE]
-    if hidden or table.kind == "damaged":
-        return hidden[0].message if hidden else "the partition table cannot be read"
+    table, data = layers.table, layers.data
+    if table.unseen:
+        return table.unseen
     if data is not None:
-        broken = [finding for finding in data.volume.findings if finding.id in UNMOUNTABLE]
-        broken += [problem for problem in seen.problems if problem.id in UNREADABLE]
-        if broken:
-            return broken[0].message
-    elif unreadable := [volume for volume in seen.volumes if volume.filesystem == "unreadable"]:
+        if data.volume.obstacle:
+            return data.volume.obstacle.reason
+        if layers.unreadable:
+            return layers.unreadable
+    elif unreadable := [volume for volume in layers.volumes if volume.filesystem == "unreadable"]:
         number = unreadable[0].partition.number
         faults = unreadable[0].findings
         return faults[0].message if faults else f"partition {number} lies outside the disk"
-    if seen.remains:
-        listed = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in seen.remains)
+    if layers.remains:
+        listed = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in layers.remains)
         return f"no partition table, but the disk still holds {listed}"
     return ""
+
+
+def _format_warning(layers: Layers) -> str:
+    """Return who would format a disk with something on it, as the end of a sentence."""
+    guests = [choice.guest for choice in layers.choices if choice.action == "format"]
+    return f"; {listed(guests)} would FORMAT it at the next boot" if guests else ""
 
 
 def _provisioned(data: DataChoice) -> str:
@@ -76,7 +84,7 @@ def _provisioned(data: DataChoice) -> str:
     return f"{place} is {data.volume.filesystem} without the label, with /var/lib/boot2docker"
 
 
-def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[State, str]:
+def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[DiskState, str]:
     kind = table.kind.upper()
     others = [volume for volume in volumes if volume.filesystem not in ("none", "swap", "extended")]
     if others:
@@ -90,15 +98,15 @@ def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[St
     )
 
 
-def _without_table(seen: Seen) -> tuple[State, str]:
-    disk, magic = seen.disk, seen.magic
+def _without_table(layers: Layers) -> tuple[DiskState, str]:
+    disk, magic = layers.disk, layers.magic
     if magic.found:
         return "fresh", "the marker is at byte 0 and there is no partition table: no guest has formatted it"
     if magic.damaged_at:
         places = ", ".join(str(offset) for offset in magic.damaged_at)
         return "damaged", f"the marker at byte 0 is damaged: wrong at byte {places}"
-    if seen.volumes:
-        return "foreign", f"{seen.volumes[0].filesystem} on the whole disk, no partitions"
+    if layers.volumes:
+        return "foreign", f"{layers.volumes[0].filesystem} on the whole disk, no partitions"
     if magic.copy_offset is not None:
         return "damaged", "the marker at byte 0 is gone; its copy at byte 512 and the tar behind it are left"
     if len(magic.data) < min(disk.size, len(MAGIC)):
@@ -110,7 +118,7 @@ def _without_table(seen: Seen) -> tuple[State, str]:
     return _all_zeros(disk)
 
 
-def _all_zeros(disk: Container) -> tuple[State, str]:
+def _all_zeros(disk: Container) -> tuple[DiskState, str]:
     """Look through what is stored, up to a limit, for anything but zeros."""
     looked = 0
     for extent in disk.extents():

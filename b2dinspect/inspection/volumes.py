@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from b2dinspect.errors import FilesystemError, MissingDataError
 from b2dinspect.fields import Header
@@ -13,7 +13,7 @@ from b2dinspect.guests import SWAP_SECTORS
 from b2dinspect.partitions.base import Partition, PartitionTable
 from b2dinspect.source import SECTOR, ByteSource, PatchedSource, SliceSource, read_lenient
 
-__all__ = ["Volume", "identify", "remains_of", "volumes_of"]
+__all__ = ["Obstacle", "Volume", "identify", "remains_of", "volumes_of", "whole_disk"]
 
 GUEST_STARTS = (2048, 2048 + SWAP_SECTORS)
 """Sectors where the guests' first fdisk or parted partition begins: without swap in front, and behind it."""
@@ -30,6 +30,14 @@ SIGNATURES = (
     ("LUKS", 0, b"LUKS\xba\xbe"),
     ("LVM", 512, b"LABELONE"),
     ("LVM", 1024, b"LABELONE"),
+    ("BitLocker", 3, b"-FVE-FS-"),
+    ("apfs", 32, b"NXSB"),
+    ("hfsplus", 1024, b"H+\0\x04"),
+    ("hfsplus", 1024, b"HX\0\x05"),
+    ("hfs", 1024, b"BD"),
+    ("f2fs", 1024, b"\x10\x20\xf5\xf2"),
+    ("jfs", 0x8000, b"JFS1"),
+    ("linux_raid", 4096, b"\xfc\x4e\x2b\xa9"),
 )
 """Name, offset and bytes, as libblkid knows them."""
 
@@ -38,6 +46,18 @@ HEAD = 128 << 10
 
 BACKUP_SUPERBLOCKS = ((8193, 1024), (16384, 2048), (32768, 4096))
 """Block and block size: group 1 holds a copy in every ext filesystem with more than one group."""
+
+
+class Obstacle(NamedTuple):
+    """What keeps a guest from a filesystem.
+
+    Attributes:
+        kind: ``unseen`` when blkid does not recognise it, ``unmountable`` when Linux refuses to mount it.
+        reason: What is wrong, in one sentence.
+    """
+
+    kind: Literal["unseen", "unmountable"]
+    reason: str
 
 
 class Volume(NamedTuple):
@@ -53,6 +73,7 @@ class Volume(NamedTuple):
         superblock: Parsed ext superblock, None for all else.
         headers: Decoded structures.
         findings: What is odd.
+        obstacle: What keeps a guest from it; None when nothing does, or it is no ext filesystem.
     """
 
     partition: Partition
@@ -63,6 +84,7 @@ class Volume(NamedTuple):
     superblock: Any = None
     headers: tuple[Header, ...] = ()
     findings: tuple[Finding, ...] = ()
+    obstacle: Obstacle | None = None
 
     @property
     def is_ext(self) -> bool:
@@ -74,9 +96,14 @@ def volumes_of(disk: ByteSource, table: PartitionTable) -> tuple[Volume, ...]:
     """Return what is on each partition, or on the whole disk when there is no table but a filesystem."""
     if table.kind == "none" or (table.kind == "mbr" and not table.partitions):
         # A boot sector with a filesystem behind it can look like an MBR that lists nothing.
-        whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))
-        return () if whole.filesystem in ("none", "unknown") else (whole,)
+        return whole_disk(disk)
     return tuple(identify(disk, part) for part in table.partitions)
+
+
+def whole_disk(disk: ByteSource) -> tuple[Volume, ...]:
+    """Return what fills the whole disk without a table: one volume, or none."""
+    whole = identify(disk, Partition("none", 0, 0, disk.size // SECTOR))
+    return () if whole.filesystem in ("none", "unknown") else (whole,)
 
 
 def remains_of(disk: ByteSource) -> tuple[Volume, ...]:
@@ -132,9 +159,12 @@ def _ext(
     block: Any,
     raw: bytes,
     offset: int = superblock.OFFSET,
-    findings: tuple[Finding, ...] = (),
+    damage: Finding | None = None,
 ) -> Volume:
     where = part.offset + offset
+    hidden = [one for one in (damage, _checksum_fault(block, raw, where)) if one]
+    refused = [one for one in (_size_fault(part, source, block, where),) if one]
+    obstacle = Obstacle("unmountable", refused[0].message) if refused else None
     structure = Header("ext4 superblock", "virtual", where, superblock.SUPERBLOCK, raw)
     return Volume(
         part,
@@ -144,22 +174,39 @@ def _ext(
         str(block.uuid),
         block,
         (structure,),
-        (*findings, *_ext_findings(part, source, block, raw, where)),
+        (*hidden, *refused, *_ext_findings(part, source, block, where)),
+        Obstacle("unseen", hidden[0].message) if hidden else obstacle,
     )
 
 
-def _ext_findings(part: Partition, source: ByteSource, block: Any, raw: bytes, where: int) -> list[Finding]:
-    name = f"the filesystem on partition {part.number}" if part.number else "the filesystem"
-    findings = []
+def _checksum_fault(block: Any, raw: bytes, where: int) -> Finding | None:
+    """Return what makes blkid pass the superblock over."""
     if fault := superblock.checksum_fault(block, raw):
-        findings.append(
-            Finding("ext4-checksum", "error", f"wrong superblock checksum: {fault}", where + 1020)
-        )
-    size = superblock.block_count(block) * superblock.block_size(block)
-    if size > source.size:
-        text = f"{name} says {size} bytes, but only {source.size} are there"
-        findings.append(Finding("ext4-larger-than-partition", "error", text, where + 4))
-    elif source.size - size > max(64 << 20, source.size // 10):
+        return Finding("ext4-checksum", "error", f"wrong superblock checksum: {fault}", where + 1020)
+    return None
+
+
+def _size_fault(part: Partition, source: ByteSource, block: Any, where: int) -> Finding | None:
+    """Return what makes Linux refuse to mount it."""
+    size = _ext_size(block)
+    if size <= source.size:
+        return None
+    text = f"{_name(part)} says {size} bytes, but only {source.size} are there"
+    return Finding("ext4-larger-than-partition", "error", text, where + 4)
+
+
+def _name(part: Partition) -> str:
+    return f"the filesystem on partition {part.number}" if part.number else "the filesystem"
+
+
+def _ext_size(block: Any) -> int:
+    return int(superblock.block_count(block) * superblock.block_size(block))
+
+
+def _ext_findings(part: Partition, source: ByteSource, block: Any, where: int) -> list[Finding]:
+    name, size = _name(part), _ext_size(block)
+    findings = []
+    if source.size - size > max(64 << 20, source.size // 10):
         text = f"{name} uses {size} of {source.size} bytes: it was not grown with its partition"
         findings.append(Finding("ext4-smaller-than-partition", "info", text, where + 4))
     if block.state & superblock.STATE_ERRORS or block.error_count:
@@ -190,7 +237,7 @@ def _from_backup(part: Partition, source: ByteSource, error: FilesystemError) ->
             f"e2fsck -b {block_number} -B {block_size} on a copy would restore it"
         )
         fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
-        return _ext(part, patched, block, raw, offset, (fault,))
+        return _ext(part, patched, block, raw, offset, fault)
     return None
 
 

@@ -6,11 +6,11 @@ from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import Link, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
-from b2dinspect.inspection.choice import choose_data
+from b2dinspect.inspection.choice import choices_for, data_choice
 from b2dinspect.inspection.facts import Inspection, Magic
 from b2dinspect.inspection.generation import tell_guest
 from b2dinspect.inspection.keys import at_start, key_lines, on_data_partitions
-from b2dinspect.inspection.state import Seen, tell_state
+from b2dinspect.inspection.state import Layers, tell_state
 from b2dinspect.inspection.volumes import Volume, remains_of, volumes_of
 from b2dinspect.partitions import read_table
 from b2dinspect.source import SECTOR, read_lenient
@@ -48,10 +48,12 @@ def inspect_disk(
     table = read_table(disk)
     volumes = volumes_of(disk, table)
     remains = remains_of(disk) if table.kind == "none" and not volumes else ()
-    data = choose_data(volumes or remains)
-    found, names, problems = on_data_partitions(data)
-    userdata = (*found, *at_start(disk, magic, volumes or remains))
-    state, reason = tell_state(Seen(disk, magic, table, volumes, remains, data, names, problems))
+    choices = choices_for(disk, table, volumes)
+    data = data_choice(volumes or remains, choices)
+    files = on_data_partitions(data)
+    userdata = (*files.userdata, *at_start(disk, magic, volumes or remains))
+    layers = Layers(disk, magic, table, volumes, remains, choices, data, files.names, files.unreadable)
+    state, reason = tell_state(layers)
     return Inspection(
         path=path,
         file_size=disk.file.size,
@@ -62,13 +64,14 @@ def inspect_disk(
         table=table,
         volumes=volumes,
         remains=remains,
+        choices=choices,
         data=data,
-        guest=tell_guest(table, volumes, data.volume if data else None, names or ()),
+        guest=tell_guest(table, volumes, data.volume if data else None, files.names or ()),
         state=state,
         reason=reason,
         userdata=userdata,
         keys=tuple(key for item in userdata for key in key_lines(item)),
-        problems=problems,
+        problems=files.problems,
     )
 
 

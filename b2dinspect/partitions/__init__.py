@@ -24,7 +24,8 @@ def read_table(disk: ByteSource) -> PartitionTable:
     try:
         head = disk.pread(0, 2 * SECTOR)
     except MissingDataError as error:
-        return PartitionTable("damaged", findings=(Finding("table-missing", "error", str(error), 0),))
+        missing = Finding("table-missing", "error", str(error), 0)
+        return PartitionTable("damaged", findings=(missing,), unseen=missing.message)
     found = mbr.read_mbr(head[:SECTOR])
     is_protective = not isinstance(found, str) and any(
         entry.type == mbr.TYPE_PROTECTIVE for entry in found[0].partitions
@@ -34,8 +35,8 @@ def read_table(disk: ByteSource) -> PartitionTable:
         old = "sound, but the MBR has no protective entry: a leftover"
         return _from_mbr(disk, *found, (f"gpt: {old if isinstance(primary, gpt.Gpt) else primary}",))
     if isinstance(primary, gpt.Gpt):
-        naked = () if is_protective else (_naked(),)
-        return _from_gpt(disk, primary, (*naked, *_backup_findings(disk, primary)))
+        naked = None if is_protective else _naked()
+        return _from_gpt(disk, primary, _backup_findings(disk, primary), naked)
     if is_protective or head[SECTOR:].startswith(gpt.SIGNATURE):
         return _without_primary(disk, primary, is_protective)
     if isinstance(found, str):
@@ -55,7 +56,7 @@ def _leftover(disk: ByteSource, reasons: tuple[str, ...]) -> PartitionTable:
     if not isinstance(backup, gpt.Gpt):
         return PartitionTable("none", reasons=reasons)
     text = "the partition table was overwritten: only the backup GPT at the end is left, which no guest uses"
-    return _from_gpt(disk, backup, (Finding("gpt-only-backup", "error", text, last * SECTOR),))
+    return _from_gpt(disk, backup, (), Finding("gpt-only-backup", "error", text, last * SECTOR))
 
 
 def _try_gpt(disk: ByteSource, lba: int, name: str) -> gpt.Gpt | EvidenceError:
@@ -65,10 +66,18 @@ def _try_gpt(disk: ByteSource, lba: int, name: str) -> gpt.Gpt | EvidenceError:
         return error
 
 
-def _from_gpt(disk: ByteSource, table: gpt.Gpt, findings: tuple[Finding, ...]) -> PartitionTable:
+def _from_gpt(
+    disk: ByteSource, table: gpt.Gpt, findings: tuple[Finding, ...], hidden: Finding | None
+) -> PartitionTable:
+    """Return the table; ``hidden`` is the finding that keeps guests from seeing it."""
     layout = layout_findings(table.partitions, disk.size // SECTOR)
     return PartitionTable(
-        "gpt", table.partitions, table.headers, (*findings, *layout), ("gpt: both checksums agree",)
+        "gpt",
+        table.partitions,
+        table.headers,
+        (*((hidden,) if hidden else ()), *findings, *layout),
+        ("gpt: both checksums agree",),
+        hidden.message if hidden else "",
     )
 
 
@@ -93,11 +102,11 @@ def _without_primary(disk: ByteSource, primary: EvidenceError, is_protective: bo
     fault = Finding("gpt-primary-damaged", "error", str(primary), primary.offset)
     backup = _try_gpt(disk, disk.size // SECTOR - 1, "backup") if disk.size >= 2 * SECTOR else primary
     if isinstance(backup, gpt.Gpt):
-        return _from_gpt(disk, backup, (fault,))
+        return _from_gpt(disk, backup, (), fault)
     reasons = [f"gpt: {primary}", f"gpt: {backup}"]
     if is_protective:
         reasons.append("mbr: only a protective entry, which says that a GPT should be here")
-    return PartitionTable("damaged", findings=(fault,), reasons=tuple(reasons))
+    return PartitionTable("damaged", findings=(fault,), reasons=tuple(reasons), unseen=fault.message)
 
 
 def _from_mbr(disk: ByteSource, table: Any, header: Header, reasons: tuple[str, ...]) -> PartitionTable:

@@ -62,6 +62,7 @@ class PartitionTable(NamedTuple):
         headers: Decoded structures.
         findings: What is odd about them.
         reasons: Why each kind of table was accepted or not, in the order of the trial.
+        unseen: Why no guest sees this table, although we read it, or something of it; "" when they do.
     """
 
     kind: Literal["mbr", "gpt", "none", "damaged"]
@@ -69,6 +70,7 @@ class PartitionTable(NamedTuple):
     headers: tuple[Header, ...] = ()
     findings: tuple[Finding, ...] = ()
     reasons: tuple[str, ...] = ()
+    unseen: str = ""
 
 
 def layout_findings(partitions: tuple[Partition, ...], disk_sectors: int) -> tuple[Finding, ...]:

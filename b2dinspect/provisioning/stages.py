@@ -14,7 +14,7 @@ from b2dinspect.provisioning.keypair import KeyPair, Kind
 
 if TYPE_CHECKING:
     from b2dinspect.guests import GuestProfile
-    from b2dinspect.inspection.choice import Choice
+    from b2dinspect.inspection.facts import Choice
     from b2dinspect.partitions.base import Partition
     from b2dinspect.provisioning.disk.overlay import Writable
     from b2dinspect.provisioning.host.drivers import Driver

@@ -232,7 +232,8 @@ def choices(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]]) -> T
         word = "FORMATS" if action == "format" else {"mount": "mounts", "leave": "takes none"}[action]
         where = f"{visible(paths[chosen.disk])}: " if chosen.disk is not None else ""
         kept = ", keeping the key" if chosen.choice.keeps_userdata else ""
-        reason = f"{where}{chosen.choice.reason}{kept} ({program})"
+        fails = f", and fails: {chosen.choice.fails}" if chosen.choice.fails else ""
+        reason = visible(f"{where}{chosen.choice.reason}{kept}{fails} ({program})")
         grid.add_row(Text(name, style="bold"), Text(word, style=style), Text(reason))
     return grid
 
@@ -249,6 +250,7 @@ def choices_json(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]])
                 "keeps_userdata": chosen.choice.keeps_userdata,
                 "partition": chosen.choice.volume.partition.number if chosen.choice.volume else None,
                 "reason": chosen.choice.reason,
+                "fails": chosen.choice.fails or None,
             }
             for name, _, chosen in found
         ],

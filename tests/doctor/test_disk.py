@@ -132,7 +132,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     "marker over a used MBR disk": (
         lambda: look(provisioned("automount"), (0, TAR)),
         ["table-gone"],
-        "the next guest to boot it will format it",
+        "will format it at the next boot",
         2048 * 512,
     ),
     "marker gone, its tar left": (

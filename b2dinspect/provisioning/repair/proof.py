@@ -7,7 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from b2dinspect.doctor.case import Case
-from b2dinspect.guests import profile_named
+from b2dinspect.guests import GuestProfile, profile_named
+from b2dinspect.inspection.choice import choose
+from b2dinspect.inspection.facts import DiskState
+from b2dinspect.inspection.volumes import volumes_of
+from b2dinspect.partitions import read_table
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.events import Done
 from b2dinspect.provisioning.host.drivers import DRIVERS
@@ -15,6 +19,7 @@ from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.login import LOGIN
 from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
 from b2dinspect.provisioning.stages import Plan, State, perform
+from b2dinspect.source import ByteSource
 
 
 def prove_login(case: Case, overlay: Overlay | None, pair: KeyPair | None) -> tuple[bool | None, str]:
@@ -36,10 +41,13 @@ def prove_login(case: Case, overlay: Overlay | None, pair: KeyPair | None) -> tu
     if pair is None or not pair.private:
         return None, "not tried: the private key is not at hand"
     guest = case.disk.guest.profile
+    profile = profile_named("autoformat" if guest == "unknown" else guest)
+    if danger := _formats(profile, overlay or case.disk.container, case.disk.state):
+        return False, danger
     plan = Plan(
         name="proof",
         driver=DRIVERS["vfkit"],
-        profile=profile_named("autoformat" if guest == "unknown" else guest),
+        profile=profile,
         format="raw",
         folder=Path(),
     )
@@ -60,3 +68,17 @@ def prove_login(case: Case, overlay: Overlay | None, pair: KeyPair | None) -> tu
         if state.logged_in:
             return True, f"a simulated {plan.profile.name} guest let the key in, and refused another one"
         return False, "; ".join(failures) or "the simulated guest let nobody in"
+
+
+def _formats(profile: GuestProfile, disk: ByteSource, state: DiskState) -> str:
+    """Return why a login would prove nothing: the guest would format what is on the disk; "" if it would not.
+
+    A key that the marker lets in is no proof that the data is found.
+    """
+    if state in ("fresh", "blank"):
+        return ""
+    table = read_table(disk)
+    choice = choose(profile, disk, table, volumes_of(disk, table))
+    if choice.action != "format":
+        return ""
+    return f"nothing is proven: {profile.name} would FORMAT this disk ({choice.reason})"
