@@ -11,7 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from b2dinspect.errors import EvidenceError, MissingDataError, SourceError
 
@@ -35,8 +35,24 @@ class Extent(NamedTuple):
     file_offset: int | None = None
 
 
-class ByteSource(ABC):
-    """``size`` bytes that can be read at any offset."""
+class Closing:
+    """Something that is to be closed: a context manager; or call ``close()``."""
+
+    def close(self) -> None:
+        """Let go of what this opened; closing twice is harmless."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ByteSource(Closing, ABC):
+    """``size`` bytes that can be read at any offset.
+
+    Whoever opens a file closes it: a source that was given what it reads from leaves that open.
+    """
 
     size: int
 
@@ -123,7 +139,8 @@ class FileSource(ByteSource):
                 os.lseek(self._fd, offset, os.SEEK_SET)
                 return os.read(self._fd, length)
         except OSError as error:
-            raise SourceError(f"cannot read: {error.strerror}", offset=offset) from error
+            reason = "it is closed" if self._fd < 0 else error.strerror
+            raise SourceError(f"cannot read: {reason}", offset=offset) from error
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Yield data and holes as the file system tells them (SEEK_DATA); all data where it cannot."""
@@ -150,9 +167,9 @@ class FileSource(ByteSource):
 
     def close(self) -> None:
         """Close the descriptor; closing twice is harmless."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class SliceSource(ByteSource):

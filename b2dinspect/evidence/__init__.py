@@ -1,1 +1,10 @@
-"""From a path to bytes, opened and owned: files, packed files, archives, and all that a disk stands on."""
+"""From what the user names to bytes, opened and owned. Whoever opens a file closes it.
+
+file      a file, block device, packed file or standard input -> FileSource, which owns its descriptor
+packing   how a file is packed, and its content, unpacked
+spool     a stream -> FileSource on a nameless temporary file with holes
+ova       which part of an OVA is the disk: a window, opened by nobody
+roots     which files may be opened because an image names them
+vbox      what NAME.vbox says of disks
+chain     an image and all it stands on -> OpenDisk, which owns every file opened for it
+"""

@@ -1,4 +1,4 @@
-"""Unpacking gzip, xz, bzip2 and zstd streams, a chunk at a time, in bounded memory.
+"""How a file is packed, and unpacking gzip, xz, bzip2 and zstd streams, a chunk at a time, in bounded memory.
 
 Sources: RFC 1952 (gzip), the xz file format 1.1.0, bzip2 1.0.8, RFC 8878 (zstd). Each may hold several
 members one behind the other, and zeros behind the last one.
@@ -7,10 +7,13 @@ members one behind the other, and zeros behind the last one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from b2dinspect.errors import SourceError
 
+PACKINGS = ((b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+HEAD = 16
+"""Bytes that tell how a file is packed."""
 CHUNK = 1 << 20
 XZ_MEMORY = 256 << 20
 """Bytes: xz -9 needs 65 MiB; a stream that wants more is refused."""
@@ -18,11 +21,20 @@ ZSTD_WINDOW = 128 << 20
 """Bytes: what the zstd program takes without being asked."""
 
 
-class Stream(Protocol):
-    """The packed bytes."""
+if TYPE_CHECKING:
 
-    def read(self, length: int) -> bytes:
-        """Return up to ``length`` bytes; none at the end."""
+    class Stream(Protocol):
+        """The packed bytes."""
+
+        def read(self, length: int, /) -> bytes:
+            """Return up to ``length`` bytes; none at the end."""
+
+
+def packing_of(head: bytes) -> str | None:
+    """Return how a file that begins so is packed: ``gzip``, ``xz``, ``zstd`` or ``bzip2``; None for not."""
+    if head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):  # a block, or none at all
+        return "bzip2"
+    return next((name for magic, name in PACKINGS if head.startswith(magic)), None)
 
 
 def unpack(packing: str, stream: Stream) -> Iterator[bytes]:
@@ -56,16 +68,20 @@ def unpack(packing: str, stream: Stream) -> Iterator[bytes]:
         raise SourceError(f"is damaged after {done:,} unpacked bytes: {error}", layer=packing) from error
 
 
-class _Member(Protocol):
-    """What lzma and bz2 offer; the two others are made to look like it."""
+if TYPE_CHECKING:
 
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    class _Member(Protocol):
+        """What lzma and bz2 offer; the two others are made to look like it."""
+
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def needs_input(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+    _Way = tuple[Callable[[], _Member], tuple[type[Exception], ...]]
 
 
 class _Gzip:
@@ -103,9 +119,6 @@ class _Zstd:
         self._pending, self.needs_input = pending, not pending
         self.unused_data = self._member.unused_data + bytes(pending) if self.eof else b""
         return b"".join(chunks)
-
-
-_Way = tuple[Callable[[], _Member], tuple[type[Exception], ...]]
 
 
 def _gzip() -> _Way:

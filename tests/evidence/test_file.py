@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.evidence import file as evidence
-from b2dinspect.evidence.file import CHUNK, open_evidence
+from b2dinspect.evidence import packing, spool
+from b2dinspect.evidence.file import open_evidence
+from b2dinspect.evidence.packing import CHUNK
 from b2dinspect.source import FileSource
 
 NOISE = random.Random(1).randbytes(3 * CHUNK)
@@ -185,7 +186,7 @@ def test_gzip_of_any_length(write: Callable[[bytes], str], length: int, level: i
 def test_chunks_of_any_size(
     write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch, data: bytes, chunk: int
 ) -> None:
-    monkeypatch.setattr(evidence, "CHUNK", chunk)
+    monkeypatch.setattr(packing, "CHUNK", chunk)
     assert content(open_evidence(write(packed(data) + packed(b"second") + bytes(9)))) == data + b"second"
 
 
@@ -193,7 +194,7 @@ def test_chunks_of_any_size(
 def test_members_that_end_where_a_chunk_ends(
     write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch, surplus: int
 ) -> None:
-    monkeypatch.setattr(evidence, "CHUNK", 4096)
+    monkeypatch.setattr(packing, "CHUNK", 4096)
     first = packed(NOISE[: 4096 - HEADER_AND_TRAILER - STORED_BLOCK + surplus], level=0)
     assert len(first) == 4096 + surplus
     unpacked = gzip.decompress(first)
@@ -214,12 +215,12 @@ def test_any_members_and_padding(
     path = tmp_path_factory.getbasetemp() / "any.gz"
     path.write_bytes(b"".join(map(packed, members)) + bytes(padding))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(evidence, "CHUNK", chunk)
+        monkeypatch.setattr(packing, "CHUNK", chunk)
         assert content(open_evidence(str(path))) == b"".join(members)
 
 
 def test_padding_of_several_chunks(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "CHUNK", 64)
+    monkeypatch.setattr(packing, "CHUNK", 64)
     assert content(open_evidence(write(packed(b"data") + bytes(1000)))) == b"data"
 
 
@@ -227,7 +228,7 @@ def test_padding_of_several_chunks(write: Callable[[bytes], str], monkeypatch: p
 def test_a_member_behind_padding_is_not_lost(
     write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch, padding: int
 ) -> None:
-    monkeypatch.setattr(evidence, "CHUNK", 64)
+    monkeypatch.setattr(packing, "CHUNK", 64)
     first = packed(b"first")
     path = write(first + bytes(padding) + packed(b"second"))
     assert gzip.decompress(Path(path).read_bytes()) == b"firstsecond"
@@ -299,14 +300,14 @@ def test_spool_is_gone_when_closed(write: Callable[[bytes], str], monkeypatch: p
 
 @pytest.mark.usefixtures("no_descriptor_is_lost")
 def test_more_data_than_room(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "_free_space", lambda: 2 * CHUNK)
+    monkeypatch.setattr(spool, "_free_space", lambda: 2 * CHUNK)
     assert content(open_evidence(write(packed(bytes(5 * CHUNK) + NOISE[:CHUNK])))).endswith(NOISE[:CHUNK])
     with pytest.raises(SourceError, match="too large to unpack"):
         open_evidence(write(packed(NOISE[: CHUNK + 1])))
 
 
 def test_longer_than_any_disk(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "SPOOL_LENGTH_LIMIT", 3 * CHUNK)
+    monkeypatch.setattr(spool, "LENGTH_LIMIT", 3 * CHUNK)
     assert content(open_evidence(write(packed(bytes(3 * CHUNK))))) == bytes(3 * CHUNK)
     with pytest.raises(SourceError, match="too large to unpack"):
         open_evidence(write(packed(bytes(3 * CHUNK + 1))))
@@ -404,6 +405,6 @@ def test_stdin_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(_: int) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=read)))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=read, fileno=lambda: 0)))
     with pytest.raises(SourceError, match="Input/output error"):
         open_evidence("-")
