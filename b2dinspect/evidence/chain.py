@@ -12,7 +12,7 @@ Given VirtualBox's NAME.vbox, the disk is the one that the machine writes to now
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from b2dinspect.containers import Container, Format, format_of
@@ -23,7 +23,7 @@ from b2dinspect.evidence.ova import first_disk
 from b2dinspect.evidence.roots import RefusedError, Roots, identity, real_path
 from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.findings import Finding
-from b2dinspect.source import ByteSource, FileSource
+from b2dinspect.source import ByteSource, Closing, FileSource
 
 MAX_DEPTH = 64
 MAX_FILES = 4096
@@ -64,7 +64,7 @@ class Link(NamedTuple):
     of: str
 
 
-class OpenDisk:
+class OpenDisk(Closing):
     """A disk, and the files that stay open for it. A context manager; or call ``close()``.
 
     Attributes:
@@ -93,14 +93,6 @@ class OpenDisk:
         for file in self._files:
             file.close()
 
-    def __enter__(self) -> OpenDisk:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def open_disk(
     path: str,
@@ -122,38 +114,38 @@ def open_disk(
         SourceError: The image itself cannot be read.
         ContainerError: No disk can be made out of it.
     """
-    opened = OpenDisk(path, open_evidence(path, progress))
+    file = open_evidence(path, progress)
+    opened = OpenDisk(path, file)
     try:
-        _Opener(opened, rules or Rules(), progress).open_top(format_name)
+        _Opener(opened, rules or Rules(), progress).open_top(file, format_name)
     except BaseException:
         opened.close()
         raise
     return opened
 
 
-Loader = Callable[[], ByteSource]
-
-
 class _Opener:
-    """Opens images and what they name, and collects what it opened and what it refused."""
+    """Opens images and what they name, each file once, and collects what it opened and what it refused."""
 
     def __init__(self, opened: OpenDisk, rules: Rules, progress: Progress | None) -> None:
         self._opened = opened
         self._rules = rules
         self._progress = progress
         self._roots = Roots(opened.path, rules.folders)
-        self._count = 0
+        self._files: dict[object, FileSource] = {}
+        self._identities: dict[str, str] = {}
         self._found: list[Finding] = []
 
-    def open_top(self, format_name: str | None) -> None:
+    def open_top(self, file: FileSource, format_name: str | None) -> None:
         """Open the image that the user gave."""
-        opened = self._opened
-        if inner := first_disk(opened.file):
+        opened, path = self._opened, real_path(self._opened.path)
+        if inner := first_disk(file):
             opened.file, opened.origin = inner.file, "ova"
             self._found += inner.findings
-        path = real_path(opened.path)
         if path.endswith(".vbox"):
-            path = self._open_live()
+            path = self._open_live(file, path)
+        else:
+            self._files[identity(path)] = file
         known = format_of(opened.file, format_name)
         if self._rules.prefer_redundant and "prefer_redundant" not in known.takes:
             raise UsageError("--prefer-redundant: only a VMDK has redundant tables")
@@ -161,21 +153,24 @@ class _Opener:
         container.findings = (*self._found, *container.findings)
         opened.container = container
 
-    def _open_live(self) -> str:
-        """Open the disk that VirtualBox's settings call the live one, and return its path.
+    def _open_live(self, file: FileSource, path: str) -> str:
+        """Open the disk that VirtualBox's settings call the live one instead of them, and return its path.
 
         Raises:
             RefusedError: It is not there, or in another folder.
             SourceError: The settings cannot be read, or name no disk.
         """
-        opened = self._opened
-        settings = read_settings(opened.file)
+        settings = read_settings(file)
+        file.close()
         live = settings.live
         if live is None:
             raise SourceError("names no hard disk that is attached now", layer="VirtualBox settings")
-        path = real_path(opened.path)
-        found = self._first(self._roots.places(live.location, path), self._roots.resolve)
-        opened.file = self._open_file(found)
+
+        def load(place: str, real: str) -> str:
+            with self._file_at(real) as self._opened.file:
+                return real
+
+        found = self._first(self._roots.places(live.location, path), load)
         text = f"the machine's disk is {live.location} now"
         if settings.stale:
             names = ", ".join(one.location for one in settings.stale)
@@ -205,7 +200,7 @@ class _Opener:
         container.attach(parent=parent, data_file=data_file)
         return container
 
-    def _try(self, role: str, load: Loader) -> ByteSource | None:
+    def _try(self, role: str, load: Callable[[], ByteSource]) -> ByteSource | None:
         try:
             return load()
         except RefusedError as error:
@@ -214,22 +209,25 @@ class _Opener:
             self._found.append(Finding("chain-unreadable", "error", f"{role}: {error}", None, "file"))
         return None
 
-    def _first(self, places: Iterator[str], load: Callable[[str], Loaded]) -> Loaded:
-        """Return the first file that can be opened.
+    def _first(self, places: Iterator[str], load: Callable[[str, str], Loaded]) -> Loaded:
+        """Return what is loaded from the first place, and the file that it really is, where that succeeds.
 
         Raises:
-            RefusedError: None can; says why for each.
+            RefusedError: It does nowhere; says why for each.
         """
-        reasons: list[str] = []
+        reasons: dict[str, str] = {}
         for place in places:
+            real = place
             try:
-                return load(place)
+                real = self._roots.resolve(place)
+                if real not in reasons:
+                    return load(place, real)
             except RefusedError as error:
-                reasons.append(error.message)
+                reasons[real] = error.message
             except B2dError as error:
-                reasons.append(f"{place}: {error}")
+                reasons[real] = f"{place}: {error}"
         where = ", ".join(self._roots.folders) or "no folder: none was given with --allow-chain"
-        raise RefusedError("; ".join(dict.fromkeys(reasons)) or f"not found in {where}")
+        raise RefusedError("; ".join(dict.fromkeys(reasons.values())) or f"not found in {where}")
 
     def _parent(self, link: ParentLink, child: Format, path: str, above: tuple[object, ...]) -> Container:
         if len(above) > MAX_DEPTH:
@@ -237,16 +235,15 @@ class _Opener:
         by_name = (place for name in link.names for place in self._roots.places(name, path))
         places = by_name if link.names else self._by_identity(link.identity, child, path)
 
-        def load(place: str) -> Container:
-            real = self._roots.resolve(place)
+        def load(place: str, real: str) -> Container:
             if identity(real) in above:
                 raise RefusedError(f"{place} is the image itself, or one that stands on it")
-            file = self._open_file(real)
-            known = format_of(file, link.format)
-            found = known.identity(file) if link.identity else ""
-            if found and found != link.identity:
-                raise RefusedError(f"{place} is another image (expected {link.identity}, found {found})")
-            parent = self._open(file, known, real, (*above, identity(real)))
+            with self._file_at(real) as file:
+                known = format_of(file, link.format)
+                found = known.identity(file) if link.identity else ""
+                if found and found != link.identity:
+                    raise RefusedError(f"{place} is another image (expected {link.identity}, found {found})")
+                parent = self._open(file, known, real, (*above, identity(real)))
             self._note_parent(link, parent, real, path)
             return parent
 
@@ -263,39 +260,48 @@ class _Opener:
     def _by_identity(self, wanted: str, known: Format, path: str) -> Iterator[str]:
         """Yield the images beside this one and in the roots that carry an identity."""
         for place in self._roots.siblings(path, f".{known.module}", MAX_SEARCHED):
-            try:
-                file = open_evidence(self._roots.resolve(place))
-            except B2dError:
-                continue
-            try:
-                if known.identity(file) == wanted:
+            with suppress(B2dError):
+                if self._identity_at(self._roots.resolve(place), known) == wanted:
                     yield place
-            except B2dError:
-                continue
-            finally:
-                file.close()
+
+    def _identity_at(self, real: str, known: Format) -> str:
+        """Return the identity in an image's headers, which are read once; "" when it has none."""
+        if real not in self._identities:
+            self._identities[real] = ""
+            with open_evidence(real, self._progress) as file:
+                self._identities[real] = known.identity(file)
+        return self._identities[real]
 
     def _file(self, role: str, name: str, path: str) -> FileSource:
         """Return a file that is no container by itself: an extent, or a data file."""
 
-        def load(place: str) -> FileSource:
-            real = self._roots.resolve(place)
+        def load(place: str, real: str) -> FileSource:
             if identity(real) == identity(path):
                 raise RefusedError(f"{place} is the image itself")
-            file = self._open_file(real)
-            link = Link(role, name, real, "", path)
+            with self._file_at(real) as file:
+                link = Link(role, name, real, "", path)
             if link not in self._opened.links:
                 self._opened.links.append(link)
             return file
 
         return self._first(self._roots.places(name, path), load)
 
-    def _open_file(self, real: str) -> FileSource:
-        self._count += 1
-        if self._count > MAX_FILES:
+    @contextmanager
+    def _file_at(self, real: str) -> Iterator[FileSource]:
+        """Give a file, opened once; the disk keeps it, unless what is done with it here fails."""
+        who = identity(real)
+        if who in self._files:
+            yield self._files[who]
+            return
+        if len(self._files) >= MAX_FILES:
             raise RefusedError(f"the disk has more than {MAX_FILES} files")
         file = open_evidence(real, self._progress)
+        try:
+            if file.origin in ("block device", "stream"):
+                raise RefusedError(f"{real} is not a regular file")
+            yield file
+        except BaseException:
+            file.close()
+            raise
+        self._files[who] = file
         self._opened.keep(file)
-        if file.origin in ("block device", "stream"):
-            raise RefusedError(f"{real} is not a regular file")
-        return file
