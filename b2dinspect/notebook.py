@@ -18,8 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, overload
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -282,23 +281,18 @@ class Disk(View):
         from b2dinspect.filesystems.ext4 import Ext4
         from b2dinspect.inspection.walk import volume_for
 
-        files = Ext4(volume_for(self.facts, None).source)
-        try:
+        with Ext4(volume_for(self.facts, None).source) as files:
             entry = files.find(path.encode())
             return files.content(entry).pread(0, entry.node.size)
-        finally:
-            files.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self.facts.container.file.close()  # type: ignore[attr-defined]
+        """Close the disk and all files that it stands on; what was found stays."""
+        self.facts.close()
 
-    def __enter__(self) -> Disk:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -334,7 +328,8 @@ def diagnose(subject: str | Path) -> Answer:
     from b2dinspect.doctor import diagnosis
     from b2dinspect.doctor.case import open_case
 
-    return Answer(diagnosis.diagnose(open_case(str(subject))))
+    with open_case(str(subject)) as case:
+        return Answer(diagnosis.diagnose(case))
 
 
 def provision(

@@ -31,13 +31,11 @@ def opened(
         UsageError: No such partition.
         FilesystemError: Not ext2, 3 or 4, or the path is not on it.
     """
-    volume = volume_for(examine(image, format_name, allowed), partition)
-    if not volume.is_ext:
-        raise FilesystemError(
-            f"partition {volume.partition.number} holds {volume.filesystem}, not ext2, 3 or 4"
-        )
-    files = Ext4(volume.source)
-    try:
-        yield files, files.find(as_path(path))
-    finally:
-        files.close()
+    with examine(image, format_name, allowed) as facts:
+        volume = volume_for(facts, partition)
+        if not volume.is_ext:
+            raise FilesystemError(
+                f"partition {volume.partition.number} holds {volume.filesystem}, not ext2, 3 or 4"
+            )
+        with Ext4(volume.source) as files:
+            yield files, files.find(as_path(path))

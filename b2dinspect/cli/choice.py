@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -28,10 +29,11 @@ def choice(
     from b2dinspect.inspection.choice import Candidate, Hardware, choose_among
     from b2dinspect.render import doctor as render
 
-    disks = [examine(image, None, rules(folders)) for image in images]
     hardware = Hardware(is_vmware=vmware, is_nvme=nvme)
-    candidates = [Candidate(facts.container, facts.table, facts.volumes) for facts in disks]
-    found = [(one.name, one.program, choose_among(one, candidates, hardware)) for one in PROFILES]
+    with ExitStack() as opened:
+        disks = [opened.enter_context(examine(image, None, rules(folders))) for image in images]
+        candidates = [Candidate(facts.container, facts.table, facts.volumes) for facts in disks]
+        found = [(one.name, one.program, choose_among(one, candidates, hardware)) for one in PROFILES]
     paths = [facts.path for facts in disks]
     if as_json:
         from b2dinspect.render import json

@@ -42,7 +42,8 @@ def diff(
         elif is_folder(left):
             found = _within_machine(left, progress)
         else:
-            found = [*within_disk(inspect(left, rules=allowed, progress=progress))]
+            with inspect(left, rules=allowed, progress=progress) as facts:
+                found = [*within_disk(facts)]
     if not found:
         raise UsageError(f"{left} holds only one set of keys, or none: give a second place to compare with")
     if as_json:

@@ -43,12 +43,13 @@ def doctor(
     from b2dinspect.doctor.diagnosis import diagnose, evidence_bytes
     from b2dinspect.render import doctor as render
 
-    with ProgressBar() as progress:
-        case = open_case(
-            subject or _only_machine(), format_name=format_name, rules=rules(folders), progress=progress
-        )
+    subject = subject or _only_machine()
+    with (
+        ProgressBar() as progress,
+        open_case(subject, format_name=format_name, rules=rules(folders), progress=progress) as case,
+    ):
         found = diagnose(case)
-    evidence = [evidence_bytes(case.disk, one.finding) if case.disk else b"" for one in found.findings]
+        evidence = [evidence_bytes(case.disk, one.finding) if case.disk else b"" for one in found.findings]
     if as_json:
         from b2dinspect.render import json
 
@@ -129,7 +130,8 @@ def machines(
         for number, path in enumerate(paths):
             progress("looking", number, len(paths))
             try:
-                found.append(diagnose(open_case(str(path))))
+                with open_case(str(path)) as case:
+                    found.append(diagnose(case))
             except B2dError as error:
                 complain(str(error))
     if as_json:

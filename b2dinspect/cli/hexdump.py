@@ -53,8 +53,8 @@ def hexdump(
     Without --at: every place that matters, in short, from the container's header to the userdata. `(!)` marks
     unknown bits, and bytes where there should be zeros; `??` is not in the evidence.
     """
-    facts = examine(image, format_name, rules(folders))
-    regions = _regions(facts, at, length, "file" if of_file else "virtual")
+    with examine(image, format_name, rules(folders)) as facts:
+        regions = _regions(facts, at, length, "file" if of_file else "virtual")
     if as_json:
         from b2dinspect.render import hexdump as render
         from b2dinspect.render import json

@@ -54,16 +54,16 @@ def keys(
     """
     if source is not None and source not in SOURCES:
         raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
-    facts = examine(image, format_name, rules(folders, prefer_redundant))
-    chosen, is_cut = [key for key in facts.keys if source in (None, key.source)], False
-    if as_json:
-        from b2dinspect.render import json
+    with examine(image, format_name, rules(folders, prefer_redundant)) as facts:
+        chosen, is_cut = [key for key in facts.keys if source in (None, key.source)], False
+        if as_json:
+            from b2dinspect.render import json
 
-        print(json.dumps({"path": facts.path, "keys": [json.key(key) for key in chosen]}))  # noqa: T201
-    elif fingerprints:
-        out(console.key_list(chosen))
-    else:
-        chosen, is_cut = _print_file(facts, source)
+            print(json.dumps({"path": facts.path, "keys": [json.key(key) for key in chosen]}))  # noqa: T201
+        elif fingerprints:
+            out(console.key_list(chosen))
+        else:
+            chosen, is_cut = _print_file(facts, source)
     if not chosen:
         raise UserdataError(_nothing(facts, source))
     if is_cut or any(not key.line.valid for key in chosen):

@@ -31,8 +31,8 @@ def logs(
     from b2dinspect.render import logs as render
     from b2dinspect.views.logs import read_logs
 
-    facts = examine(image, format_name, rules(folders))
-    found = read_logs(facts, lines, partition)
+    with examine(image, format_name, rules(folders)) as facts:
+        found = read_logs(facts, lines, partition)
     if as_json:
         from b2dinspect.render import json
 

@@ -24,8 +24,8 @@ def map_(
     """
     from b2dinspect.views.diskmap import draw
 
-    facts = examine(image, format_name, rules(folders))
-    found = draw(facts)
+    with examine(image, format_name, rules(folders)) as facts:
+        found = draw(facts)
     if as_json:
         from b2dinspect.render import diskmap as render
         from b2dinspect.render import json

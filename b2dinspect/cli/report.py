@@ -35,8 +35,10 @@ def report(
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.report import gather
 
-    with ProgressBar() as progress:
-        case = open_case(subject, format_name=format_name, rules=rules(folders), progress=progress)
+    with (
+        ProgressBar() as progress,
+        open_case(subject, format_name=format_name, rules=rules(folders), progress=progress) as case,
+    ):
         found = gather(case, progress)
     if markdown or (output and output.suffix == ".md"):
         from b2dinspect.render import markdown as drawing

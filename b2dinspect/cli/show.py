@@ -39,8 +39,8 @@ def show(
 
     Exit status: 0 nothing odd, 1 something odd (warning or error), 2 the disk could not be read.
     """
-    facts = examine(image, format_name, rules(folders, prefer_redundant))
-    findings = find_oddities(facts)
+    with examine(image, format_name, rules(folders, prefer_redundant)) as facts:
+        findings = find_oddities(facts)
     if as_json:
         from b2dinspect.render import json
 

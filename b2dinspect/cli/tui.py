@@ -14,9 +14,9 @@ def tui(image: Image, format_name: Format = None, folders: AllowChain = None) ->
 
     Needs Textual: pip install 'b2dinspect[tui]'.
     """
-    facts = examine(image, format_name, rules(folders))
     try:
         from b2dinspect.tui import Explorer
     except ImportError as error:
         raise UsageError(f"the explorer needs Textual ({error}): pip install 'b2dinspect[tui]'") from error
-    Explorer(facts).run()
+    with examine(image, format_name, rules(folders)) as facts:
+        Explorer(facts).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.chain import Rules
@@ -19,7 +19,7 @@ NO_KEYS = HostKeys(None, None)
 
 
 class Case(NamedTuple):
-    """The facts.
+    """The facts. A context manager, which keeps the disk open; or call ``close()``.
 
     Attributes:
         subject: What the user named.
@@ -41,9 +41,15 @@ class Case(NamedTuple):
         return self.machine.keys if self.machine else NO_KEYS
 
     def close(self) -> None:
-        """Close the disk."""
+        """Close the disk; the facts stay."""
         if self.disk is not None:
-            self.disk.container.file.close()  # type: ignore[attr-defined]
+            self.disk.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_case(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError, NotFoundError
 from b2dinspect.filesystems.sleuthkit import Node, SleuthKit
-from b2dinspect.source import ByteSource, MemorySource, Run, RunsSource
+from b2dinspect.source import ByteSource, Closing, MemorySource, Run, RunsSource
 
 MAX_DEPTH = 128
 
@@ -34,8 +34,8 @@ class Entry(NamedTuple):
         return file_type(self.node.mode)
 
 
-class Ext4:
-    """The files of one filesystem.
+class Ext4(Closing):
+    """The files of one filesystem. A context manager; or call ``close()``.
 
     Args:
         fs: The filesystem, from its first byte. Check its superblock first: The Sleuth Kit trusts it.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from b2dinspect.errors import EvidenceError, FilesystemError
-from b2dinspect.source import ByteSource
+from b2dinspect.source import ByteSource, Closing
 
 SECONDS_PER_ANSWER = 5
 MEMORY_LIMIT = 256 << 20
@@ -53,8 +53,8 @@ class Node(NamedTuple):
     link: bytes
 
 
-class SleuthKit:
-    """Names, inodes and runs of one filesystem.
+class SleuthKit(Closing):
+    """Names, inodes and runs of one filesystem. A context manager; or call ``close()``.
 
     Every method raises FilesystemError when the library refuses the structures, takes longer than
     SECONDS_PER_ANSWER, or crashes.
@@ -65,7 +65,7 @@ class SleuthKit:
         self._names: dict[int, list[tuple[bytes, int]]] = {}
         try:
             self.root: int = self._ask("root")
-        except FilesystemError:
+        except BaseException:
             self.close()
             raise
 

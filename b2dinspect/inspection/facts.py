@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from b2dinspect.containers import Container
-from b2dinspect.evidence.chain import Link
+from b2dinspect.evidence.chain import Link, OpenDisk
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.generation import Guest
 from b2dinspect.inspection.volumes import Volume
@@ -125,7 +125,7 @@ class FoundKey(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """All facts about one disk.
+    """All facts about one disk. A context manager, which keeps the disk open; or call ``close()``.
 
     Attributes:
         path: As the user gave it.
@@ -145,6 +145,7 @@ class Inspection(NamedTuple):
         userdata: All tars found, most authoritative first.
         keys: All key lines found, in the same order.
         problems: What could not be read on the way.
+        opened: The files, if they are this one's to close.
     """
 
     path: str
@@ -164,6 +165,18 @@ class Inspection(NamedTuple):
     userdata: tuple[Userdata, ...]
     keys: tuple[FoundKey, ...]
     problems: tuple[Finding, ...]
+    opened: OpenDisk | None = None
+
+    def close(self) -> None:
+        """Close the disk; the facts stay, and what was not read yet cannot be read any more."""
+        if self.opened is not None:
+            self.opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def formatters(self) -> tuple[str, ...]:

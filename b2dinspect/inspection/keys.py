@@ -62,16 +62,11 @@ def on_data_partitions(data: DataChoice | None) -> DataFiles:
 
 def _on_volume(volume: Volume) -> DataFiles:
     try:
-        files = Ext4(volume.source)
+        with Ext4(volume.source) as files:
+            names = _names_in(files, b"/var/lib")
+            found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path))]
     except EvidenceError as error:
         return _unreadable(volume, error)
-    try:
-        names = _names_in(files, b"/var/lib")
-        found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path))]
-    except EvidenceError as error:
-        return _unreadable(volume, error)
-    finally:
-        files.close()
     userdata = tuple(item for item in found if isinstance(item, Userdata))
     strange = [item for item in found if isinstance(item, Finding)]
     cut = [fault for item in userdata if (fault := _missing_bytes(item, volume))]

@@ -24,7 +24,7 @@ def inspect(
     rules: Rules | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Open ``path`` and return all facts about the disk in it.
+    """Open ``path`` and return all facts about the disk in it. The caller closes them.
 
     Raises:
         UsageError: Not a file, or an unknown format name.
@@ -34,7 +34,8 @@ def inspect(
     with about(path):
         opened = open_disk(path, format_name, rules=rules, progress=progress)
         try:
-            return inspect_disk(opened.container, path, origin=opened.origin, links=tuple(opened.links))
+            facts = inspect_disk(opened.container, path, origin=opened.origin, links=tuple(opened.links))
+            return facts._replace(opened=opened)
         except BaseException:
             opened.close()
             raise
@@ -43,7 +44,7 @@ def inspect(
 def inspect_disk(
     disk: Container, path: str, *, origin: str = "file", links: tuple[Link, ...] = ()
 ) -> Inspection:
-    """Return all facts about an opened disk."""
+    """Return all facts about an opened disk, which whoever opened it closes."""
     magic = _test_magic(disk)
     table = read_table(disk)
     volumes = volumes_of(disk, table)

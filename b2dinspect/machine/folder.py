@@ -112,11 +112,8 @@ def _settings(folder: Path, name: str) -> tuple[Path | None, Settings | None, li
         if real is None:
             return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {error}", path)]
         try:
-            file = open_evidence(str(real))
-            try:
+            with open_evidence(str(real)) as file:
                 return path, read_settings(file), []
-            finally:
-                file.close()
         except B2dError as failure:
             return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {failure}", path)]
     return None, None, []

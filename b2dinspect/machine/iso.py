@@ -65,10 +65,8 @@ def read_iso(folder: Path) -> Iso | None:
         file = open_evidence(str(real))
     except B2dError as failure:
         return Iso(path, 0, "", str(failure))
-    try:
+    with file:
         if read_lenient(file, DESCRIPTOR + 1, 5) != b"CD001":
             return Iso(path, file.size, "", "no ISO 9660: the download was cut, or is another file")
         name = read_lenient(file, VOLUME_ID, LENGTH).decode("latin-1").rstrip(" \0")
         return Iso(path, file.size, name)
-    finally:
-        file.close()

@@ -108,20 +108,16 @@ def key_set(path: str, progress: Progress | None = None, rules: Rules | None = N
     if path != "-" and Path(path).is_dir():
         sides = machine_sides(path, progress)
         return _joined(path, [key for side in sides for key in (*side.keys, *side.broken)])
-    with about(path):
-        file = open_evidence(path, progress)
-        try:
-            head = file.pread(0, MAX_TEXT)
-            if is_private_key(head):
-                return _joined(path, [Key(path, line, derived=True) for line in parse(public_line(head))])
-            if is_header(head[:SECTOR]) and not vdi.probe(file).matched:
-                tar = read_tar(file)
-                if file.size - tar.size <= TAR_PADDING:
-                    return _joined(path, list(_tar_keys(path, file, tar)))
-            if file.size <= MAX_TEXT and b"\0" not in head:
-                return _joined(path, [Key(path, line) for line in parse(head)])
-        finally:
-            file.close()
+    with about(path), open_evidence(path, progress) as file:
+        head = file.pread(0, MAX_TEXT)
+        if is_private_key(head):
+            return _joined(path, [Key(path, line, derived=True) for line in parse(public_line(head))])
+        if is_header(head[:SECTOR]) and not vdi.probe(file).matched:
+            tar = read_tar(file)
+            if file.size - tar.size <= TAR_PADDING:
+                return _joined(path, list(_tar_keys(path, file, tar)))
+        if file.size <= MAX_TEXT and b"\0" not in head:
+            return _joined(path, [Key(path, line) for line in parse(head)])
     if path == "-":
         raise UsageError("standard input holds no keys; give a disk image by its name")
     return _disk_at(path, rules, progress)

@@ -73,12 +73,10 @@ def read_logs(facts: Inspection, lines: int, partition: int | None = None) -> Lo
     volume = volume_for(facts, partition)
     if not volume.is_ext:
         raise UsageError(f"no ext filesystem on partition {volume.partition.number}")
-    files, problems = Ext4(volume.source), list[Finding]()
-    try:
+    problems: list[Finding] = []
+    with Ext4(volume.source) as files:
         found = [Log(path, entry, _tail(files, entry, lines)) for path, entry in _log_files(files, problems)]
         deleted = tuple(_deleted(files, problems))
-    finally:
-        files.close()
     found.sort(key=lambda log: (log.entry.node.mtime, log.path))
     return Logs(tuple(found), deleted, tuple(problems))
 

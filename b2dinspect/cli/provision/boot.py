@@ -75,25 +75,26 @@ def boot(
     private = machine_folder.keys.private
     key_path = key or (private.file.path if private and not private.file.error else None)
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
-    facts = inspect(str(image))
-    known = guest.value if guest else facts.guest.profile
     player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
-    plan = Plan(
-        name=folder.absolute().name or "default",
-        driver=DRIVERS["vfkit"],
-        profile=profile_named("autoformat" if known == "unknown" else known),
-        format=_format(facts, out),
-        folder=folder,
-        key=pair,
-        engine=player,
-        qemu=qemu,
-        serves=serve,
-    )
     with ExitStack() as cleanup:
-        if not in_place:
-            image = _copy(facts, plan, out, cleanup, force)
-        elif facts.container.format not in WRITERS or facts.origin != "file":
-            raise UsageError(f"{image}: only plain images of {', '.join(WRITERS)} can be changed in place")
+        with inspect(str(image)) as facts:
+            known = guest.value if guest else facts.guest.profile
+            plan = Plan(
+                name=folder.absolute().name or "default",
+                driver=DRIVERS["vfkit"],
+                profile=profile_named("autoformat" if known == "unknown" else known),
+                format=_format(facts, out),
+                folder=folder,
+                key=pair,
+                engine=player,
+                qemu=qemu,
+                serves=serve,
+            )
+            if not in_place:
+                image = _copy(facts, plan, out, cleanup, force)
+            elif facts.container.format not in WRITERS or facts.origin != "file":
+                text = f"{image}: only plain images of {', '.join(WRITERS)} can be changed in place"
+                raise UsageError(text)
         is_kept = in_place or out is not None
         machine = folder if private and (folder / "config.json").is_file() and key is None else None
         common.exit_by(common.follow(boot_image(plan, image, machine, is_kept=is_kept), as_json=as_json))

@@ -68,17 +68,18 @@ def repair(
     if in_place and out_path is not None:
         raise UsageError("--in-place changes the files themselves, --out makes a copy: choose one")
     pair = None if key is None else _load(key)
-    plan = plan_repair(diagnose(open_case(subject)), pair, is_cut=cut)
-    screen = _Screen(plan, as_json)
-    if plan.actions and plan.logged_in is False:
-        complain("the simulated login fails even so: nothing is written")
-    elif plan.actions and dry_run:
-        screen.show_changes(_host_files(plan))
-    elif plan.actions and in_place:
-        screen.files, screen.backup = _in_place(plan, backup)
-        screen.written = subject
-    elif plan.actions:
-        screen.written = str(_copy(plan, subject, out_path, force))
+    with open_case(subject) as case:
+        plan = plan_repair(diagnose(case), pair, is_cut=cut)
+        screen = _Screen(plan, as_json)
+        if plan.actions and plan.logged_in is False:
+            complain("the simulated login fails even so: nothing is written")
+        elif plan.actions and dry_run:
+            screen.show_changes(_host_files(plan))
+        elif plan.actions and in_place:
+            screen.files, screen.backup = _in_place(plan, backup)
+            screen.written = subject
+        elif plan.actions:
+            screen.written = str(_copy(plan, subject, out_path, force))
     screen.end()
 
 
@@ -162,7 +163,8 @@ def _check(path: str) -> bool:
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
 
-    return diagnose(open_case(path)).is_healthy
+    with open_case(path) as case:
+        return diagnose(case).is_healthy
 
 
 def _tell(written: str, backup: str, healthy: bool | None) -> None:

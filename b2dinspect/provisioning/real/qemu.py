@@ -81,20 +81,14 @@ class QemuGuest:
             key = make_key("ed25519")
             self.host_key = key.public.decode().strip()
             system = _our_system(state, key.private)
-        self._log = (state.work / f"console-{state.number}.log").open("wb")
         self._file = _copy(path)
         self.image = self._file.temporary
-        command = _command(state.plan.qemu, system, self.image, self.port)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, leash.__file__, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        except OSError as error:
+            self._process = _start(_command(state.plan.qemu, system, self.image, self.port))
+        except BaseException:
             self._file.discard()
-            raise ToolError(f"QEMU cannot be started: {error.strerror}") from error
+            raise
+        self._log = (state.work / f"console-{state.number}.log").open("wb")
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         self._reader.start()
@@ -181,19 +175,29 @@ class QemuGuest:
         return False
 
 
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, leash.__file__, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except OSError as error:
+        raise ToolError(f"QEMU cannot be started: {error.strerror}") from error
+
+
 def _copy(path: Path) -> NewFile:
     """Return a new file with the image's content, holes kept."""
-    file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
-    source = open_evidence(str(path))
-    try:
-        for offset, data in stored_chunks(source):
-            file.pwrite(offset, data)
-        file.truncate(source.size)
-    except BaseException:
-        file.discard()
-        raise
-    finally:
-        source.close()
+    with open_evidence(str(path)) as source:
+        file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
+        try:
+            for offset, data in stored_chunks(source):
+                file.pwrite(offset, data)
+            file.truncate(source.size)
+        except BaseException:
+            file.discard()
+            raise
     return file
 
 

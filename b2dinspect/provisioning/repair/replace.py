@@ -63,14 +63,11 @@ def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, work: Path, ids: 
         EvidenceError: The filesystem cannot be read.
     """
     part = volume.partition
-    files = Ext4(SliceSource(overlay, part.offset, part.size))
-    try:
+    with Ext4(SliceSource(overlay, part.offset, part.size)) as files:
         entry = _find(files)
         if entry is not None and _rewrite(overlay, files, entry, part.offset, tar):
             return f"its own blocks rewritten, {entry.node.size} bytes as before"
         missing = _missing_folders(files)
-    finally:
-        files.close()
     bench = Ext4Workbench(work / "ext4", part.size, ids)
     bench.check_out(overlay, part.offset)
     bench.put(Placed(USERDATA, tar), missing)

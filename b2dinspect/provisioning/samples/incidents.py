@@ -142,9 +142,8 @@ def _other_uuid(folder: Path) -> None:
 def _snapshot(folder: Path) -> None:
     """Put a differencing image over the disk, as a VirtualBox snapshot does."""
     base = folder / "disk.vmdk"
-    file = open_evidence(str(base))
-    below = VmdkContainer(file)
-    file.close()
+    with open_evidence(str(base)) as file:
+        below = VmdkContainer(file)
     ids = Identities.from_seed(f"{folder.name} snapshot")
     name = f"{{{ids.uuid('vmdk image')}}}.vmdk"
     snapshots = folder / folder.name / "Snapshots"

@@ -127,23 +127,17 @@ class Ext4Workbench:
 
     def check_in(self, disk: Writable, offset: int) -> None:
         """Write to the partition at ``offset`` (bytes) what differs, in pages of 4096 bytes."""
-        source = open_evidence(str(self._path))
-        try:
-            partition = SliceSource(disk, offset, self._size)
+        partition = SliceSource(disk, offset, self._size)
+        with open_evidence(str(self._path)) as source:
             for start, length in _stored(source):
                 data = source.pread(start, length)
                 for first, last in _differing(partition.pread(start, length), data):
                     disk.pwrite(offset + start + first, data[first:last])
-        finally:
-            source.close()
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield the filesystem's content, as (offset in the partition, bytes), zeros left out."""
-        source = open_evidence(str(self._path))
-        try:
+        with open_evidence(str(self._path)) as source:
             yield from stored_chunks(source)
-        finally:
-            source.close()
 
     def _debugfs(self, commands: Sequence[str]) -> None:
         script = self._path.with_name("debugfs.script")

@@ -169,16 +169,11 @@ def find_data_partition(disk: Writable) -> Partition | None:
 def read_userdata(disk: Writable, part: Partition) -> bytes | None:
     """Return /var/lib/boot2docker/userdata.tar of a partition, or None when it is not there."""
     try:
-        files = Ext4(SliceSource(disk, part.offset, part.size))
+        with Ext4(SliceSource(disk, part.offset, part.size)) as files:
+            content = files.content(files.find(USERDATA.encode()))
+            return content.pread(0, MAX_USERDATA)
     except EvidenceError:
         return None
-    try:
-        content = files.content(files.find(USERDATA.encode()))
-        return content.pread(0, MAX_USERDATA)
-    except EvidenceError:
-        return None
-    finally:
-        files.close()
 
 
 def _unpack(state: State) -> Step:
