@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from rich.console import Console, RenderableType
 
 from b2dinspect.doctor.disk import examine
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.events import Done, Finished
+from b2dinspect.provisioning.samples.incidents import practice_key
 from b2dinspect.render import stages, svg
 from b2dinspect.render.console import show
 from b2dinspect.views.diskmap import draw as draw_map
@@ -43,7 +45,8 @@ def draw_stages() -> str:
     """Return the picture of a provision's first stages."""
     import b2dinspect as b2d
 
-    with tempfile.TemporaryDirectory() as folder:
+    key = "b2dinspect.provisioning.host.host.make_key"
+    with tempfile.TemporaryDirectory() as folder, patch(key, lambda kind: practice_key(1)):
         made = b2d.provision(folder, seed="picture")
     parts = []
     for event in made.events:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,6 +44,20 @@ def test_readme_names_every_command_and_no_other() -> None:
     assert set(re.findall(r"`b2dprovision (\w+)", README)) == names(companion)
 
 
+PAGES = (*DOCUMENTS, *(str(path.relative_to(ROOT)) for path in (ROOT / ".github").rglob("*.*")))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_names_a_command_or_option_that_there_is_not(page: str) -> None:
+    found = re.findall(r"`(b2dinspect|b2dprovision) (\w+)([^`]*)`", (ROOT / page).read_text(encoding="utf-8"))
+    for program, name, rest in found:
+        group: Any = typer.main.get_command(app if program == "b2dinspect" else companion)
+        known = {
+            option for param in group.commands[name].params for option in (*param.opts, *param.secondary_opts)
+        }
+        assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)) <= known, f"{program} {name}{rest}"
+
+
 @pytest.mark.parametrize("word", [*get_args(DiskState), *get_args(Source)])
 def test_readme_explains_every_state_and_source(word: str) -> None:
     assert f"| `{word}` |" in README
@@ -54,12 +70,15 @@ def test_local_links_lead_somewhere(document: str) -> None:
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
 
 
+def script(name: str) -> dict[str, Any]:
+    """Return what a script of ``docs`` defines."""
+    return runpy.run_path(str(ROOT / "docs" / f"{name}.py"), run_name=name)
+
+
 def test_readme_picture_is_the_output_of_today() -> None:
-    namespace: dict[str, object] = {"__file__": str(ROOT / "docs" / "picture.py"), "__name__": "picture"}
-    exec((ROOT / "docs" / "picture.py").read_text(), namespace)
-    draw = namespace["draw"]
-    assert callable(draw)
-    assert text_of(draw()) == text_of((ROOT / "docs" / "show.svg").read_text(encoding="utf-8"))
+    assert text_of(script("picture")["draw"]()) == text_of(
+        (ROOT / "docs" / "show.svg").read_text(encoding="utf-8")
+    )
 
 
 def text_of(svg: str) -> list[str]:
@@ -68,15 +87,28 @@ def text_of(svg: str) -> list[str]:
 
 @pytest.mark.parametrize("page", ["findings", "commands", "formats", "python"])
 def test_the_generated_pages_are_those_of_today(page: str) -> None:
-    path = ROOT / "docs" / "reference.py"
-    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "reference"}
-    exec(path.read_text(), namespace)
     kept = (ROOT / "docs" / "site" / "reference" / f"{page}.md").read_text(encoding="utf-8")
-    assert namespace["PAGES"][page]() == kept
+    assert script("reference")["PAGES"][page]() == kept
 
 
 def test_the_map_in_the_readme_is_the_output_of_today() -> None:
-    path = ROOT / "docs" / "picture.py"
-    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "picture"}
-    exec(path.read_text(), namespace)
-    assert (ROOT / "docs" / "map.svg").read_text(encoding="utf-8") == namespace["draw_disk"]()
+    drawn = script("picture")["draw_disk"]()
+    assert (ROOT / "docs" / "map.svg").read_text(encoding="utf-8") == drawn
+
+
+def test_the_picture_of_the_rooms_is_what_the_imports_give() -> None:
+    rooms = script("rooms")
+    today = rooms["graph"]()
+    assert rooms["kept"]() == json.loads(rooms["data"](today)), "python docs/rooms.py draws it anew"
+    assert rooms["draw"](today) == rooms["draw"](today)
+
+
+def test_no_arrow_of_the_rooms_points_upward() -> None:
+    found = script("rooms")["graph"]()
+    floor = {room: number for number, rooms in enumerate(found.floors) for room in rooms}
+    assert [pair for pair in found.imports if floor[pair[0]] >= floor[pair[1]]] == []
+
+
+def test_only_implied_arrows_are_left_out() -> None:
+    direct = script("rooms")["direct"]
+    assert direct([("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")]) == [("a", "b"), ("b", "c"), ("a", "d")]
