@@ -22,7 +22,7 @@ from b2dinspect.cli.common import (
 )
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
-from b2dinspect.inspection.keys import key_file
+from b2dinspect.inspection.keys import kept_file, key_file
 from b2dinspect.render import console
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
 
@@ -44,13 +44,14 @@ def keys(
     folders: AllowChain = None,
     prefer_redundant: PreferRedundant = False,
 ) -> None:
-    """Print the authorized_keys file that decides who may log in, byte for byte.
+    """Print the keys that decide who may log in: authorized_keys byte for byte, as the guest has it.
 
     Example: b2dinspect keys sample_images/fresh.vdi.gz > authorized_keys
 
-    On a terminal, control characters in it are shown escaped. --fingerprints and --json tell of every key
-    line in every place. Exit status: 0 fine, 1 a line that sshd would not accept or a cut
-    file, 2 no keys.
+    Lines of authorized_keys2 with other keys follow, as sshd reads both. With --from, authorized_keys of that
+    place alone. On a terminal, control characters are shown escaped. --fingerprints and --json tell of every
+    key line in every place, and which are in force. Exit status: 0 fine, 1 a line that sshd would not accept,
+    a cut file, or keys that are not in force, 2 no keys.
     """
     if source is not None and source not in SOURCES:
         raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
@@ -63,27 +64,67 @@ def keys(
         elif fingerprints:
             out(console.key_list(chosen))
         else:
-            chosen, is_cut = _print_file(facts, source)
+            chosen, is_cut = _print(facts, source)
     if not chosen:
         raise UserdataError(_nothing(facts, source))
     if is_cut or any(not key.line.valid for key in chosen):
         raise typer.Exit(FINDINGS)
 
 
-def _print_file(facts: Inspection, source: str | None) -> tuple[list[FoundKey], bool]:
-    """Print authorized_keys; return the key lines in it, and whether the guest has it only in part."""
+def _print(facts: Inspection, source: str | None) -> tuple[list[FoundKey], bool]:
+    """Print what decides, or authorized_keys of one place; return its key lines, and if the guest lacks any."""
+    content, lines, is_cut = _file(facts, source)
+    if source is None:
+        others = _others(facts, lines)
+        content = _joined(content, others)
+        lines += others
+        is_cut = _complain_of(lines) or is_cut
+    write_bytes(content)
+    return lines, is_cut
+
+
+def _file(facts: Inspection, source: str | None) -> tuple[bytes, list[FoundKey], bool]:
+    """Return authorized_keys, the key lines in it, and whether the guest has it only in part."""
     item, name = _userdata(facts, source), AUTHORIZED_KEYS.decode()
     entry = item.tar.find(AUTHORIZED_KEYS)
     if entry is None:
         raise UserdataError(f"the {item.source} userdata has no {name}")
     if entry.missing:
         complain(f"{name} is cut: {entry.available} of {entry.size} bytes are there")
-    kept = item.kept.find(AUTHORIZED_KEYS) if item.kept else entry
-    is_cut = kept is None or bool(kept.missing)
-    if is_cut and item.kept:
-        complain(f"the guest will keep only {kept.available if kept else 0} of these {entry.size} bytes")
-    write_bytes(key_file(item, entry))
-    return [key for key in facts.keys if (key.source, key.file) == (item.source, name)], is_cut
+    content = key_file(item, entry)
+    kept = kept_file(item, AUTHORIZED_KEYS)
+    if kept is not None and len(kept) < len(content):
+        complain(f"the guest will keep only {len(kept)} of the {entry.size} bytes of {name}")
+        content = kept if source is None else content
+    is_cut = bool(entry.missing) or (kept is not None and len(kept) < entry.size)
+    return content, [key for key in facts.keys if key.tar is item and key.file == name], is_cut
+
+
+def _others(facts: Inspection, first: list[FoundKey]) -> list[FoundKey]:
+    """Return the accepted lines of the other key file whose keys the first has not."""
+    known = {key.line.key for key in first if key.is_accepted}
+    others = [
+        key
+        for key in facts.keys
+        if key.tar is facts.effective and key.is_accepted and key.file != AUTHORIZED_KEYS.decode()
+    ]
+    return [key for key in others if key.line.key not in known]
+
+
+def _joined(content: bytes, others: list[FoundKey]) -> bytes:
+    if not others:
+        return content
+    lines = b"".join(key.line.raw + b"\n" for key in others)
+    return content + (b"" if content.endswith(b"\n") or not content else b"\n") + lines
+
+
+def _complain_of(keys: list[FoundKey]) -> bool:
+    """Say when none of the keys is in force; return whether that is so."""
+    reasons = dict.fromkeys(key.why_not for key in keys if key.is_accepted)
+    if any(key.in_force for key in keys) or not reasons:
+        return False
+    complain(f"not in force: {'; '.join(reasons)}")
+    return True
 
 
 def _userdata(facts: Inspection, source: str | None) -> Userdata:

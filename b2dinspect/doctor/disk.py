@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.facts import DataChoice, Inspection, Source, Userdata
-from b2dinspect.inspection.keys import MAX_KEY_LINES, key_file
+from b2dinspect.inspection.keys import KEY_FILES, MAX_KEY_LINES, key_file
+from b2dinspect.inspection.login import deciding_keys
 from b2dinspect.units import listed
-from b2dinspect.userdata.authorized_keys import PublicKey
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
 Check = Callable[[Inspection], Iterator[Finding]]
@@ -116,7 +116,7 @@ def userdata(facts: Inspection) -> Iterator[Finding]:
         for finding in item.tar.findings:
             virtual, _ = item.locate(finding.offset or 0)
             yield finding._replace(offset=virtual)
-        yield from _cut(item)
+        yield from _cut(facts, item)
 
 
 def _counts(facts: Inspection, source: Source) -> bool:
@@ -124,14 +124,11 @@ def _counts(facts: Inspection, source: Source) -> bool:
     return source == "data" or (source == "fresh" and facts.state != "provisioned")
 
 
-def _cut(item: Userdata) -> Iterator[Finding]:
-    """Say which entries end after the bytes that the guest keeps, or kept."""
+def _cut(facts: Inspection, item: Userdata) -> Iterator[Finding]:
+    """Say which entries end after the bytes that the guest keeps, or kept, and which keys that costs."""
     tar = item.kept or item.tar
-    first = _missing(tar, item.tar, AUTHORIZED_KEYS)
-    for name, missing in (
-        (AUTHORIZED_KEYS, first),
-        (AUTHORIZED_KEYS2, _missing(tar, item.tar, AUTHORIZED_KEYS2)),
-    ):
+    for name in KEY_FILES:
+        missing = _missing(tar, item.tar, name)
         if not missing:
             continue
         if item.kept is None:
@@ -140,11 +137,21 @@ def _cut(item: Userdata) -> Iterator[Finding]:
             text = f"the guest keeps only {GUEST_KEEPS} bytes: {name.decode()} loses its last {missing} bytes"
         entry = tar.find(name)
         at = item.locate(entry.offset + entry.available if entry else GUEST_KEEPS)[0]
-        if name == AUTHORIZED_KEYS:
-            yield Finding("userdata-cut-login", "error", f"{text}: the keys in them cannot log in", at)
-        else:
-            outcome = "" if first else ", which is harmless: .ssh/authorized_keys is whole"
-            yield Finding("userdata-cut", "info", text + outcome, at)
+        yield _cost(facts, item, name, Finding("userdata-cut", "info", text, at))
+
+
+def _cost(facts: Inspection, item: Userdata, name: bytes, cut: Finding) -> Finding:
+    """Complete the finding about a cut file: an error when a key is lost that nothing else holds."""
+    here = [key for key in facts.keys if key.tar is item]
+    whole = {key.line.key for key in here if key.is_accepted}
+    lost = {key.line.key for key in here if key.file == name.decode() and not key.is_accepted} - whole
+    if name != AUTHORIZED_KEYS:  # a copy: what the first file lost was told, and a broken line tells no key
+        lost -= {None, *(key.line.key for key in here if key.file == AUTHORIZED_KEYS.decode())}
+    if whole and not lost:
+        return cut._replace(message=f"{cut.message}, which is harmless: that loses no key of its own")
+    count = f"{len(whole)} key{'s' * (len(whole) != 1)}" if whole else "no key"
+    text = f"{cut.message}: the keys in them cannot log in; {count} before the cut still can"
+    return cut._replace(id="userdata-cut-login", severity="error", message=text)
 
 
 def _missing(tar: Tarball, promised: Tarball, name: bytes) -> int:
@@ -160,10 +167,10 @@ def keys(facts: Inspection) -> Iterator[Finding]:
     if facts.state in ("fresh", "provisioned") and facts.effective:
         if not _is_readable(facts.effective):
             return
-        if not any(key.line.valid for key in facts.keys if key.source == facts.effective.source):
+        if not deciding_keys(facts):
             text = "no line of authorized_keys is a key that sshd would accept: nobody can log in"
             yield Finding("key-none", "error", text, facts.effective.virtual_offset)
-        elif not _accepted(facts, facts.effective, AUTHORIZED_KEYS):
+        elif not deciding_keys(facts, AUTHORIZED_KEYS):
             text = ".ssh/authorized_keys holds no valid key; login depends on .ssh/authorized_keys2"
             yield Finding("key-only-in-second", "warning", text, facts.effective.virtual_offset)
     for item in facts.userdata:
@@ -209,8 +216,11 @@ def same_keys(facts: Inspection) -> Iterator[Finding]:
 
 
 def _accepted(facts: Inspection, item: Userdata, name: bytes) -> set[bytes]:
-    lines = (key.line for key in facts.keys if key.source == item.source and key.file == name.decode())
-    return {line.key.identity for line in lines if line.valid and isinstance(line.key, PublicKey)}
+    return {
+        key.line.key.identity
+        for key in facts.keys
+        if key.tar is item and key.file == name.decode() and key.is_accepted and key.line.key
+    }
 
 
 def _is_cut(tar: Tarball) -> bool:

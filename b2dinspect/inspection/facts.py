@@ -117,11 +117,28 @@ class Userdata(NamedTuple):
 
 
 class FoundKey(NamedTuple):
-    """One line of an authorized_keys file that is meant to be a key."""
+    """One line of an authorized_keys file that is meant to be a key.
 
-    source: Source
+    Attributes:
+        tar: The userdata that holds it.
+        file: Name in the tar.
+        line: The line itself.
+        is_accepted: Whether sshd accepts the line as the guest has it: a cut may have taken some of it.
+        in_force: Whether the guest's sshd would read the line at the next login, and accept it.
+        why_not: Why not; "" when it is in force.
+    """
+
+    tar: Userdata
     file: str
     line: Line
+    is_accepted: bool
+    in_force: bool
+    why_not: str
+
+    @property
+    def source(self) -> Source:
+        """Where its tar is."""
+        return self.tar.source
 
 
 class Inspection(NamedTuple):

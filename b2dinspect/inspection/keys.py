@@ -10,10 +10,10 @@ from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
 from b2dinspect.guests import USERDATA_PATHS
-from b2dinspect.inspection.facts import DataChoice, FoundKey, Magic, Names, Userdata
+from b2dinspect.inspection.facts import DataChoice, Magic, Names, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.source import SECTOR, RunsSource, SliceSource, read_lenient
-from b2dinspect.userdata.authorized_keys import parse
+from b2dinspect.userdata.authorized_keys import Line, parse
 from b2dinspect.userdata.tarball import (
     AUTHORIZED_KEYS,
     AUTHORIZED_KEYS2,
@@ -29,6 +29,8 @@ RESIDUE_REACH = 64 << 10
 MAX_TAR = 64 << 20
 MAX_KEY_FILE = 1 << 20
 MAX_KEY_LINES = 2000
+KEY_FILES = (AUTHORIZED_KEYS, AUTHORIZED_KEYS2)
+"""What sshd reads where nothing else is configured, and boot2docker configures nothing."""
 
 
 class DataFiles(NamedTuple):
@@ -131,16 +133,23 @@ def at_start(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -> Iter
             return
 
 
-def key_lines(item: Userdata) -> Iterator[FoundKey]:
-    """Yield the lines of the key files in a tar that are keys, or are meant to be."""
-    for name in (AUTHORIZED_KEYS, AUTHORIZED_KEYS2):
-        if entry := item.tar.find(name):
-            lines = key_file(item, entry).split(b"\n", MAX_KEY_LINES)
-            for line in parse(b"\n".join(lines[:MAX_KEY_LINES])):
-                if line.kind in ("key", "broken"):
-                    yield FoundKey(item.source, name.decode(), line)
+def key_lines(item: Userdata, name: bytes) -> Iterator[Line]:
+    """Yield the lines of one key file in a tar that are keys, or are meant to be."""
+    if entry := item.tar.find(name):
+        lines = key_file(item, entry).split(b"\n", MAX_KEY_LINES)
+        for line in parse(b"\n".join(lines[:MAX_KEY_LINES])):
+            if line.kind in ("key", "broken"):
+                yield line
 
 
 def key_file(item: Userdata, entry: Entry) -> bytes:
     """Return the content of a key file in a tar, as far as it is there (at most 1 MiB)."""
     return read_lenient(item.content, entry.offset, min(entry.available, MAX_KEY_FILE))
+
+
+def kept_file(item: Userdata, name: bytes) -> bytes | None:
+    """Return what a guest's first 4096 bytes of a fresh tar hold of a key file; None when it is not fresh."""
+    if item.kept is None:
+        return None
+    entry = item.kept.find(name)
+    return key_file(item, entry) if entry else b""

@@ -9,7 +9,8 @@ from b2dinspect.evidence.file import Progress, about
 from b2dinspect.inspection.choice import choices_for, data_choice
 from b2dinspect.inspection.facts import Inspection, Magic
 from b2dinspect.inspection.generation import tell_guest
-from b2dinspect.inspection.keys import at_start, key_lines, on_data_partitions
+from b2dinspect.inspection.keys import at_start, on_data_partitions
+from b2dinspect.inspection.login import judge
 from b2dinspect.inspection.state import Layers, tell_state
 from b2dinspect.inspection.volumes import Volume, remains_of, volumes_of
 from b2dinspect.partitions import read_table
@@ -53,6 +54,7 @@ def inspect_disk(
     data = data_choice(volumes or remains, choices)
     files = on_data_partitions(data)
     userdata = (*files.userdata, *at_start(disk, magic, volumes or remains))
+    guest = tell_guest(table, volumes, data.volume if data else None, files.names or ())
     layers = Layers(disk, magic, table, volumes, remains, choices, data, files.names, files.unreadable)
     state, reason = tell_state(layers)
     return Inspection(
@@ -67,11 +69,11 @@ def inspect_disk(
         remains=remains,
         choices=choices,
         data=data,
-        guest=tell_guest(table, volumes, data.volume if data else None, files.names or ()),
+        guest=guest,
         state=state,
         reason=reason,
         userdata=userdata,
-        keys=tuple(key for item in userdata for key in key_lines(item)),
+        keys=judge(userdata, choices, guest.profile),
         problems=files.problems,
     )
 

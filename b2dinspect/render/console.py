@@ -165,18 +165,23 @@ def _keys(keys: Sequence[FoundKey]) -> RenderableType:
         places = ", ".join(f"{key.file}:{key.line.number}" for key in group[:4]) + ", …" * (len(group) > 4)
         parts.append(Text.assemble((group[0].source, "bold"), f" {places}"))
         parts.append(Text("  ").append_text(_kind(group[0].line)))
-        parts += _fingerprint(group[0].line)
+        parts += [*_fingerprint(group[0].line), *_why_not(group[0])]
     if len(groups) > 16:
         parts.append(Text(f"and {len(groups) - 16} more; see b2dinspect keys --fingerprints"))
     return Group(*parts)
 
 
 def _alike(keys: Sequence[FoundKey]) -> list[list[FoundKey]]:
-    """Return the lines of each source that say the same, together."""
-    groups: dict[tuple[str, bytes], list[FoundKey]] = {}
+    """Return the lines of each source that say and mean the same, together."""
+    groups: dict[tuple[str, bytes, str], list[FoundKey]] = {}
     for key in keys:
-        groups.setdefault((key.source, key.line.raw), []).append(key)
+        groups.setdefault((key.source, key.line.raw, key.why_not), []).append(key)
     return list(groups.values())
+
+
+def _why_not(key: FoundKey) -> Iterator[Text]:
+    if key.why_not and not key.line.error:
+        yield Text(f"  not in force: {visible(key.why_not)}", style="yellow")
 
 
 def _kind(line: Line) -> Text:
@@ -249,7 +254,7 @@ def key_list(keys: Sequence[FoundKey]) -> Group:
         head = Text.assemble((key.source, "bold"), f" {key.file}:{key.line.number}  ")
         sha256, *rest = [*_fingerprint(key.line)] or [Text("  no key")]
         md5 = [Text(f"  {key.line.key.md5}")] if key.line.key else []
-        parts += [head.append_text(_kind(key.line)), sha256, *md5, *rest]
+        parts += [head.append_text(_kind(key.line)), sha256, *md5, *rest, *_why_not(key)]
     return Group(*parts)
 
 

@@ -152,7 +152,13 @@ def _tar_entry(item: Userdata, entry: TarEntry) -> dict[str, Any]:
 
 def key(found: FoundKey) -> dict[str, Any]:
     """Return one key line."""
-    return {"source": found.source, "file": found.file, **line(found.line)}
+    return {
+        "source": found.source,
+        "file": found.file,
+        **line(found.line),
+        "in_force": found.in_force,
+        "why_not": found.why_not or None,
+    }
 
 
 def line(found: Line) -> dict[str, Any]:

@@ -22,7 +22,7 @@ WHOLE = (
     ("provisioned-autoformat.vdi", "data", "owner"),
     ("provisioned-minikube.vdi", None, "owner"),
     ("out-of-order.vdi", None, "owner"),
-    ("keys-differ.vdi", None, "owner"),
+    ("keys-differ.vdi", "data", "owner"),
     ("key-replaced.vdi", None, "new-owner"),
     ("key-replaced.vdi", "data", "new-owner"),
     ("key-replaced.vdi", "residue", "owner"),
@@ -33,6 +33,16 @@ WHOLE = (
 def test_the_file_is_printed_byte_for_byte(name: str, source: str | None, owner: str) -> None:
     done = invoke("keys", unpacked(name), *(["--from", source] if source else []))
     assert (done.returncode, done.stdout, done.stderr) == (0, key(owner), b"")
+
+
+def test_other_keys_of_the_second_file_follow() -> None:
+    done = invoke("keys", unpacked("keys-differ.vdi"))
+    assert done.returncode == 0
+    first, second = done.stdout.splitlines(keepends=True)
+    assert first == key("owner")
+    shown = document(invoke("keys", unpacked("keys-differ.vdi"), "--json"), "keys")["keys"]
+    assert [one["in_force"] for one in shown if one["file"].endswith("2")] == [True]
+    assert second != first
 
 
 def test_a_cut_file_is_printed_as_far_as_it_goes() -> None:
@@ -133,10 +143,25 @@ def test_a_broken_line_counts_only_where_it_is_printed(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_key_is_printed_and_is_trouble(tmp_path: Path) -> None:
-    disk = raw_disk(tmp_path / "disk", userdata_tar(b"# nobody\n", OTHER_PUB))
+    disk = raw_disk(tmp_path / "disk", userdata_tar(b"# nobody\n", b"# nor here\n"))
     done = invoke("keys", disk)
     assert (done.returncode, done.stdout) == (2, b"# nobody\n")
-    assert "fresh .ssh/authorized_keys2" in done.stderr.decode()
+    assert "no deciding key" in done.stderr.decode()
+
+
+def test_a_key_of_the_second_file_alone_follows_on_a_line_of_its_own(tmp_path: Path) -> None:
+    disk = raw_disk(tmp_path / "disk", userdata_tar(b"# nobody", OTHER_PUB))
+    done = invoke("keys", disk)
+    assert (done.returncode, done.stdout) == (0, b"# nobody\n" + OTHER_PUB)
+    only_first = invoke("keys", disk, "--from", "fresh")
+    assert (only_first.returncode, only_first.stdout) == (2, b"# nobody")
+
+
+def test_keys_that_are_not_in_force_say_why() -> None:
+    done = invoke("keys", unpacked("magic-damaged.vdi"), "--from", "residue", "--json")
+    (first, *_) = document(done, "keys")["keys"]
+    assert first["in_force"] is False
+    assert "would" in first["why_not"]
 
 
 def test_on_a_terminal_escapes_are_shown_and_elsewhere_kept(tmp_path: Path) -> None:

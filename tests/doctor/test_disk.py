@@ -186,9 +186,15 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         None,
     ),
     "fresh, first key file will be cut": (
-        lambda: look(fresh(build_userdata(PUB * 6))),
+        lambda: look(fresh(build_userdata(PUB * 6 + OTHER_PUB))),
         ["userdata-cut-login", "userdata-cut"],
-        f"loses its last {6 * len(PUB) - 2048} bytes: the keys in them cannot log in",
+        f"loses its last {6 * len(PUB) + len(OTHER_PUB) - 2048} bytes: the keys in them cannot log in",
+        4096,
+    ),
+    "fresh, only copies of a key will be cut": (
+        lambda: look(fresh(build_userdata(PUB * 6))),
+        ["userdata-cut", "userdata-cut"],
+        f"loses its last {6 * len(PUB) - 2048} bytes, which is harmless",
         4096,
     ),
     "fresh, second key file will be cut": (
