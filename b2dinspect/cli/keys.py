@@ -72,7 +72,7 @@ def keys(
 
 
 def _print(facts: Inspection, source: str | None) -> tuple[list[FoundKey], bool]:
-    """Print what decides, or authorized_keys of one place; return its key lines, and if the guest lacks any."""
+    """Print what decides, or what one place has; return its key lines, and whether the guest lacks some."""
     content, lines, is_cut = _file(facts, source)
     if source is None:
         others = _others(facts, lines)
