@@ -266,7 +266,7 @@ def test_killed_qemu_runs_leave_no_qemu(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     deadline = time.monotonic() + 20
     while b"qemu-system" in b"".join(
-        line for line in run("ps", "-eo", "args").stdout.splitlines() if bytes(tmp_path) in line
+        line for line in run("ps", "-ww", "-eo", "args").stdout.splitlines() if bytes(tmp_path) in line
     ):
         assert time.monotonic() < deadline, "QEMU outlives the program that started it"
         time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -136,11 +137,9 @@ def test_closing_the_events_stops_qemu(tmp_path: Path) -> None:
     disk = tmp_path / "disk.vdi"
     tell(build(plan(tmp_path), disk, "fresh"))
     before = disk.read_bytes()
-    events = boot_image(plan(tmp_path, engine="qemu"), disk, None)
-    while not isinstance(next(events), Gave):
-        pass
-    assert qemu_processes(tmp_path)
-    events.close()  # type: ignore[attr-defined]
+    with contextlib.closing(boot_image(plan(tmp_path, engine="qemu"), disk, None)) as events:
+        assert any(isinstance(event, Gave) for event in events)
+        assert qemu_processes(tmp_path)
     assert qemu_processes(tmp_path) == []
     assert disk.read_bytes() == before
     assert names(tmp_path) == ["disk.vdi"]
@@ -172,9 +171,12 @@ def test_no_kernel_is_said_with_the_package(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def qemu_processes(folder: Path) -> list[str]:
-    """Return the command lines of the QEMUs that work on a disk in this folder, and of their leashes."""
+    """Return the command lines of the QEMUs that work on a disk in this folder, and of their leashes.
+
+    Whole ones (-ww): where COLUMNS is set, ps cuts them.
+    """
     listed = subprocess.run(
-        ["ps", "-eo", "args"], capture_output=True, env={**os.environ, "PATH": PATH}, check=True
+        ["ps", "-ww", "-eo", "args"], capture_output=True, env={**os.environ, "PATH": PATH}, check=True
     )
     return [
         line for line in listed.stdout.decode().splitlines() if "qemu-system" in line and str(folder) in line
