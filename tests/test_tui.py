@@ -6,17 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, Tree
 
-from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.source import MemorySource
 from b2dinspect.tui import Explorer
-from b2dinspect.views.search import find, parse_pattern
 from tests.cli.helpers import unpacked
 
 Play = Callable[[Explorer, "Pilot[None]"], Awaitable[None]]
@@ -124,24 +118,3 @@ def test_hostile_text(tmp_path: Path) -> None:
         assert app.sub_title.endswith("[bold]x.vdi")
 
     play(path, steps, (80, 24))
-
-
-@given(st.binary(min_size=1, max_size=400), st.integers(0, 400), st.integers(0, 400), st.integers(1, 8))
-@example(b"x", 0, 1, 1)
-def test_a_pattern_is_found_where_python_finds_it(data: bytes, taken: int, start: int, length: int) -> None:
-    pattern = data[taken : taken + length] or b"x"
-    found = find(MemorySource(data), pattern, min(start, len(data)))
-    at = data.find(pattern, min(start, len(data)))
-    assert found == (None if at < 0 else at)
-
-
-def test_a_pattern_across_two_pieces() -> None:
-    data = bytes(1 << 20) + b"yz"
-    data = data[: (1 << 20) - 1] + b"x" + data[1 << 20 :]
-    assert find(MemorySource(data), b"xyz") == (1 << 20) - 1
-
-
-@pytest.mark.parametrize("text", ["", "x" * 5000])
-def test_what_cannot_be_searched_for(text: str) -> None:
-    with pytest.raises(UsageError):
-        parse_pattern(text)

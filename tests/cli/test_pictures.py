@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers.raw.reader import RawContainer
-from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.render import diskmap as map_render
 from b2dinspect.render import export, hexdump, svg
 from b2dinspect.source import MemorySource
 from b2dinspect.views.annotation import overview
 from b2dinspect.views.diskmap import draw
-from b2dinspect.views.search import parse_offset
 from tests.cli.helpers import MANIFEST, document, invoke, is_harmless, unpacked
 from tests.incidents import incident
 
@@ -63,20 +61,6 @@ def test_the_block_map_is_folded() -> None:
     text = invoke("hexdump", unpacked("fresh.vdi"), "--at", "map").stdout.decode()
     assert "block map[8] to block map[16383], not stored" in text
     assert len(text.splitlines()) < 20
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("0", 0), ("0x200", 512), ("4096", 4096), ("1M", 1 << 20), ("2048s", 1 << 20), ("2k", 2048)],
-)
-def test_offsets(text: str, value: int) -> None:
-    assert parse_offset(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "-1", "x", "0x", "0x10K", "1.5M", "9" * 30, "１"])
-def test_what_is_no_offset(text: str) -> None:
-    with pytest.raises(UsageError):
-        parse_offset(text)
 
 
 def test_an_offset_of_the_file_and_of_the_disk() -> None:
