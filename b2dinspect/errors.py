@@ -19,9 +19,24 @@ The library raises these and never prints or exits; the command line turns them 
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class B2dError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        argument: Name of the argument with which the caller can have it otherwise; "" for none. The message
+            says nothing of it: how an argument is given is the caller's, so that the command line names its
+            option.
+    """
+
+    argument = ""
+
+    def naming(self, argument: str) -> Self:
+        """Return this error, which names an argument."""
+        self.argument = argument
+        return self
 
 
 class UsageError(B2dError):

@@ -54,7 +54,7 @@ class NewFile:
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
-            raise UsageError(f"{self.path} exists; say --force to replace it")
+            raise UsageError(f"{self.path} exists").naming("force")
         self.temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
@@ -102,7 +102,7 @@ class NewFile:
             os.close(self._fd)
             self._fd = -1
             if not self._force and os.path.lexists(self.path):
-                raise UsageError(f"{self.path} exists; say --force to replace it")
+                raise UsageError(f"{self.path} exists").naming("force")
             self.temporary.replace(self.path)
         except BaseException:
             self.discard()
@@ -148,7 +148,8 @@ class NewFolder:
     def __init__(self, path: str | Path, *, force: bool = False) -> None:
         self.path = Path(path)
         if os.path.lexists(self.path) and not (force and self.path.is_dir() and not self.path.is_symlink()):
-            raise UsageError(f"{self.path} exists" + ("" if force else "; say --force to replace it"))
+            error = UsageError(f"{self.path} exists")
+            raise error if force else error.naming("force")
         self._force = force
         self.temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
         try:
@@ -173,7 +174,7 @@ class NewFolder:
             try:
                 self.temporary.rename(self.path)
             except OSError as error:
-                raise UsageError(f"{self.path} exists; say --force to replace it") from error
+                raise UsageError(f"{self.path} exists").naming("force") from error
         sync_folder(self.path.parent)
 
     def discard(self) -> None:

@@ -205,7 +205,7 @@ def test_an_existing_folder_needs_force(tmp_path: Path) -> None:
     path = tmp_path / "machine"
     path.mkdir()
     (path / "old").write_text("x")
-    with pytest.raises(UsageError, match="exists; say --force"):
+    with pytest.raises(UsageError, match="exists"):
         NewFolder(path)
     with NewFolder(path, force=True) as folder:
         (folder.temporary / "new").write_text("x")

@@ -63,7 +63,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             finally:
                 sys.stdout.flush()
         except B2dError as error:
-            complain(str(error))
+            complain(advised(error))
             raise SystemExit(TROUBLE) from None
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
@@ -97,6 +97,26 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+OPTIONS = {
+    "force": "say --force to replace it",
+    "format_name": "name one with --format",
+    "folders": "--allow-chain FOLDER allows one",
+    "prefer_redundant": "leave out --prefer-redundant",
+    "partition": "name one with --partition",
+    "kernel": "or name one with --kernel",
+    "key": "name one with --key",
+    "drop": "--drop lets them go",
+    "in_place": "leave out --in-place to make a copy",
+}
+"""How the arguments that errors name are given here."""
+
+
+def advised(error: B2dError) -> str:
+    """Return an error's message, and the option that would have it otherwise."""
+    option = OPTIONS.get(error.argument)
+    return f"{error}; {option}" if option else str(error)
 
 
 def complain(message: str) -> None:

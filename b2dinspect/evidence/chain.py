@@ -148,7 +148,7 @@ class _Opener:
             self._files[identity(path)] = file
         known = format_of(opened.file, format_name)
         if self._rules.prefer_redundant and "prefer_redundant" not in known.takes:
-            raise UsageError("--prefer-redundant: only a VMDK has redundant tables")
+            raise UsageError("only a VMDK has redundant tables").naming("prefer_redundant")
         container = self._open(opened.file, known, path, (identity(path),))
         container.findings = (*self._found, *container.findings)
         opened.container = container
@@ -226,7 +226,7 @@ class _Opener:
                 reasons[real] = error.message
             except B2dError as error:
                 reasons[real] = f"{place}: {error}"
-        where = ", ".join(self._roots.folders) or "no folder: none was given with --allow-chain"
+        where = ", ".join(self._roots.folders) or "no folder: none was allowed"
         raise RefusedError("; ".join(dict.fromkeys(reasons.values())) or f"not found in {where}")
 
     def _parent(self, link: ParentLink, child: Format, path: str, above: tuple[object, ...]) -> Container:

@@ -46,7 +46,8 @@ class Roots:
         """
         path = os.path.normpath(path)
         if not self._holds(path):
-            raise RefusedError(f"{path} is outside of the image's folder (--allow-chain FOLDER allows one)")
+            outside = RefusedError(f"{path} is outside of the image's folder, and its own was not allowed")
+            raise outside.naming("folders")
         try:
             real = os.path.realpath(path)
         except (OSError, ValueError) as error:

@@ -91,15 +91,17 @@ def _test_magic(disk: Container) -> Magic:
 def volume_for(inspection: Inspection, number: int | None) -> Volume:
     """Return the volume to browse: partition ``number``, or the data partition.
 
+    A filesystem on the whole disk is taken without being asked for: there is no other.
+
     Raises:
         UsageError: There is no such partition, or no data partition.
     """
     if number is None:
-        if inspection.data is None:
-            raise UsageError(
-                f"no data partition on this disk ({inspection.reason}); name one with --partition"
-            )
-        return inspection.data.volume
+        if inspection.data is not None:
+            return inspection.data.volume
+        if [volume.partition.number for volume in inspection.volumes] == [0]:
+            return inspection.volumes[0]
+        raise UsageError(f"no data partition on this disk ({inspection.reason})").naming("partition")
     for volume in inspection.volumes:
         if volume.partition.number == number:
             return volume

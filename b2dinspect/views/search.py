@@ -62,5 +62,5 @@ def parse_offset(text: str) -> int:
     """
     found = re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})([KMGTkmgtsS]?)", text)
     if found is None or (found[1].lower().startswith("0x") and found[2]):
-        raise UsageError(f"--at {text}: neither a place nor an offset such as 0x200, 4096, 1M or 2048s")
+        raise UsageError(f"{text}: neither a place nor an offset such as 0x200, 4096, 1M or 2048s")
     return int(found[1], 0 if found[1].lower().startswith("0x") else 10) * _UNITS[found[2].upper()]

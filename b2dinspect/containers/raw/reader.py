@@ -29,7 +29,7 @@ def probe(file: ByteSource) -> Probe:
                 if qemu_name
                 else "unpack it first"
             )
-            return Probe(False, f"this is a {name}, which is not read yet; {advice}, or say --format raw")
+            return Probe(False, f"this is a {name}, which is not read yet; {advice}, or read it as raw")
     return Probe(True, "no other format's signature at byte 0")
 
 

@@ -157,7 +157,7 @@ def format_for(path: str, format_name: str | None = None) -> str:
     for suffix, name in SUFFIXES.items():
         if path.lower().endswith(suffix):
             return name
-    raise UsageError(f"{path}: the name tells no format; say --format ({known})")
+    raise UsageError(f"{path}: the name tells no format; there are {known}").naming("format_name")
 
 
 def subformat_for(format_name: str, variant: str | None) -> str | None:

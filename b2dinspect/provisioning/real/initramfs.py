@@ -44,7 +44,7 @@ def find_kernel() -> Path:
     """
     kernels = sorted(BOOT.glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
     if not kernels:
-        raise ToolError("no kernel in /boot; install linux-image-cloud-amd64, or name one with --kernel")
+        raise ToolError("no kernel in /boot; install linux-image-cloud-amd64").naming("kernel")
     return kernels[-1]
 
 
