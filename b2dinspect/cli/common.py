@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from b2dinspect.errors import B2dError, UsageError
+from b2dinspect.errors import B2dError
 from b2dinspect.render.text import visible
 
 if TYPE_CHECKING:
@@ -152,27 +152,16 @@ def rules(folders: list[str] | None, prefer_redundant: bool = False) -> Rules:
 def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | None]:
     """Return the image that an argument means, itself or a machine's disk, and the rules to open it by.
 
-    The files of a machine's disk may be anywhere in its directory.
-
     Raises:
-        UsageError: A machine directory without a disk that can be opened.
+        UsageError: There is nothing of that name, or a machine without a disk.
     """
     if argument == "-" or (os.path.lexists(argument) and not is_folder(argument)):
-        return argument, allowed
-    from b2dinspect.machine.places import machine_folder
+        return argument, allowed  # most are, and need nothing imported
+    from b2dinspect.machine.naming import disk_named
 
-    folder = machine_folder(argument)
-    if folder is None:
-        return argument, allowed
-    from b2dinspect.machine.folder import looks_like_machine, open_machine
-
-    if not looks_like_machine(folder):
-        return argument, allowed
-    disk = open_machine(folder).disk
-    if disk is None:
-        raise UsageError(f"{folder}: no disk in this machine directory; b2dinspect doctor tells more")
+    found = disk_named(argument)
     known = allowed or rules(None)
-    return str(disk), known._replace(folders=(*known.folders, str(folder)))
+    return found.path, known._replace(folders=(*known.folders, str(found.folder)))
 
 
 def examine(path: str, format_name: str | None = None, allowed: Rules | None = None) -> Inspection:

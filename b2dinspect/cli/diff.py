@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, AllowChain, Json, ProgressBar, command, is_folder, out, rules
+from b2dinspect.cli.common import FINDINGS, AllowChain, Json, ProgressBar, command, out, rules
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect
+from b2dinspect.machine.naming import machine_named
 from b2dinspect.render import console
 
 if TYPE_CHECKING:
+    from b2dinspect.evidence.chain import Rules
     from b2dinspect.views.comparison import Comparison
 
-Side = "disk image, authorized_keys or .pub file, private key, tar, or machine directory"
+Side = "disk image, authorized_keys or .pub file, private key, tar, or machine"
 
 
 @command
@@ -27,7 +29,7 @@ def diff(
     """Compare the keys of two places, matched by the key itself and not by its text.
 
     With one image: authorized_keys against authorized_keys2, and the original tar against today's. With one
-    machine directory: the host's key against the disk's.
+    machine: the host's key against those that its disk lets in. As one of two places, a machine is its disk.
 
     Example: b2dinspect diff ~/.docker/machine/machines/default/id_rsa disk.vdi
 
@@ -39,8 +41,8 @@ def diff(
     with ProgressBar() as progress:
         if right is not None:
             found = [compare(key_set(left, progress, allowed), key_set(right, progress, allowed))]
-        elif is_folder(left):
-            found = _within_machine(left, progress)
+        elif machine_named(left) is not None:
+            found = _within_machine(left, progress, allowed)
         else:
             with inspect(left, rules=allowed, progress=progress) as facts:
                 found = [*within_disk(facts)]
@@ -53,14 +55,15 @@ def diff(
     else:
         for item in found:
             out(console.comparison(item))
-    if right is not None and not found[0].left.keys and not found[0].right.keys:
-        raise UsageError(f"neither {left} nor {right} holds a key that sshd would accept")
+    if not any(item.left.keys or item.right.keys for item in found):
+        nobody = f"neither {left} nor {right} holds" if right is not None else f"nothing in {left} is"
+        raise UsageError(f"{nobody} a key that sshd would accept: nothing was compared")
     if any(item.differs for item in found):
         raise typer.Exit(FINDINGS)
 
 
-def _within_machine(path: str, progress: ProgressBar) -> list[Comparison]:
+def _within_machine(path: str, progress: ProgressBar, allowed: Rules) -> list[Comparison]:
     from b2dinspect.views.comparison import compare, machine_sides
 
-    sides = machine_sides(path, progress)
+    sides = machine_sides(path, progress, allowed)
     return [compare(*sides)] if len(sides) == 2 else []

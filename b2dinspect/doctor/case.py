@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from b2dinspect.errors import B2dError, UsageError
+from b2dinspect.errors import B2dError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.evidence.file import Progress
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.machine.files import is_folder, is_there
-from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
+from b2dinspect.machine.folder import Machine, open_machine
 from b2dinspect.machine.keys import HostKeys
-from b2dinspect.machine.places import machine_folder
+from b2dinspect.machine.naming import machine_named
 
 NO_KEYS = HostKeys(None, None)
 
@@ -67,13 +66,9 @@ def open_case(
         UsageError: No such machine or file.
         EvidenceError: A disk image that was named itself cannot be read.
     """
-    if subject != "-" and (is_folder(Path(subject)) or not is_there(Path(subject))):
-        folder = machine_folder(subject)
-        if folder is None:
-            raise UsageError(f"{subject}: no such file, directory, or machine on this host")
+    folder = machine_named(subject)
+    if folder is not None:
         machine = open_machine(folder)
-        if not looks_like_machine(folder):
-            raise UsageError(f"{folder} is no machine directory: no config.json, id_rsa or disk in it")
         path = str(machine.disk) if machine.disk else ""
         rules = rules or Rules()
         rules = rules._replace(folders=(*rules.folders, str(folder)))  # NAME.vbox lies one folder deeper

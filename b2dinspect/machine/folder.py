@@ -52,9 +52,7 @@ class Machine(NamedTuple):
     @property
     def disk(self) -> Path | None:
         """What to open for the machine's disk: VirtualBox's settings, when a snapshot made the disk stale."""
-        if self.vbox is not None and self.settings is not None and self.settings.stale:
-            return self.vbox
-        return self.disks.chosen
+        return _live_disk(self.disks, self.vbox, self.settings)
 
 
 def open_machine(folder: Path) -> Machine:
@@ -70,7 +68,7 @@ def open_machine(folder: Path) -> Machine:
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}") from error
     config = read_config(folder)
-    name = config.name if _is_plain(config.name) else folder.resolve().name
+    name = _name_of(config, folder)
     vbox, settings, problems = _settings(folder, name)
     disks = find_disks(folder, name, config.driver)
     refused = [
@@ -89,6 +87,22 @@ def open_machine(folder: Path) -> Machine:
         tuple(folder / name for name in LEFTOVERS if is_there(folder / name)),
         (*refused, *problems),
     )
+
+
+def disk_of(folder: Path) -> Path | None:
+    """Return what ``Machine.disk`` is, without reading the keys and the boot medium."""
+    config = read_config(folder)
+    name = _name_of(config, folder)
+    vbox, settings, _ = _settings(folder, name)
+    return _live_disk(find_disks(folder, name, config.driver), vbox, settings)
+
+
+def _live_disk(disks: DiskFiles, vbox: Path | None, settings: Settings | None) -> Path | None:
+    return vbox if settings is not None and settings.stale else disks.chosen
+
+
+def _name_of(config: Config, folder: Path) -> str:
+    return config.name if _is_plain(config.name) else folder.resolve().name
 
 
 def _is_plain(name: str) -> bool:

@@ -155,6 +155,14 @@ def _end(state: State, is_kept: bool = True) -> Iterator[Event]:
         yield Serving(ssh_command(state.guest, user, key, state.work / "known_hosts"))
     if state.guest is not None:
         state.guest.stop()
-    message = "logged in with the key alone" if state.logged_in else "nobody can log in"
     disk = str(state.disk_path) if is_kept and state.disk_path else ""
-    yield Finished(state.logged_in, str(state.folder or ""), disk, message, state.snapshots)
+    yield Finished(state.logged_in, str(state.folder or ""), disk, _outcome(state), state.snapshots)
+
+
+def _outcome(state: State) -> str:
+    if state.logged_in:
+        return "logged in with the key alone"
+    has_key = state.folder is not None or state.login_key is not None or bool(state.key.private)
+    if state.guest is not None and not has_key:
+        return "no login was tried: no private key was given, and none lies beside the disk"
+    return "nobody can log in"

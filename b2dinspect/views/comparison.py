@@ -11,10 +11,11 @@ from b2dinspect.containers.vdi import reader as vdi
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence.chain import Rules, open_disk
 from b2dinspect.evidence.file import Progress, about, open_evidence
-from b2dinspect.inspection.facts import Inspection, Userdata
+from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import key_file
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.machine.folder import open_machine
+from b2dinspect.machine.naming import disk_named, machine_named
 from b2dinspect.source import SECTOR, ByteSource
 from b2dinspect.userdata.authorized_keys import Line, parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
@@ -99,15 +100,16 @@ def _is_same_line(left: Key, right: Key) -> bool:
 
 
 def key_set(path: str, progress: Progress | None = None, rules: Rules | None = None) -> KeySet:
-    """Return the keys of a disk image, authorized_keys or .pub file, private key, tar, or machine directory.
+    """Return the keys of a disk image, authorized_keys or .pub file, private key, tar, or a machine's disk.
+
+    A machine stands for its disk: the keys in its directory are the host's, and let nobody in by themselves.
 
     Raises:
-        UsageError: A directory without keys.
+        UsageError: There is nothing of that name, or a machine without a disk.
         EvidenceError: The file cannot be read as any of these.
     """
-    if path != "-" and Path(path).is_dir():
-        sides = machine_sides(path, progress)
-        return _joined(path, [key for side in sides for key in (*side.keys, *side.broken)])
+    if machine_named(path) is not None:
+        return _machine_disk(path, rules, progress)
     with about(path), open_evidence(path, progress) as file:
         head = file.pread(0, MAX_TEXT)
         if is_private_key(head):
@@ -128,8 +130,17 @@ def _disk_at(path: str, rules: Rules | None, progress: Progress | None) -> KeySe
         return disk_side(inspect_disk(opened.container, path, origin=opened.origin))
 
 
+def _machine_disk(path: str, rules: Rules | None, progress: Progress | None) -> KeySet:
+    named = disk_named(path)
+    allowed = rules or Rules()
+    allowed = allowed._replace(folders=(*allowed.folders, str(named.folder)))
+    return _disk_at(named.path, allowed, progress)
+
+
 def disk_side(facts: Inspection) -> KeySet:
-    """Return the keys that decide who may log in to this disk's machine.
+    """Return the keys that decide who may log in to this disk's machine, or what is left of older ones.
+
+    What a cut takes of a line, or a line that sshd passes over, is among the broken ones.
 
     Raises:
         UserdataError: The disk is damaged so that nobody can tell which keys were on it.
@@ -137,7 +148,17 @@ def disk_side(facts: Inspection) -> KeySet:
     item = facts.effective or facts.of_source("residue")
     if item is None and facts.state == "damaged":
         raise UserdataError(f"no key can be read from this disk: {facts.reason}")
-    return _joined(facts.path, list(_userdata_keys(item)) if item else [])
+    found = [
+        Key(f"{key.source} userdata: {key.file}", _as_the_guest_has_it(key))
+        for key in facts.keys
+        if key.tar is item
+    ]
+    return _joined(facts.path if facts.effective else f"{facts.path} (residue)", found)
+
+
+def _as_the_guest_has_it(key: FoundKey) -> Line:
+    line = key.line
+    return line if key.is_accepted or line.error else line._replace(kind="broken", error=key.why_not)
 
 
 def within_disk(facts: Inspection) -> Iterator[Comparison]:
@@ -156,20 +177,21 @@ def within_disk(facts: Inspection) -> Iterator[Comparison]:
             )
 
 
-def machine_sides(path: str, progress: Progress | None = None) -> list[KeySet]:
-    """Return the host's keys and the disk's keys of a machine directory, as far as they are there.
+def machine_sides(path: str, progress: Progress | None = None, rules: Rules | None = None) -> list[KeySet]:
+    """Return the host's keys and the disk's keys of a machine, as far as they are there.
 
     Raises:
-        UsageError: Neither is there.
+        UsageError: No machine, or neither is there.
     """
-    machine = open_machine(Path(path))
+    folder = machine_named(path)
+    if folder is None:
+        raise UsageError(f"{path} is a file, no machine directory")
+    machine = open_machine(folder)
     halves = (machine.keys.private, machine.keys.public)
     host = [key for half in halves if half and not half.file.error for key in _all_keys(half.file.path)]
     sides = [_joined(f"{path} (host)", host)] if host else []
     if machine.disk:
-        sides.append(_disk_at(str(machine.disk), None, progress))
-    if not sides:
-        raise UsageError(f"{path} is no machine directory: neither id_rsa nor a disk in it")
+        sides.append(_machine_disk(path, rules, progress))
     return sides
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.errors import B2dError, SourceError, UsageError, UserdataError
+from b2dinspect.errors import B2dError, UsageError, UserdataError
 from b2dinspect.userdata.tarball import build_userdata
 from b2dinspect.views.comparison import (
     Comparison,
@@ -214,7 +214,7 @@ def test_an_empty_side(tmp_path: Path, content: bytes) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(UsageError, match="no such file, directory, or machine"):
         key_set(str(tmp_path / "nothing"))
     with pytest.raises(UsageError, match="no machine directory"):
         key_set(str(tmp_path))
@@ -284,8 +284,21 @@ def test_only_one_half_of_a_machine(tmp_path: Path) -> None:
 
 def test_a_machine_as_one_side(tmp_path: Path) -> None:
     keys = key_set(str(machine(tmp_path, tar=build_userdata(OTHER_PUB + b"junk\n"))))
-    assert raws(keys) == [KEY, OTHER]
+    assert raws(keys) == [OTHER]  # the host's own key is not what the disk holds
     assert len(keys.broken) == 2
+
+
+def test_a_machine_without_a_disk_is_no_side(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no disk in this machine directory"):
+        key_set(str(machine(tmp_path, tar=None)))
+
+
+def test_what_the_guest_will_cut_is_no_key_of_the_disk(tmp_path: Path) -> None:
+    keys = key_set(
+        str(machine(tmp_path, tar=build_userdata((KEY + b"\n") * 5 + b"#" * 2000 + b"\n" + OTHER_PUB)))
+    )
+    assert raws(keys) == [KEY]
+    assert [key.line.kind for key in keys.broken] == ["broken"] * len(keys.broken)
 
 
 def test_an_empty_private_key_is_no_key(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2dinspect.cli.common import command
+from b2dinspect.cli.common import command, rules
 from b2dinspect.cli.provision import common
 from b2dinspect.cli.provision.common import (
     Engine,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # each command imports its own half of the package: the other
 
 @command
 def boot(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Disk image, or a machine directory.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Disk image, or a machine.")],
     guest: GuestOption = None,
     engine: EngineOption = Engine.simulate,
     kernel: KernelOption = None,
@@ -59,6 +59,7 @@ def boot(
     """
     from b2dinspect.inspection.walk import inspect
     from b2dinspect.machine.folder import open_machine
+    from b2dinspect.machine.naming import disk_named
     from b2dinspect.provisioning.disk.images import WRITERS
     from b2dinspect.provisioning.keypair import KeyPair, load_key
     from b2dinspect.provisioning.pipeline import boot_image
@@ -66,18 +67,15 @@ def boot(
 
     if in_place and out is not None:
         raise UsageError("--in-place changes the image itself, --out keeps a copy: choose one")
-    folder = image if image.is_dir() else image.parent
+    named = disk_named(str(image))
+    folder, image = named.folder or image.parent, Path(named.path)
     machine_folder = open_machine(folder)
-    if image.is_dir():
-        if machine_folder.disk is None:
-            raise UsageError(f"{image}: no disk in this directory")
-        image = machine_folder.disk
     private = machine_folder.keys.private
     key_path = key or (private.file.path if private and not private.file.error else None)
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
     player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
     with ExitStack() as cleanup:
-        with inspect(str(image)) as facts:
+        with inspect(str(image), rules=rules([str(folder)] if named.folder else None)) as facts:
             known = guest.value if guest else facts.guest.profile
             plan = Plan(
                 name=folder.absolute().name or "default",
@@ -95,9 +93,21 @@ def boot(
             elif facts.container.format not in WRITERS or facts.origin != "file":
                 text = f"{image}: only plain images of {', '.join(WRITERS)} can be changed in place"
                 raise UsageError(text)
+            elif not force:
+                _check_harmless(facts, plan)
         is_kept = in_place or out is not None
         machine = folder if private and (folder / "config.json").is_file() and key is None else None
         common.exit_by(common.follow(boot_image(plan, image, machine, is_kept=is_kept), as_json=as_json))
+
+
+def _check_harmless(facts: Inspection, plan: Plan) -> None:
+    """Refuse a boot in place that would format what is on the disk."""
+    choice = next(one for one in facts.choices if one.guest == plan.profile.name)
+    if choice.action == "format" and facts.state not in ("fresh", "blank"):
+        raise UsageError(
+            f"{facts.path}: this guest would FORMAT a disk that holds something ({choice.reason}); "
+            "leave out --in-place to see it on a copy, or say --force"
+        )
 
 
 def _format(facts: Inspection, out: Path | None) -> str:
