@@ -148,7 +148,7 @@ def _plan_disk(
         actions.append(Action("label", "label-missing", how))
     if needs_key:
         if pair is None:
-            raise UsageError("no key to put on the disk: name one with --key")
+            raise UsageError("no key to put on the disk").naming("key")
         tar = build_userdata(pair.public)
         tar = tar[:GUEST_KEEPS] if is_cut else tar
         with tempfile.TemporaryDirectory(prefix="b2dprovision-") as work:
@@ -241,10 +241,10 @@ def disk_change(repair: Repair) -> FileChange | None:
         for at in range(0, len(change.new), SECTOR):
             where = container.locate(change.offset + at)
             if where is None:
-                raise UsageError(
-                    f"{path}: the image stores nothing at byte {change.offset + at} of the disk, so it would "
-                    "have to grow; leave out --in-place to make a copy"
+                grows = (
+                    f"{path}: the image stores nothing at byte {change.offset + at}, so it would have to grow"
                 )
+                raise UsageError(grows).naming("in_place")
             old, new = change.old[at : at + SECTOR], change.new[at : at + SECTOR]
             if patches and patches[-1].offset + len(patches[-1].new) == where:
                 last = patches.pop()

@@ -1,0 +1,175 @@
+"""What inspects imports no writer, as loaded modules; and messages of the library name no option."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import b2dinspect
+from b2dinspect.cli.main import COMMANDS
+from b2dinspect.provisioning.keypair import SAMPLE_KEYS
+from tests.cli.helpers import SAMPLES, USERDATA_PATH, environment, unpacked
+
+PACKAGE = Path(b2dinspect.__file__).parent
+ROOT = PACKAGE.parent
+
+INSPECTING = ("evidence", "partitions", "filesystems", "userdata", "machine", "inspection", "views", "doctor")
+
+
+def modules() -> list[str]:
+    """Return every module of the package, by its dotted name."""
+    found = (path.relative_to(ROOT).with_suffix("") for path in PACKAGE.rglob("*.py"))
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in found)
+
+
+WRITERS = {
+    name
+    for name in modules()
+    if name.endswith((".writer", ".writers", ".writing", "b2dinspect.newfile"))
+    or (name.startswith("b2dinspect.provisioning") and name != "b2dinspect.provisioning")
+}
+EVENTS = "b2dinspect.provisioning.events"
+
+
+def loaded(code: str, *arguments: object) -> set[str]:
+    """Return the modules that are loaded once a fresh Python has run ``code``."""
+    code += "\nimport sys\nsys.__stderr__.write('\\0' + ' '.join(sys.modules))"
+    words = [sys.executable, "-c", code, *(str(one) for one in arguments)]
+    done = subprocess.run(words, capture_output=True, env=environment(), cwd=ROOT, timeout=60, check=False)
+    assert b"\0" in done.stderr, done.stderr.decode()
+    return set(done.stderr.rpartition(b"\0")[2].decode().split())
+
+
+def test_there_are_writers_to_look_for() -> None:
+    assert {"b2dinspect.newfile", "b2dinspect.containers.vdi.writer"} <= WRITERS
+    assert WRITERS & loaded("import b2dinspect.provisioning.disk.images")
+
+
+@pytest.mark.parametrize("room", INSPECTING)
+def test_what_inspects_imports_no_writer(room: str) -> None:
+    names = [name for name in modules() if name.startswith(f"b2dinspect.{room}")]
+    assert names
+    found = loaded("\n".join(f"import {name}" for name in names))
+    assert set(names) <= found
+    assert not WRITERS & found
+
+
+RUN = """
+import sys
+sys.argv = ["b2dinspect", *sys.argv[1:]]
+from b2dinspect.cli.main import run
+try:
+    run()
+except SystemExit:
+    pass
+"""
+IMAGE = "provisioned-autoformat.vdi"
+WORDS: dict[str, tuple[object, ...]] = {
+    "show": ("--headers", "IMAGE"),
+    "doctor": ("IMAGE",),
+    "explain": ("key-mismatch",),
+    "machines": (SAMPLES,),
+    "keys": ("IMAGE",),
+    "diff": ("IMAGE", SAMPLE_KEYS / "owner.pub"),
+    "ls": ("IMAGE", "/"),
+    "cat": ("IMAGE", USERDATA_PATH),
+    "get": ("IMAGE", USERDATA_PATH, "OUT"),
+    "hexdump": ("IMAGE",),
+    "map": ("IMAGE",),
+    "report": ("IMAGE",),
+    "tui": ("--help",),
+    "logs": ("IMAGE",),
+    "choice": ("IMAGE",),
+    "verify": ("IMAGE",),
+}
+SAVES = {"get": {"b2dinspect.newfile"}}
+"""A command may make new files of what it found, on the examiner's side."""
+
+
+def test_every_command_is_run_below() -> None:
+    assert {function.__name__.rstrip("_") for function in COMMANDS} == set(WORDS)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_command_that_inspects_loads_no_writer(name: str, tmp_path: Path) -> None:
+    places = {"IMAGE": unpacked(IMAGE), "OUT": tmp_path / "out"}
+    words = [places.get(word, word) if isinstance(word, str) else word for word in WORDS[name]]
+    found = loaded(RUN, name, *words)
+    assert f"b2dinspect.cli.{name}" in found or name in ("explain", "machines")
+    assert WRITERS & found <= SAVES.get(name, set()) | {EVENTS}
+
+
+# --- only the command line knows its options --------------------------------------------------------------
+
+FLAG = re.compile(r"(?<![\w-])--[a-z]")
+PROGRAM = re.compile(r"\b(b2dinspect|b2dprovision|VBoxManage|docker-machine|minikube|qemu-img|ssh|fdisk)\b")
+ARGUMENT = re.compile(r"--[a-z][a-z0-9-]*(=\S*)?")
+STYLE = re.compile(r"var\(--|--[a-z]+:")
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield every string of a module but its docstrings, an f-string as one, with the line it is in."""
+    tree = ast.parse(path.read_text())
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(node.value)
+        if isinstance(node, ast.JoinedStr):
+            skipped |= {one for one in node.values if isinstance(one, ast.Constant)}
+            parts = (one.value if isinstance(one, ast.Constant) else "X" for one in node.values)
+            yield node.lineno, "".join(str(part) for part in parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in skipped:
+            yield node.lineno, node.value
+
+
+def names_an_option(text: str) -> bool:
+    """Tell whether a text names an option, other than in a whole command, in another program's or in CSS."""
+    flag = FLAG.search(text)
+    if flag is None or ARGUMENT.fullmatch(text.strip()) or STYLE.search(text):
+        return False
+    before = text[: flag.start()]
+    return not PROGRAM.search(before) and before.strip() != "X"  # X stands for a whole command
+
+
+def test_only_the_command_line_knows_its_options() -> None:
+    """Errors name arguments (``B2dError.naming``); the command line adds how one gives them."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text!r}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "cli" not in path.parts
+        for line, text in texts(path)
+        if names_an_option(text)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("it exists; say --force to replace it", True),
+        ("leave out --in-place", True),
+        ("b2dprovision build NEW --key KEY", False),
+        ("VBoxManage convertfromraw stdin --format VMDK", False),
+        ("--format=VMDK", False),
+        ("a -- b", False),
+        ("color: var(--ink)", False),
+    ],
+)
+def test_what_names_an_option(text: str, expected: bool) -> None:
+    assert names_an_option(text) is expected
+
+
+def test_each_argument_that_an_error_names_has_an_option() -> None:
+    from b2dinspect.cli.common import OPTIONS
+
+    sources = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    named = set(re.findall(r'\.naming\("(\w+)"\)', sources))
+    assert {"force", "partition"} <= named <= set(OPTIONS)
+    assert all(FLAG.search(text) for text in OPTIONS.values())
