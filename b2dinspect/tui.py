@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.console import Group
-from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
@@ -19,6 +18,7 @@ from b2dinspect.errors import B2dError
 from b2dinspect.findings import Space
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.render import hexdump
+from b2dinspect.render.terminal import Line, lines
 from b2dinspect.render.text import offset as shown
 from b2dinspect.render.text import visible
 from b2dinspect.views.annotation import PLACES, Region, all_headers, place, region
@@ -80,7 +80,7 @@ class Explorer(App[None]):
         """Lay out the screen."""
         yield Header()
         with Horizontal():
-            yield Tree(f"{self.facts.container.format}, {self.facts.state}", id="tree")
+            yield Tree(Line(f"{self.facts.container.format}, {self.facts.state}"), id="tree")
             with VerticalScroll(can_focus=True):
                 yield Static(id="bytes")
         yield Static(id="said")
@@ -103,20 +103,20 @@ class Explorer(App[None]):
             found = place(self.facts, name, LENGTH)
             if found is not None:
                 target = (found.space, found.offset, len(found.data), found.title)
-                places.add_leaf(Text(f"{name}: {found.title}"), target)
+                places.add_leaf(Line(f"{name}: {found.title}"), target)
         structures = root.add("structures", expand=True)
         for header in all_headers(self.facts):
-            title = visible(header.name)
-            node = structures.add(Text(title), (header.space, header.offset, len(header.data), title))
+            title = header.name
+            node = structures.add(Line(title), (header.space, header.offset, len(header.data), title))
             for field in header.fields():
-                text = f"{visible(field.name)} = {hexdump.value(field.value)}"
+                text = f"{field.name} = {hexdump.value(field.value)}"
                 where = (
                     header.space,
                     header.offset + field.offset,
                     max(1, field.size),
                     f"{title}, {field.name}",
                 )
-                node.add_leaf(Text(text), where)
+                node.add_leaf(Line(text), where)
 
     def on_tree_node_selected(self, event: Tree.NodeSelected[Target]) -> None:
         """Show what was chosen."""
@@ -137,7 +137,7 @@ class Explorer(App[None]):
         self._say(f"{found.space} offset {shown(found.offset)}")
 
     def _say(self, text: str) -> None:
-        self.query_one("#said", Static).update(Text(visible(text)))
+        self.query_one("#said", Static).update(Line(text))
 
     def action_ask(self, what: str) -> None:
         """Open the line at the bottom."""
@@ -210,4 +210,4 @@ class Explorer(App[None]):
 
     def action_help(self) -> None:
         """Show the keys."""
-        self.query_one("#bytes", Static).update(Text(HELP))
+        self.query_one("#bytes", Static).update(lines(*HELP.splitlines()))

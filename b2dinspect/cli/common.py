@@ -125,6 +125,11 @@ def complain(message: str) -> None:
         sys.stderr.write(f"b2dinspect: {visible(message)}\n")
 
 
+def say(*lines: str) -> None:
+    """Print lines on stdout without rich, which is slow to import. They may quote evidence."""
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
+
+
 def out(*renderables: Any) -> None:
     """Print results on stdout. What is to be copied from there is not folded."""
     from b2dinspect.render.terminal import Verbatim, console

@@ -87,10 +87,9 @@ def _export(path: str, regions: list[Region], svg: Path | None, html: Path | Non
     from b2dinspect.newfile import NewFile
     from b2dinspect.render import export
     from b2dinspect.render import hexdump as render
-    from b2dinspect.render.text import visible
 
     parts = [part for region in regions for part in (*render.dump(region), "")]
-    title = f"b2dinspect hexdump {visible(path)}"
+    title = f"b2dinspect hexdump {path}"
     for target, draw in ((svg, export.svg), (html, export.page)):
         if target is not None:
             with NewFile(target, force=force) as file:

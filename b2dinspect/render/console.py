@@ -1,4 +1,4 @@
-"""Facts on a terminal, with rich. Evidence goes in as ``Text``, never as markup."""
+"""Facts on a terminal, with rich."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
@@ -15,8 +13,9 @@ from b2dinspect.findings import Finding
 from b2dinspect.guests import PROFILES
 from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.render.text import offset, size, visible
-from b2dinspect.userdata.authorized_keys import Line
+from b2dinspect.render.terminal import Line, Table, lines
+from b2dinspect.render.text import as_text, offset, size
+from b2dinspect.userdata.authorized_keys import Line as KeyLine
 from b2dinspect.userdata.tarball import MAGIC
 from b2dinspect.views.annotation import all_headers
 
@@ -47,31 +46,25 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     return Group(sheet, *(part for header in all_headers(facts) for part in ("", _header(header))))
 
 
-def _lines(*lines: Text | str) -> Text:
-    return Text("\n").join(line if isinstance(line, Text) else Text(line) for line in lines)
-
-
-def _file(facts: Inspection) -> Text:
+def _file(facts: Inspection) -> RenderableType:
     disk = facts.container
     origin = "" if facts.origin == "file" else f", unpacked from {facts.origin}"
     if facts.origin in ("stream", "block device", "ova"):
         origin = f", read from a {facts.origin}" if facts.origin != "ova" else ", read from an OVA"
     kind = f"{disk.format} {disk.variant}"
-    first = Text(visible(facts.path), style="bold")
+    first = Line(facts.path, style="bold")
     stored = f"{size(facts.file_size)}{origin}, {size(disk.allocated_size)} stored"
     second = f"{kind}: a disk of {size(disk.size)} in {stored}"
-    described = ", ".join(
-        f"{name} {visible(value)}" for name, value in disk.describe().items() if name != "read from"
-    )
-    further = [f"with {link.role} {visible(link.path)}" for link in facts.links[:MAX_LINKS]]
+    described = ", ".join(f"{name} {value}" for name, value in disk.describe().items() if name != "read from")
+    further = [f"with {link.role} {link.path}" for link in facts.links[:MAX_LINKS]]
     if len(facts.links) > MAX_LINKS:
         further.append(f"and {len(facts.links) - MAX_LINKS} more files")
-    return _lines(first, second, *([Text(described, style="dim")] if described else []), *further)
+    return lines(first, second, *([Line(described, style="dim")] if described else []), *further)
 
 
-def _state(facts: Inspection) -> Text:
-    state = Text(facts.state, style=STATE_STYLE.get(facts.state, "bold red"))
-    return Text.assemble(state, f": {visible(facts.reason)}")
+def _state(facts: Inspection) -> Line:
+    state = Line(facts.state, style=STATE_STYLE.get(facts.state, "bold red"))
+    return Line.of(state, f": {facts.reason}")
 
 
 def _table(facts: Inspection) -> RenderableType:
@@ -83,7 +76,7 @@ def _table(facts: Inspection) -> RenderableType:
             for volume in facts.remains
         ]
         kind = table.kind if table.kind in ("none", "damaged") else f"{table.kind.upper()} without partitions"
-        return _lines(kind, *whole, *remains)
+        return lines(kind, *whole, *remains)
     grid = Table.grid(padding=(0, 2))
     for column in range(4):
         grid.add_column(overflow="fold", no_wrap=column != 1)
@@ -92,35 +85,35 @@ def _table(facts: Inspection) -> RenderableType:
         what = volume.filesystem + _label(volume)
         if volume.filesystem in ("none", "unreadable", "unknown"):
             what += f", type {part.type_name or part.type}"
-        place = Text(f"sectors {part.start}-{part.end - 1}", style="dim")
-        grid.add_row(f"{part.number}", Text(visible(what)), size(part.size), place)
-    return Group(Text(table.kind.upper()), grid)
+        place = Line(f"sectors {part.start}-{part.end - 1}", style="dim")
+        grid.add_row(f"{part.number}", Line(what), size(part.size), place)
+    return Group(Line(table.kind.upper()), grid)
 
 
 def _label(volume: Volume) -> str:
-    return f' "{visible(volume.label)}"' if volume.label else ""
+    return f' "{as_text(volume.label)}"' if volume.label else ""
 
 
-def _guest(facts: Inspection) -> Text:
+def _guest(facts: Inspection) -> RenderableType:
     program = next((p.program for p in PROFILES if p.name == facts.guest.profile), "")
-    head = Text.assemble((facts.guest.profile, "bold"), f" ({program})" if program else "")
-    evidence = Text(visible("; ".join(facts.guest.evidence)), style="dim")
-    return _lines(head, evidence) if facts.guest.evidence else head
+    head = Line.of((facts.guest.profile, "bold"), f" ({program})" if program else "")
+    evidence = Line("; ".join(facts.guest.evidence), style="dim")
+    return lines(head, evidence) if facts.guest.evidence else head
 
 
-def _magic(facts: Inspection) -> Text:
+def _magic(facts: Inspection) -> RenderableType:
     magic = facts.magic
     if magic.found:
         place = "byte 0 of the disk" + (
             f", {offset(magic.file_offset)} in the file" if magic.file_offset else ""
         )
-        return Text.assemble(f'"{MAGIC.decode()}"\nat {place}')
+        return lines(f'"{MAGIC.decode()}"', f"at {place}")
     if magic.damaged_at:
         where = ", ".join(str(at) for at in magic.damaged_at)
-        return _lines(Text.assemble(("damaged", "bold red"), f' at byte {where}: "{visible(magic.data)}"'))
+        return lines(Line.of(("damaged", "bold red"), f' at byte {where}: "{as_text(magic.data)}"'))
     if not magic.data:
-        return Text("byte 0 of the disk cannot be read")
-    text = Text("not at byte 0 of the disk")
+        return Line("byte 0 of the disk cannot be read")
+    text = Line("not at byte 0 of the disk")
     if magic.copy_offset is not None:
         text.append(f"; the marker's content survives at {offset(magic.copy_offset)}")
     return text
@@ -129,45 +122,45 @@ def _magic(facts: Inspection) -> Text:
 def userdata(facts: Inspection) -> RenderableType:
     """Return every tar with its entries."""
     if not facts.userdata:
-        return Text("none")
+        return Line("none")
     return Group(*(part for item in facts.userdata for part in _one_userdata(item)))
 
 
 def _one_userdata(item: Userdata) -> Iterator[RenderableType]:
     where = {"fresh": "at the start of the disk", "residue": "left in the first sectors"}.get(item.source, "")
-    head = Text.assemble((item.source, "bold"), f" {where or visible(item.path)}, {item.size} bytes")
+    head = Line.of((item.source, "bold"), f" {where or as_text(item.path)}, {item.size} bytes")
     if item.tar.truncated:
         head.append(", cut", style="yellow")
     yield head
-    yield Text(f"disk {offset(item.virtual_offset)}, file {offset(item.file_offset)}", style="dim")
+    yield Line(f"disk {offset(item.virtual_offset)}, file {offset(item.file_offset)}", style="dim")
     grid = Table.grid(padding=(0, 1))
     for entry in item.tar.entries[:20]:
         virtual, file = item.locate(entry.header_offset)
         stored = f"{entry.size}" if not entry.missing else f"{entry.available} of {entry.size}"
         grid.add_row(
             f"{entry.mode:04o}",
-            Text(stored, justify="right"),
-            Text(visible(entry.name) + ("/" if entry.type == "directory" else ""), overflow="fold"),
-            Text(f"disk {virtual:#x}" if virtual is not None else "", style="dim"),
-            Text(f"file {file:#x}" if file is not None else "", style="dim"),
+            Line(stored, justify="right"),
+            Line(as_text(entry.name) + ("/" if entry.type == "directory" else ""), overflow="fold"),
+            Line(f"disk {virtual:#x}" if virtual is not None else "", style="dim"),
+            Line(f"file {file:#x}" if file is not None else "", style="dim"),
         )
     yield grid
     if len(item.tar.entries) > 20:
-        yield Text(f"and {len(item.tar.entries) - 20} more entries")
+        yield Line(f"and {len(item.tar.entries) - 20} more entries")
 
 
 def _keys(keys: Sequence[FoundKey]) -> RenderableType:
     if not keys:
-        return Text("none")
+        return Line("none")
     parts: list[RenderableType] = []
     groups = _alike(keys)
     for group in groups[:16]:
         places = ", ".join(f"{key.file}:{key.line.number}" for key in group[:4]) + ", …" * (len(group) > 4)
-        parts.append(Text.assemble((group[0].source, "bold"), f" {places}"))
-        parts.append(Text("  ").append_text(_kind(group[0].line)))
+        parts.append(Line.of((group[0].source, "bold"), f" {places}"))
+        parts.append(Line("  ").append_text(_kind(group[0].line)))
         parts += [*_fingerprint(group[0].line), *_why_not(group[0])]
     if len(groups) > 16:
-        parts.append(Text(f"and {len(groups) - 16} more; see b2dinspect keys --fingerprints"))
+        parts.append(Line(f"and {len(groups) - 16} more; see b2dinspect keys --fingerprints"))
     return Group(*parts)
 
 
@@ -179,38 +172,38 @@ def _alike(keys: Sequence[FoundKey]) -> list[list[FoundKey]]:
     return list(groups.values())
 
 
-def _why_not(key: FoundKey) -> Iterator[Text]:
+def _why_not(key: FoundKey) -> Iterator[Line]:
     if key.why_not and not key.line.error:
-        yield Text(f"  not in force: {visible(key.why_not)}", style="yellow")
+        yield Line(f"  not in force: {key.why_not}", style="yellow")
 
 
-def _kind(line: Line) -> Text:
+def _kind(line: KeyLine) -> Line:
     decoded = line.key
-    text = Text(visible(decoded.type if decoded else line.type or "no key"))
+    text = Line(decoded.type if decoded else line.type or "no key")
     if decoded and decoded.bits:
         text.append(f" {decoded.bits}")
     if line.comment:
-        text.append(f"  {visible(line.comment)}", style="dim")
+        text.append(f"  {line.comment}", style="dim")
     return text
 
 
-def _fingerprint(line: Line) -> Iterator[Text]:
+def _fingerprint(line: KeyLine) -> Iterator[Line]:
     if line.key:
-        yield Text(f"  {line.key.sha256}", style="green" if line.valid else "dim")
+        yield Line(f"  {line.key.sha256}", style="green" if line.valid else "dim")
     if line.options:
-        yield Text(f"  options {visible(','.join(str(option) for option in line.options))}", style="dim")
+        yield Line(f"  options {','.join(str(option) for option in line.options)}", style="dim")
     if line.error:
-        yield Text(f"  not accepted: {visible(line.error)}", style="red")
+        yield Line(f"  not accepted: {line.error}", style="red")
 
 
-def _findings(findings: Sequence[Finding]) -> Text:
+def _findings(findings: Sequence[Finding]) -> RenderableType:
     if not findings:
-        return Text("nothing")
-    return _lines(*(_finding(item) for item in findings))
+        return Line("nothing")
+    return lines(*(_finding(item) for item in findings))
 
 
-def _finding(item: Finding) -> Text:
-    text = Text.assemble((item.severity, SEVERITY_STYLE[item.severity]), f" {visible(item.message)} ")
+def _finding(item: Finding) -> Line:
+    text = Line.of((item.severity, SEVERITY_STYLE[item.severity]), f" {item.message} ")
     where = "" if item.offset is None else f", {item.space} offset {item.offset:#x}"
     return text.append(f"[{item.id}{where}]", style="dim")
 
@@ -223,17 +216,17 @@ def _header(header: Header) -> Table:
     for name in ("offset", "size", "field", "value", "meaning"):
         table.add_column(name, overflow="fold", justify="right" if name in ("offset", "size") else "left")
     for field in header.fields():
-        meaning = Text(field.meaning or "", style="bold").append(
+        meaning = Line(field.meaning or "", style="bold").append(
             f" {field.doc}" if field.meaning else field.doc, "dim"
         )
-        table.add_row(f"{field.offset:#x}", str(field.size), field.name, Text(_value(field.value)), meaning)
+        table.add_row(f"{field.offset:#x}", str(field.size), field.name, Line(_value(field.value)), meaning)
     return table
 
 
 def _value(value: object) -> str:
     if isinstance(value, bytes):
         stripped = value.rstrip(b"\0")
-        shown = visible(stripped[:64]) + ("…" if len(stripped) > 64 else "")
+        shown = as_text(stripped[:64]) + ("…" if len(stripped) > 64 else "")
         return f'"{shown}"' if stripped else "zeros"
     return f"{value} ({value:#x})" if isinstance(value, int) and value > 9 else str(value)
 
@@ -241,19 +234,17 @@ def _value(value: object) -> str:
 def verification(path: str, disk: Container) -> Group:
     """Return what a container says of itself: one line, and its findings."""
     kind = f"{disk.format} {disk.variant}, a disk of {size(disk.size)}, {size(disk.allocated_size)} stored"
-    sound = Text("sound", "bold green")
-    return Group(
-        Text(visible(path), "bold"), Text(kind), _findings(disk.findings) if disk.findings else sound
-    )
+    sound = Line("sound", "bold green")
+    return Group(Line(path, "bold"), Line(kind), _findings(disk.findings) if disk.findings else sound)
 
 
 def key_list(keys: Sequence[FoundKey]) -> Group:
     """Return every key line with both fingerprints, for ``keys --fingerprints``; fits 80 columns."""
     parts: list[RenderableType] = []
     for key in keys:
-        head = Text.assemble((key.source, "bold"), f" {key.file}:{key.line.number}  ")
-        sha256, *rest = [*_fingerprint(key.line)] or [Text("  no key")]
-        md5 = [Text(f"  {key.line.key.md5}")] if key.line.key else []
+        head = Line.of((key.source, "bold"), f" {key.file}:{key.line.number}  ")
+        sha256, *rest = [*_fingerprint(key.line)] or [Line("  no key")]
+        md5 = [Line(f"  {key.line.key.md5}")] if key.line.key else []
         parts += [head.append_text(_kind(key.line)), sha256, *md5, *rest, *_why_not(key)]
     return Group(*parts)
 
@@ -267,30 +258,28 @@ def comparison(item: Comparison) -> Group:
         *(("+", "green", "only right", key) for key in item.only_right),
     ]
     parts: list[RenderableType] = [
-        Text(f"--- {visible(item.left.label)}", style="bold"),
-        Text(f"+++ {visible(item.right.label)}", style="bold"),
+        Line(f"--- {item.left.label}", style="bold"),
+        Line(f"+++ {item.right.label}", style="bold"),
     ]
     for mark, style, meaning, key in marks:
         decoded = key.line.key
         fingerprint = decoded.sha256 if decoded else ""
-        parts.append(Text(f"{mark} {fingerprint}  ", style=style).append_text(_kind(key.line)))
-        parts.append(Text(f"  {meaning}; {visible(key.origin)} line {key.line.number}", style="dim"))
+        parts.append(Line(f"{mark} {fingerprint}  ", style=style).append_text(_kind(key.line)))
+        parts.append(Line(f"  {meaning}; {key.origin} line {key.line.number}", style="dim"))
     for one, right in item.changed:
-        parts += [Text(f"  left:  {_tail(one.line)}"), Text(f"  right: {_tail(right.line)}")]
+        parts += [Line(f"  left:  {_tail(one.line)}"), Line(f"  right: {_tail(right.line)}")]
     for side in (item.left, item.right):
         for key in side.broken:
-            text = (
-                f"  {visible(key.origin)} line {key.line.number} is not accepted: {visible(key.line.error)}"
-            )
-            parts.append(Text(text, style="yellow"))
+            text = f"  {key.origin} line {key.line.number} is not accepted: {key.line.error}"
+            parts.append(Line(text, style="yellow"))
     if not marks:
-        parts.append(Text("  no keys on either side", style="dim"))
+        parts.append(Line("  no keys on either side", style="dim"))
     return Group(*parts)
 
 
-def _tail(line: Line) -> str:
+def _tail(line: KeyLine) -> str:
     options = ",".join(str(option) for option in line.options)
-    return visible(f"options {options or 'none'}, comment {line.comment or 'none'}")
+    return f"options {options or 'none'}, comment {line.comment or 'none'}"
 
 
 def listing(entries: Sequence[Entry]) -> Table:
@@ -302,9 +291,9 @@ def listing(entries: Sequence[Entry]) -> Table:
         )
     for entry in entries:
         node = entry.node
-        name = Text(visible(entry.name), style="bold" if entry.type == "directory" else "")
+        name = Line(as_text(entry.name), style="bold" if entry.type == "directory" else "")
         if entry.type == "symlink":
-            name.append(f" -> {visible(node.link)}", style="dim")
+            name.append(f" -> {as_text(node.link)}", style="dim")
         elif entry.type == "directory":
             name.append("/")
         grid.add_row(_mode(entry), f"{node.uid}:{node.gid}", str(node.size), _time(node.mtime), name)

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.table import Table
-from rich.text import Text
 
-from b2dinspect.render.text import offset, size, visible
+from b2dinspect.render.terminal import Line, Table
+from b2dinspect.render.text import offset, size
 
 if TYPE_CHECKING:
     from b2dinspect.views.diskmap import DiskMap, Part, Strip
@@ -51,14 +50,14 @@ class Bar:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw for a width."""
         width = max(10, options.max_width - 2)
-        yield Text("[").append_text(_cells(self._strip, self._strip.parts, width, "gap")).append("]")
+        yield Line("[").append_text(_cells(self._strip, self._strip.parts, width, "gap")).append("]")
         if self._strip.marks:
-            yield Text(" ").append_text(_cells(self._strip, self._strip.marks, width, ""))
+            yield Line(" ").append_text(_cells(self._strip, self._strip.marks, width, ""))
         if self._strip.stored:
-            yield Text("[").append_text(_cells(self._strip, self._strip.stored, width, "free")).append("]")
+            yield Line("[").append_text(_cells(self._strip, self._strip.stored, width, "free")).append("]")
 
 
-def _cells(strip: Strip, parts: Sequence[Part], width: int, empty: str) -> Text:
+def _cells(strip: Strip, parts: Sequence[Part], width: int, empty: str) -> Line:
     """Return a cell for each piece of the strip; of several parts in it the smallest is shown."""
     cells = [empty] * width
     for part in sorted(parts, key=lambda one: -one.length):
@@ -66,7 +65,7 @@ def _cells(strip: Strip, parts: Sequence[Part], width: int, empty: str) -> Text:
         last = -(-(part.end - strip.offset) * width // strip.length)
         for cell in range(max(0, first), min(width, max(last, first + 1))):
             cells[cell] = part.kind
-    text = Text()
+    text = Line()
     for kind in cells:
         text.append(SIGNS.get(kind, " "), style=STYLES.get(kind, ""))
     return text
@@ -77,7 +76,7 @@ def picture(found: DiskMap) -> Iterator[RenderableType]:
     for number, strip in enumerate((found.file, found.disk, found.start)):
         if number:
             yield ""
-        yield Text.assemble((visible(strip.title), "bold"), f", {size(strip.length)}")
+        yield Line.of((strip.title, "bold"), f", {size(strip.length)}")
         yield Bar(strip)
         yield _legend(strip)
 
@@ -90,12 +89,12 @@ def _legend(strip: Strip) -> Table:
     grid.add_column(overflow="fold")
     named = [part for part in strip.parts if part.kind != "gap"]
     for part in _few([*named, *strip.marks]):
-        sign = Text(f"  {SIGNS[part.kind]}", style=STYLES[part.kind])
-        grid.add_row(sign, offset(part.offset), size(part.length), Text(visible(part.name)))
+        sign = Line(f"  {SIGNS[part.kind]}", style=STYLES[part.kind])
+        grid.add_row(sign, offset(part.offset), size(part.length), Line(part.name))
     if strip.stored:
         total = sum(part.length for part in strip.stored if part.kind == "stored")
         grid.add_row(
-            Text("  #", style=STYLES["stored"]), "", size(total), Text("stored in the file, of all this")
+            Line("  #", style=STYLES["stored"]), "", size(total), Line("stored in the file, of all this")
         )
     return grid
 

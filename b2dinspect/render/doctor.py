@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from b2dinspect.render import json
-from b2dinspect.render.terminal import Verbatim
-from b2dinspect.render.text import offset, visible
+from b2dinspect.render.terminal import Line, Table, Verbatim
+from b2dinspect.render.text import column, offset
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
@@ -29,7 +27,7 @@ _REPAIR = "b2dprovision repair FOLDER"
 
 
 def _quoted(text: str) -> str:
-    return shlex.quote(visible(text))
+    return shlex.quote(text)
 
 
 def command_for(text: str, diagnosis: Diagnosis) -> str:
@@ -58,31 +56,29 @@ def diagnosis(item: Diagnosis, evidence: Sequence[bytes], system: str = "") -> I
         system: The system whose fix comes first; "" for this one.
     """
     yield from _verdict(item, system)
-    yield Text()
+    yield Line()
     yield _chain(item)
     for number, (one, data) in enumerate(zip(item.findings, evidence, strict=True), 1):
-        yield Text()
+        yield Line()
         yield from _finding(number, one, data, item)
 
 
 def _verdict(item: Diagnosis, system: str) -> Iterator[RenderableType]:
     case = item.case
-    driver = f" ({visible(case.machine.driver)})" if case.machine and case.machine.driver else ""
-    name = visible(case.machine.name) if case.machine else visible(case.subject)
-    where = f": {visible(str(case.machine.folder))}" if case.machine else ""
+    driver = f" ({case.machine.driver})" if case.machine and case.machine.driver else ""
+    name = case.machine.name if case.machine else case.subject
+    where = f": {case.machine.folder!s}" if case.machine else ""
     yield Verbatim(name, style="bold").append(f"{driver}{where}", style="not bold")
     if item.is_healthy:
-        yield Text.assemble(("Nothing wrong found", "bold green"), " with the key, the settings or the disk.")
-        yield Text(f"Look elsewhere: {item.advice}.")
+        yield Line.of(("Nothing wrong found", "bold green"), " with the key, the settings or the disk.")
+        yield Line(f"Look elsewhere: {item.advice}.")
         return
     first = item.findings[0]
     more = len([one for one in item.findings if one.finding.is_fault]) - 1
     word, style = ("BROKEN", "bold red") if first.finding.severity == "error" else ("odd", "yellow")
     others = f" (and {more} more below)" if more else ""
-    yield Text.assemble(
-        (f"{word} at {first.explanation.link}", style), f": {first.explanation.title}{others}"
-    )
-    yield Padding(Text(visible(first.finding.message)), (0, 0, 0, 2))
+    yield Line.of((f"{word} at {first.explanation.link}", style), f": {first.explanation.title}{others}")
+    yield Padding(Line(first.finding.message), (0, 0, 0, 2))
     yield Verbatim(f"  Do: {command_for(first.explanation.fix_for(system), item)}", style="bold")
 
 
@@ -92,16 +88,16 @@ def _chain(item: Diagnosis) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for link in item.links:
-        status = Text(link.status, style=STATUS_STYLE[link.status])
-        grid.add_row(status, Text(link.name, style="bold"), Text(visible(link.text)))
+        status = Line(link.status, style=STATUS_STYLE[link.status])
+        grid.add_row(status, Line(link.name, style="bold"), Line(link.text))
     return grid
 
 
 def _finding(number: int, one: Diagnosed, data: bytes, item: Diagnosis) -> Iterator[RenderableType]:
     finding, explanation = one
-    title = Text.assemble((f"{number}. {explanation.title} ", "bold"), (f"[{finding.id}]", "dim"))
+    title = Line.of((f"{number}. {explanation.title} ", "bold"), (f"[{finding.id}]", "dim"))
     yield title
-    yield _line(finding.severity, visible(finding.message), SEVERITY_STYLE[finding.severity])
+    yield _line(finding.severity, finding.message, SEVERITY_STYLE[finding.severity])
     if place := _place(one, item):
         yield _line("where", place)
     if data:
@@ -114,12 +110,12 @@ def _finding(number: int, one: Diagnosed, data: bytes, item: Diagnosis) -> Itera
 def _dump(data: bytes) -> str:
     if not data.strip(b"\0"):
         return f"{len(data)} zeros"
-    return f"{data.hex(' ')}  {''.join(chr(byte) if 32 <= byte < 127 else '.' for byte in data)}"
+    return f"{data.hex(' ')}  {column(data)}"
 
 
 def _place(one: Diagnosed, item: Diagnosis) -> str:
     finding = one.finding
-    file = visible(finding.file or (item.case.path if finding.offset is not None else ""))
+    file = finding.file or (item.case.path if finding.offset is not None else "")
     if finding.offset is None:
         return file
     space = "" if finding.file else " of the disk" if finding.space == "virtual" else " of the file"
@@ -141,23 +137,23 @@ def _line(name: str, text: str, style: str = "dim") -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=10)
     grid.add_column(overflow="fold")
-    grid.add_row(Text(f"   {name}", style=style), Text(text))
+    grid.add_row(Line(f"   {name}", style=style), Line(text))
     return grid
 
 
 def explanation(item: Explanation) -> Iterator[RenderableType]:
     """Yield the long text of one finding."""
     row = f", row {item.row} of what goes wrong in real life" if item.row else ""
-    yield Text.assemble((item.id, "bold"), f": {item.title}")
-    yield Text(f"at {item.link}{row}", style="dim")
-    yield Text()
-    yield Text(item.why)
-    yield Text()
+    yield Line.of((item.id, "bold"), f": {item.title}")
+    yield Line(f"at {item.link}{row}", style="dim")
+    yield Line()
+    yield Line(item.why)
+    yield Line()
     for system, text in item.fix.items():
         if system == "linux" or text != item.fix["linux"]:
             name = "Fix" if len(set(item.fix.values())) == 1 else f"Fix on {_systems(item, text)}"
             yield Verbatim(f"{name}: {text}")
-    yield Text(f"Sure: {item.sure}")
+    yield Line(f"Sure: {item.sure}")
 
 
 def _systems(item: Explanation, text: str) -> str:
@@ -182,11 +178,9 @@ def machines(items: Sequence[Diagnosis]) -> Table:
         table.add_column(name, overflow="fold")
     for item in items:
         row = machine_row(item)
-        wrong = Text(visible(row["first"] or "none"), style="" if item.is_healthy else "bold red")
-        cells = [
-            visible(str(row[name] or "-")) for name in ("name", "driver", "state", "disk", "size_text", "key")
-        ]
-        table.add_row(*(Text(cell) for cell in cells), wrong)
+        wrong = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
+        cells = [str(row[name] or "-") for name in ("name", "driver", "state", "disk", "size_text", "key")]
+        table.add_row(*(Line(cell) for cell in cells), wrong)
     return table
 
 
@@ -224,17 +218,17 @@ def _key_state(item: Diagnosis, ids: set[str]) -> str:
 def choices(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]]) -> Table:
     """Return what each guest generation does with the disks: (name, program, choice) for each."""
     grid = Table.grid(padding=(0, 2))
-    for column in range(3):
-        grid.add_column(overflow="fold", no_wrap=column < 2)
+    for number in range(3):
+        grid.add_column(overflow="fold", no_wrap=number < 2)
     for name, program, chosen in found:
         action = chosen.choice.action
         style = {"mount": "green", "leave": "yellow", "format": "bold red"}[action]
         word = "FORMATS" if action == "format" else {"mount": "mounts", "leave": "takes none"}[action]
-        where = f"{visible(paths[chosen.disk])}: " if chosen.disk is not None else ""
+        where = f"{paths[chosen.disk]}: " if chosen.disk is not None else ""
         kept = ", keeping the key" if chosen.choice.keeps_userdata else ""
         fails = f", and fails: {chosen.choice.fails}" if chosen.choice.fails else ""
-        reason = visible(f"{where}{chosen.choice.reason}{kept}{fails} ({program})")
-        grid.add_row(Text(name, style="bold"), Text(word, style=style), Text(reason))
+        reason = f"{where}{chosen.choice.reason}{kept}{fails} ({program})"
+        grid.add_row(Line(name, style="bold"), Line(word, style=style), Line(reason))
     return grid
 
 

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator
 
 from b2dinspect.provisioning.events import Finished
-from b2dinspect.render.text import visible
 
 
 def ending(end: Finished) -> str:
@@ -17,12 +16,12 @@ def ending(end: Finished) -> str:
 def places(end: Finished) -> Iterator[tuple[str, str]]:
     """Yield where everything is, and what to type next, by name."""
     if end.folder:
-        yield "machine", visible(end.folder)
+        yield "machine", end.folder
     if end.disk:
-        yield "disk", visible(end.disk)
+        yield "disk", end.disk
     for snapshot in end.snapshots:
-        yield "stage", visible(snapshot)
+        yield "stage", snapshot
     if end.disk:
-        yield "look", visible(f"b2dinspect show {shlex.quote(end.disk)}")
+        yield "look", f"b2dinspect show {shlex.quote(end.disk)}"
     if end.folder:
-        yield "log in", visible(f"b2dprovision boot {shlex.quote(end.folder)} --serve")
+        yield "log in", f"b2dprovision boot {shlex.quote(end.folder)} --serve"

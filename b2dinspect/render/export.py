@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from io import StringIO
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.terminal_theme import TerminalTheme
 from rich.theme import Theme
+
+from b2dinspect.render.terminal import Screen
+from b2dinspect.render.text import visible
 
 LIGHT = TerminalTheme(
     (255, 255, 255),
@@ -54,8 +57,8 @@ READABLE = Theme({"dim": "#57606a"})
 
 def _recorded(
     parts: Iterable[RenderableType], width: int, *, is_plain: bool = False, theme: Theme | None = None
-) -> Console:
-    console = Console(
+) -> Screen:
+    console = Screen(
         theme=theme,
         record=True,
         width=width,
@@ -64,9 +67,6 @@ def _recorded(
         force_jupyter=False,  # or it would show what it prints by itself
         color_system=None if is_plain else "truecolor",
         legacy_windows=False,
-        markup=False,
-        highlight=False,
-        emoji=False,
     )
     for part in parts:
         console.print(part)
@@ -75,7 +75,7 @@ def _recorded(
 
 def svg(parts: Iterable[RenderableType], title: str, width: int = 100) -> str:
     """Return an SVG picture."""
-    return _recorded(parts, width).export_svg(title=title, unique_id="b2dinspect")
+    return _recorded(parts, width).export_svg(title=visible(title), unique_id="b2dinspect")
 
 
 def plain(parts: Iterable[RenderableType], width: int = 100) -> str:
@@ -92,8 +92,8 @@ def fragment(parts: Iterable[RenderableType], width: int = 100) -> str:
 
 def page(parts: Iterable[RenderableType], title: str, width: int = 100) -> str:
     """Return a page of HTML that loads nothing."""
-    from html import escape
+    from b2dinspect.render.markup import Html
 
     console = _recorded(parts, width, theme=READABLE)
-    safe = escape(title).replace("{", "{{").replace("}", "}}")
+    safe = str(Html.quoted(title)).replace("{", "{{").replace("}", "}}")
     return console.export_html(theme=LIGHT, code_format=PAGE.replace("TITLE", safe))

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from b2dinspect.render import json
-from b2dinspect.render.text import offset, visible
+from b2dinspect.render.terminal import Line, Table
+from b2dinspect.render.text import as_text, offset
 
 if TYPE_CHECKING:
     from b2dinspect.views.annotation import Region, Span
@@ -74,7 +73,7 @@ def dump(region: Region) -> Iterator[RenderableType]:
     where = f"{region.space} offset {offset(region.offset)}"
     if region.space == "virtual" and region.file_offset is not None:
         where += f", file offset {offset(region.file_offset)}"
-    yield Text.assemble((region.title, "bold"), f", {len(region.data)} bytes at {where}")
+    yield Line.of((region.title, "bold"), f", {len(region.data)} bytes at {where}")
     owners, palette = region.owners(), _Palette(region.spans)
     rows = [_Row(region, owners, at) for at in range(0, len(region.data), ROW)]
     named: set[int] = set()
@@ -92,7 +91,7 @@ def dump(region: Region) -> Iterator[RenderableType]:
             index += 1
 
 
-def _folded(region: Region, rows: Sequence[_Row]) -> Text:
+def _folded(region: Region, rows: Sequence[_Row]) -> Line:
     count = sum(len(row.data) for row in rows)
     first, last = rows[0].owners[0], rows[-1].owners[-1]
     what = "of zeros" if not any(rows[0].data) else "alike"
@@ -100,12 +99,12 @@ def _folded(region: Region, rows: Sequence[_Row]) -> Text:
         field = region.spans[first].field
         meaning = f", {field.meaning}" if field.meaning else ""
         what += f": {field.name} to {region.spans[last].field.name}{meaning}"
-    return Text(f"{'*':>8}  {count} more bytes {visible(what)}", style="dim")
+    return Line(f"{'*':>8}  {count} more bytes {what}", style="dim")
 
 
 def _row(region: Region, row: _Row, palette: _Palette, named: set[int]) -> Iterator[RenderableType]:
-    line = Text(f"{region.offset + row.at:08x}  ", style="dim")
-    under, plain = Text(" " * 10), Text("  ")
+    line = Line(f"{region.offset + row.at:08x}  ", style="dim")
+    under, plain = Line(" " * 10), Line("  ")
     for i, byte in enumerate(row.data):
         owner = row.owners[i]
         style = palette.style(owner)
@@ -113,7 +112,7 @@ def _row(region: Region, row: _Row, palette: _Palette, named: set[int]) -> Itera
         line.append("?? " if row.missing[i] else f"{byte:02x} ", style=f"not dim {style}")
         letter = " " if owner is None else palette.letter(owner)
         under.append(letter * 2 + (letter if joins else " "), style=style)
-        plain.append(chr(byte) if 32 <= byte < 127 and not row.missing[i] else ".", style=f"not dim {style}")
+        plain.append_column(b"\0" if row.missing[i] else bytes([byte]), f"not dim {style}")
     line.append("   " * (ROW - len(row.data))).append_text(plain)
     yield line
     owners = dict.fromkeys(owner for owner in row.owners if owner is not None)
@@ -131,15 +130,15 @@ def _notes(palette: _Palette, owners: Sequence[int]) -> Table:
     grid.add_column(overflow="fold")
     for owner in owners:
         span, style = palette.spans[owner], palette.style(owner)
-        text = Text().append(visible(span.field.name), style=f"bold {style}").append(" = ")
+        text = Line().append(span.field.name, style=f"bold {style}").append(" = ")
         text.append(value(span.field.value))
         if span.field.meaning:
-            text.append(f"  {visible(span.field.meaning)}", style=style or "bold")
+            text.append(f"  {span.field.meaning}", style=style or "bold")
         if span.is_odd:
             text.append("  (!)", style=ODD)
         if span.field.doc:
             text.append(f"  {span.field.doc}", style="dim")
-        grid.add_row(Text(palette.letter(owner), style=style), text)
+        grid.add_row(Line(palette.letter(owner), style=style), text)
     return grid
 
 
@@ -150,13 +149,13 @@ def owner_colours(region: Region) -> dict[int, int]:
 
 
 def value(found: object) -> str:
-    """Return a field's value for people."""
+    """Return a field's value for people, still to be escaped."""
     if isinstance(found, bytes):
         stripped = found.rstrip(b"\0")
         if not stripped:
             return f"{len(found)} zeros" if found else "nothing"
-        return f'"{visible(stripped[:MAX_VALUE])}"' + ("…" if len(stripped) > MAX_VALUE else "")
-    return f"{found} ({found:#x})" if isinstance(found, int) and found > 9 else visible(str(found))
+        return f'"{as_text(stripped[:MAX_VALUE])}"' + ("…" if len(stripped) > MAX_VALUE else "")
+    return f"{found} ({found:#x})" if isinstance(found, int) and found > 9 else str(found)
 
 
 def dump_json(path: str, regions: Sequence[Region]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from b2dinspect.render import json
-from b2dinspect.render.text import size, visible
+from b2dinspect.render.terminal import Line
+from b2dinspect.render.text import as_text, size
 
 if TYPE_CHECKING:
     from b2dinspect.views.logs import Logs
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 def logs(found: Logs) -> Iterator[RenderableType]:
     """Yield each log with its last lines, the deleted names, and what could not be read."""
     if not found.logs:
-        yield Text("no log files on the data partition")
+        yield Line("no log files on the data partition")
     for log in found.logs:
         node = log.entry.node
-        head = Text(visible(log.path), style="bold")
+        head = Line(as_text(log.path), style="bold")
         yield head.append(f"  {size(node.size)}, {_time(node.mtime)}", style="not bold dim")
         for line in log.tail:
-            yield Text(f"  {visible(line)}")
+            yield Line(f"  {as_text(line)}")
     if found.deleted:
-        yield Text("deleted names", style="bold")
+        yield Line("deleted names", style="bold")
         for item in found.deleted:
             inode = f"inode {item.inode}" if item.inode else "its inode is gone"
-            yield Text(f"  {visible(item.path)}  ({inode})")
+            yield Line(f"  {as_text(item.path)}  ({inode})")
     for problem in found.problems:
-        yield Text.assemble((problem.severity, "yellow"), f" {visible(problem.message)}")
+        yield Line.of((problem.severity, "yellow"), f" {problem.message}")
 
 
 def _time(seconds: int) -> str:

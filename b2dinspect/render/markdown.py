@@ -2,97 +2,107 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from b2dinspect.render.doctor import SYSTEM_NAMES, command_for
-from b2dinspect.render.text import offset, size, visible
+from b2dinspect.render.markup import Markdown
+from b2dinspect.render.text import offset, size
 
 if TYPE_CHECKING:
+    from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
     from b2dinspect.doctor.report import Report
     from b2dinspect.inspection.facts import Inspection
 
 
-def code(found: object) -> str:
-    """Return a value as a code span, whatever is in it; a table's bar is kept from ending its cell."""
-    shown = visible(found if isinstance(found, str | bytes) else str(found)).replace("|", "\\|")
-    if not shown:
-        return ""
-    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
-    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-    return f"{fence}{pad}{shown}{pad}{fence}"
-
-
 def page(report: Report) -> str:
     """Return the report."""
-    return "\n".join(_lines(report)) + "\n"
+    return str(Markdown.join(_lines(report), "\n")) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: Report) -> Iterator[Markdown]:
     found, case = report.diagnosis, report.diagnosis.case
-    yield f"# b2dinspect report: {code(case.machine.name if case.machine else case.subject)}\n"
-    if found.is_healthy:
-        yield f"**Nothing wrong found.** Look elsewhere: {found.advice}.\n"
-    else:
-        first = found.findings[0]
-        yield f"**Broken at {first.explanation.link}:** {first.explanation.title}\n"
-        yield f"Do: {code(command_for(first.explanation.fix_for(), found))}\n"
-    yield "## The chain\n"
-    yield from _table(
-        ("status", "link", "what is there"), ((one.status, one.name, code(one.text)) for one in found.links)
-    )
+    yield Markdown.of("# b2dinspect report: {}\n", case.machine.name if case.machine else case.subject)
+    yield from _verdict(found)
+    yield Markdown("## The chain\n")
+    rows = ((Markdown.prose(one.status), Markdown.prose(one.name), one.text) for one in found.links)
+    yield from _table(("status", "link", "what is there"), rows)
     if found.findings:
-        yield "## Findings\n"
+        yield Markdown("## Findings\n")
     for one, data in zip(found.findings, report.evidence_bytes, strict=True):
-        finding, explanation = one
-        yield f"### {explanation.title} (`{finding.id}`, {finding.severity})\n"
-        yield f"- what: {code(finding.message)}"
-        where = finding.file or case.path
-        at = "" if finding.offset is None else f", byte {offset(finding.offset)}"
-        yield f"- where: {code(where)}{at}"
-        if data:
-            yield f"- bytes: `{data.hex(' ')}`"
-        yield f"- why: {explanation.why}"
-        for system, fix in explanation.fix.items():
-            yield f"- fix, {SYSTEM_NAMES[system]}: {code(command_for(fix, found))}"
-        yield f"- sure: {explanation.sure}\n"
+        yield from _finding(one, data, found)
     if case.disk is not None:
         yield from _disk(case.disk)
-    yield "## Evidence\n"
-    rows = (
-        (code(one.path), str(one.size), f"`{one.sha256}`" if one.sha256 else code(one.error))
-        for one in report.evidence
-    )
-    yield from _table(("file", "bytes", "SHA-256"), rows)
+    yield Markdown("## Evidence\n")
+    files = ((one.path, one.size, one.sha256 or one.error) for one in report.evidence)
+    yield from _table(("file", "bytes", "SHA-256"), files)
     made = f"{datetime.fromtimestamp(report.made, UTC):%Y-%m-%d %H:%M:%SZ}"
-    yield f"Made by b2dinspect {report.version} at {made}; nothing was written to the evidence."
+    text = "Made by b2dinspect {} at {}; nothing was written to the evidence."
+    yield Markdown.of(text, report.version, made)
 
 
-def _disk(disk: Inspection) -> Iterator[str]:
+def _verdict(found: Diagnosis) -> Iterator[Markdown]:
+    if found.is_healthy:
+        yield Markdown.of("**Nothing wrong found.** Look elsewhere: {}.\n", Markdown.prose(found.advice))
+        return
+    first = found.findings[0].explanation
+    yield Markdown.of("**Broken at {}:** {}\n", Markdown.prose(first.link), Markdown.prose(first.title))
+    yield Markdown.of("Do: {}\n", command_for(first.fix_for(), found))
+
+
+def _finding(one: Diagnosed, data: bytes, found: Diagnosis) -> Iterator[Markdown]:
+    finding, explanation = one
+    title = Markdown.prose(explanation.title)
+    yield Markdown.of("### {} ({}, {})\n", title, finding.id, Markdown.prose(finding.severity))
+    yield Markdown.of("- what: {}", finding.message)
+    at = "" if finding.offset is None else f", byte {offset(finding.offset)}"
+    yield Markdown.of("- where: {}{}", finding.file or found.case.path, Markdown.prose(at))
+    if data:
+        yield Markdown.of("- bytes: {}", data.hex(" "))
+    yield Markdown.of("- why: {}", Markdown.prose(explanation.why))
+    for system, fix in explanation.fix.items():
+        yield Markdown.of("- fix, {}: {}", Markdown.prose(SYSTEM_NAMES[system]), command_for(fix, found))
+    yield Markdown.of("- sure: {}\n", Markdown.prose(explanation.sure))
+
+
+def _disk(disk: Inspection) -> Iterator[Markdown]:
     container = disk.container
-    yield "## The disk\n"
-    stored = size(container.allocated_size)
-    yield f"- {container.format} {container.variant}, {size(container.size)}, {stored} stored"
-    yield f"- state: **{disk.state}**, {code(disk.reason)}"
-    yield f"- guest: {disk.guest.profile}\n"
+    yield Markdown("## The disk\n")
+    kind, stored = f"{container.format} {container.variant}", size(container.allocated_size)
+    yield Markdown.of("- {}", f"{kind}, {size(container.size)}, {stored} stored")
+    yield Markdown.of("- state: **{}**, {}", Markdown.prose(disk.state), disk.reason)
+    yield Markdown.of("- guest: {}\n", Markdown.prose(disk.guest.profile))
     rows = (
-        (str(one.partition.number), one.filesystem, code(one.label), size(one.partition.size))
+        (
+            one.partition.number,
+            Markdown.prose(one.filesystem),
+            one.label,
+            Markdown.prose(size(one.partition.size)),
+        )
         for one in disk.volumes
     )
     yield from _table(("partition", "filesystem", "label", "size"), rows)
-    yield "## Keys\n"
+    yield Markdown("## Keys\n")
     keys = (
-        (key.source, code(f"{key.file}:{key.line.number}"), code(key.line.key.sha256 if key.line.key else ""))
+        (
+            Markdown.prose(key.source),
+            f"{key.file}:{key.line.number}",
+            key.line.key.sha256 if key.line.key else "",
+        )
         for key in disk.keys
     )
     yield from _table(("source", "file", "fingerprint"), keys)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{'---|' * len(heads)}"
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[Markdown]:
+    yield _row(Markdown.prose(head) for head in heads)
+    yield Markdown("|" + "---|" * len(heads))
     for row in rows:
-        yield f"| {' | '.join(row)} |"
-    yield ""
+        yield _row(row)
+    yield Markdown("")
+
+
+def _row(cells: Iterable[object]) -> Markdown:
+    joined = Markdown.join((Markdown.of("{}", cell) for cell in cells), " | ")
+    return Markdown.of("| {} |", joined)

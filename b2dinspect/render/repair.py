@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.text import Text
 
-from b2dinspect.render.terminal import Verbatim
-from b2dinspect.render.text import offset, visible
+from b2dinspect.render.terminal import Line, Verbatim
+from b2dinspect.render.text import offset
 
 if TYPE_CHECKING:
     from b2dinspect.provisioning.repair.backup import FileChange
@@ -22,37 +21,37 @@ MAX_CHANGES = 24
 def plan(item: Repair) -> Iterator[RenderableType]:
     """Yield what is to be done, the proof, and what is left."""
     if not item.actions:
-        yield Text("nothing to repair", style="bold green")
+        yield Line("nothing to repair", style="bold green")
     for action in item.actions:
-        yield Text.assemble((action.id, "bold"), f"  {visible(action.how)} ", (f"[{action.why}]", "dim"))
+        yield Line.of((action.id, "bold"), f"  {action.how} ", (f"[{action.why}]", "dim"))
     if item.proof:
         style = {True: "green", False: "bold red", None: "yellow"}[item.logged_in]
-        yield Text.assemble(("proof", "bold"), "  ", (visible(item.proof), style))
+        yield Line.of(("proof", "bold"), "  ", (item.proof, style))
     if item.left:
         text = f"{', '.join(item.left)}: `b2dinspect explain {item.left[0]}` tells what to do"
-        yield Text.assemble(("left", "bold"), f"  {text}")
+        yield Line.of(("left", "bold"), f"  {text}")
 
 
 def changes(item: Repair, files: list[FileChange]) -> Iterator[RenderableType]:
     """Yield the byte changes: of the disk, by virtual offset, and of the host's files."""
     found = item.changes
     for change in found[:MAX_CHANGES]:
-        yield Text(f"disk byte {offset(change.offset)}, {len(change.new)} bytes")
+        yield Line(f"disk byte {offset(change.offset)}, {len(change.new)} bytes")
         at = next((i for i, (a, b) in enumerate(zip(change.old, change.new, strict=True)) if a != b), 0)
         for mark, style, data in (("-", "red", change.old), ("+", "green", change.new)):
             piece = data[at : at + SHOWN]
             yield Verbatim(f"  {mark} {change.offset + at:#x}  {piece.hex(' ')}", style=style)
     if len(found) > MAX_CHANGES:
-        yield Text(f"and {len(found) - MAX_CHANGES} more runs of bytes")
+        yield Line(f"and {len(found) - MAX_CHANGES} more runs of bytes")
     for file in files:
-        yield Text(visible(str(file.path)), style="bold")
+        yield Line(str(file.path), style="bold")
         if file.old_mode != file.new_mode and file.existed:
-            yield Text(f"  mode {file.old_mode:04o} to {file.new_mode:04o}")
+            yield Line(f"  mode {file.old_mode:04o} to {file.new_mode:04o}")
         if file.patches:
             size = (
                 f"{file.old_size} to {file.new_size} bytes" if file.existed else f"new, {file.new_size} bytes"
             )
-            yield Text(f"  {size}")
+            yield Line(f"  {size}")
 
 
 def repair_json(

@@ -6,12 +6,11 @@ import json
 import shlex
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
 from b2dinspect.render.ending import ending, places
-from b2dinspect.render.text import offset, size, visible
+from b2dinspect.render.terminal import Line, Table, lines
+from b2dinspect.render.text import column, offset, size
 
 SCHEMA_VERSION = 1
 SHOWN_WRITES = 4
@@ -25,15 +24,15 @@ def event(happened: Event) -> RenderableType | None:
         case Started():
             return _started(happened)
         case Took():
-            return _row("in", visible(happened.text))
+            return _row("in", happened.text)
         case Gave():
-            return _row("out", visible(happened.text))
+            return _row("out", happened.text)
         case Console():
-            return _row("", visible(happened.text), "dim")
+            return _row("", happened.text, "dim")
         case Done():
             return _done(happened)
         case Serving():
-            return Text(f"\nThe guest is up until Ctrl-C. Log in with:\n{visible(shlex.join(happened.ssh))}")
+            return lines("", "The guest is up until Ctrl-C. Log in with:", shlex.join(happened.ssh))
         case Finished():
             return _finished(happened)
 
@@ -42,17 +41,14 @@ def _row(name: str, text: str, style: str = "") -> RenderableType:
     table = Table.grid(padding=(0, 1))
     table.add_column(width=5, style="dim", justify="right")
     table.add_column(overflow="fold")
-    table.add_row(name, Text(text, style))
+    table.add_row(name, Line(text, style))
     return table
 
 
 def _started(stage: Started) -> RenderableType:
-    title = (
-        Text(f"\n{stage.number:>2}  ", "bold")
-        .append(stage.sentence, "bold")
-        .append(f"  {stage.side}", "cyan")
-    )
-    return Group(title, _row("$", visible(stage.command), "yellow")) if stage.command else title
+    title = Line(f"{stage.number:>2}  {stage.sentence}", "bold").append(f"  {stage.side}", "cyan")
+    command = [_row("$", stage.command, "yellow")] if stage.command else []
+    return Group("", title, *command)
 
 
 def _done(stage: Done) -> RenderableType:
@@ -61,7 +57,7 @@ def _done(stage: Done) -> RenderableType:
         rest = stage.writes[SHOWN_WRITES:]
         total = sum(write.length for write in rest)
         lines.append(_row("disk", f"and {len(rest)} more places, {size(total)}"))
-    text = f"{stage.status}: {visible(stage.reason)}" if stage.reason else stage.status
+    text = f"{stage.status}: {stage.reason}" if stage.reason else stage.status
     style = STATUS_STYLES[stage.status]
     lines.append(_row("", f"{text}  ({stage.seconds * 1000:.0f} ms)", style))
     return Group(*lines)
@@ -69,19 +65,15 @@ def _done(stage: Done) -> RenderableType:
 
 def _write(write: Write) -> str:
     shown = write.head[:SHOWN_BYTES]
-    characters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in shown)
     place = "" if write.file_offset is None else f" (file {offset(write.file_offset).split()[0]})"
     start = offset(write.virtual_offset).split()[0]
     at = f"at {write.head_offset:#x}: " if write.head_offset != write.virtual_offset else ""
-    return f"{start}{place} {write.length} bytes  {at}{shown.hex()}  {characters}"
+    return f"{start}{place} {write.length} bytes  {at}{shown.hex()}  {column(shown)}"
 
 
 def _finished(end: Finished) -> RenderableType:
-    text = Text(f"\n{ending(end)}\n", "bold green" if end.logged_in else "bold")
-    for name, value in places(end):
-        text.append(f"  {name:<8} ", "not bold dim").append(f"{value}\n", "not bold default")
-    text.right_crop(1)
-    return text
+    told = [Line(f"  {name:<8} ", "dim").append(value, "not dim") for name, value in places(end)]
+    return lines("", Line(ending(end), "bold green" if end.logged_in else "bold"), *told)
 
 
 def event_json(happened: Event) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
-from b2dinspect.render.text import offset, size, visible
+from b2dinspect.render.markup import Html
+from b2dinspect.render.text import offset, size
 
 if TYPE_CHECKING:
     from b2dinspect.views.diskmap import DiskMap, Part, Strip
@@ -36,28 +36,29 @@ STYLE = """
 """Light colours are attributes, for viewers that know no style sheets; dark ones are the style sheet's."""
 
 
-def _text(value: str) -> str:
-    return escape(visible(value))
-
-
 def picture(found: DiskMap, title: str) -> str:
     """Return the map as an SVG document."""
-    body: list[str] = []
+    return str(drawn(found, title))
+
+
+def drawn(found: DiskMap, title: str) -> Html:
+    """Return the map as a piece of a page."""
+    body: list[Html] = []
     top = MARGIN
     for strip in (found.file, found.disk, found.start):
         top = _strip(body, strip, top)
-    safe = _text(title)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="b2d-map" viewBox="0 0 {WIDTH} {top}" role="img" '
-        f'aria-label="{safe}"><title>{safe}</title><style>{STYLE}</style>'
-        f'<rect class="paper" fill="{PAPER}" width="{WIDTH}" height="{top}"/>{"".join(body)}</svg>\n'
+    return Html.of(
+        '<svg xmlns="http://www.w3.org/2000/svg" class="b2d-map" viewBox="0 0 {} {}" role="img" '
+        'aria-label="{}"><title>{}</title><style>{}</style>'
+        '<rect class="paper" fill="{}" width="{}" height="{}"/>{}</svg>\n',
+        *(WIDTH, top, title, title, Html(STYLE), PAPER, WIDTH, top, Html.join(body)),
     )
 
 
-def _strip(body: list[str], strip: Strip, top: int) -> int:
+def _strip(body: list[Html], strip: Strip, top: int) -> int:
     """Add a strip, and return where the next one begins."""
-    title = f"{_text(strip.title)}, {size(strip.length)}"
-    body.append(f'<text class="title" fill="{INK}" x="{MARGIN}" y="{top + 12}">{title}</text>')
+    template = '<text class="title" fill="{}" x="{}" y="{}">{}, {}</text>'
+    body.append(Html.of(template, INK, MARGIN, top + 12, strip.title, size(strip.length)))
     top += 22
     body += _rectangles(strip, strip.parts, top, BAR)
     if strip.marks:
@@ -70,19 +71,22 @@ def _strip(body: list[str], strip: Strip, top: int) -> int:
         top += 12
     for part in _listed(strip):
         top += LINE
-        colour = COLOURS[part.kind]
-        where = f"{offset(part.offset)}, {size(part.length)}"
-        body.append(f'<rect x="{MARGIN}" y="{top - 10}" width="12" height="12" fill="{colour}"/>')
-        body.append(f'<text fill="{INK}" x="{MARGIN + 20}" y="{top}">{_text(part.name)}: {where}</text>')
+        square = '<rect x="{}" y="{}" width="12" height="12" fill="{}"/>'
+        body.append(Html.of(square, MARGIN, top - 10, COLOURS[part.kind]))
+        body.append(Html.of('<text fill="{}" x="{}" y="{}">{}</text>', INK, MARGIN + 20, top, _name(part)))
     return top + 28
 
 
-def _frame(top: int, height: int) -> str:
-    place = f'x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}"'
-    return f'<rect class="frame" fill="none" stroke="{EDGE}" {place}/>'
+def _name(part: Part) -> str:
+    return f"{part.name}: {offset(part.offset)}, {size(part.length)}"
 
 
-def _rectangles(strip: Strip, parts: Sequence[Part], top: int, height: int) -> Iterator[str]:
+def _frame(top: int, height: int) -> Html:
+    template = '<rect class="frame" fill="none" stroke="{}" x="{}" y="{}" width="{}" height="{}"/>'
+    return Html.of(template, EDGE, MARGIN, top, WIDTH - 2 * MARGIN, height)
+
+
+def _rectangles(strip: Strip, parts: Sequence[Part], top: int, height: int) -> Iterator[Html]:
     scale = (WIDTH - 2 * MARGIN) / strip.length
     for part in sorted(parts, key=lambda one: -one.length):
         if part.kind in ("gap", "free"):
@@ -90,9 +94,10 @@ def _rectangles(strip: Strip, parts: Sequence[Part], top: int, height: int) -> I
         left = MARGIN + (part.offset - strip.offset) * scale
         width = max(LEAST, part.length * scale)
         left = min(left, WIDTH - MARGIN - width)
-        label = f"{_text(part.name)}: {offset(part.offset)}, {size(part.length)}"
-        place = f'x="{left:.2f}" y="{top}" width="{width:.2f}" height="{height}"'
-        yield f'<rect {place} fill="{COLOURS[part.kind]}"><title>{label}</title></rect>'
+        yield Html.of(
+            '<rect x="{}" y="{}" width="{}" height="{}" fill="{}"><title>{}</title></rect>',
+            *(f"{left:.2f}", top, f"{width:.2f}", height, COLOURS[part.kind], _name(part)),
+        )
 
 
 def _listed(strip: Strip, limit: int = 12) -> list[Part]:
@@ -103,12 +108,13 @@ def _listed(strip: Strip, limit: int = 12) -> list[Part]:
 
 def page(found: DiskMap, title: str) -> str:
     """Return a page of HTML that holds the map and loads nothing."""
-    safe = _text(title)
-    return (
+    document = Html.of(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{safe}</title><style>:root{{color-scheme:light dark}}"
-        "body{margin:1rem;font:16px system-ui,sans-serif}"
-        "svg{width:100%;height:auto;max-width:70rem}</style></head>"
-        f"<body><main><h1>{safe}</h1>{picture(found, title)}</main></body></html>\n"
+        "<title>{}</title><style>:root{{color-scheme:light dark}}"
+        "body{{margin:1rem;font:16px system-ui,sans-serif}}"
+        "svg{{width:100%;height:auto;max-width:70rem}}</style></head>"
+        "<body><main><h1>{}</h1>{}</main></body></html>\n",
+        *(title, title, drawn(found, title)),
     )
+    return str(document)

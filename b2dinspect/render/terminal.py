@@ -1,21 +1,105 @@
-"""Consoles for stdout and stderr."""
+"""What reaches a terminal or a notebook: lines, tables and consoles into which text enters only escaped.
+
+Nobody else imports ``rich.text`` or ``rich.table``.
+"""
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import Any, Self
+
+from rich.console import Console, JustifyMethod, OverflowMethod
+from rich.style import Style
+from rich.table import Table as _Table
 from rich.text import Text
 
+from b2dinspect.render.text import column, visible
 
-def console(is_error: bool = False) -> Console:
-    """Return a console for stdout or stderr: colour only on a terminal, NO_COLOR obeyed, no markup."""
-    return _Console(stderr=is_error, markup=False, highlight=False, emoji=False, soft_wrap=False)
+__all__ = ["Line", "Screen", "Table", "Verbatim", "console", "lines"]
 
 
-class Verbatim(Text):
+class Line(Text):
+    """One line, whatever is put into it: nothing in it steers the terminal, hides, or begins another line."""
+
+    def __init__(
+        self,
+        text: str = "",
+        style: str | Style = "",
+        *,
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+    ) -> None:
+        super().__init__(visible(text), style, justify=justify, overflow=overflow)
+
+    def append(self, text: Text | str, style: str | Style | None = None) -> Line:
+        """Add text, escaped, or what is a line already."""
+        super().append(visible(text) if isinstance(text, str) else text, style)
+        return self
+
+    def append_text(self, text: Text) -> Line:
+        """Add a line to this one."""
+        super().append_text(text)
+        return self
+
+    def append_column(self, data: bytes, style: str | Style | None = None) -> Line:
+        """Add a character for each byte, as the last column of a dump has it."""
+        super().append(column(data), style)
+        return self
+
+    @classmethod
+    def of(cls, *parts: Line | str | tuple[str, str]) -> Line:
+        """Return a line made of parts; a pair is a text and its style."""
+        line = cls()
+        for part in parts:
+            line.append(*part) if isinstance(part, tuple) else line.append(part)
+        return line
+
+
+class Verbatim(Line):
     """A line that is there to be copied: no width folds it."""
 
 
-class _Console(Console):
+def lines(*parts: Line | str) -> Text:
+    """Return lines, one below the other."""
+    return Text("\n").join(part if isinstance(part, Line) else Line(part) for part in parts)
+
+
+class Table(_Table):
+    """A table whose cells, heads and title are lines."""
+
+    def __init__(self, *heads: str, title: str | None = None, **options: Any) -> None:
+        super().__init__(*heads, title=None if title is None else Line(title), **options)
+
+    @classmethod
+    def grid(cls, *heads: Any, **options: Any) -> Self:
+        """Return a table without lines and heads."""
+        look = {"box": None, "padding": 0, "collapse_padding": True, "pad_edge": False}
+        look |= {"show_header": False, "show_edge": False}
+        return cls(*heads, **{**look, **options})
+
+    def add_column(self, header: Any = "", *rest: Any, **options: Any) -> None:
+        """Add a column."""
+        super().add_column(Line(header) if isinstance(header, str) else header, *rest, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row."""
+        super().add_row(*(Line(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+class Screen(Console):
+    """A console that prints a plain string as a line, too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, soft_wrap=False, **options)
+
+    def print(self, *parts: Any, **options: Any) -> None:
+        """Print."""
+        super().print(*(Line(part) if isinstance(part, str) else part for part in parts), **options)
+
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the command line, where rich would exit with status 1."""
         raise BrokenPipeError
+
+
+def console(is_error: bool = False) -> Screen:
+    """Return a console for stdout or stderr: colour only on a terminal, NO_COLOR obeyed, no markup."""
+    return Screen(stderr=is_error)

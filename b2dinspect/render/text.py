@@ -1,4 +1,9 @@
-"""Text from the evidence, made safe to show: every byte stays visible, none is obeyed."""
+"""Text that is not ours, made safe to show: every byte stays visible, none is obeyed.
+
+Any ``str`` or ``bytes`` may come from the evidence, and is never printed. What is printed has a type of its
+own, into which a ``str`` gets only escaped: ``terminal.Line`` for terminals and notebooks, ``markup.Html``
+and ``markup.Markdown`` for documents, and JSON. So renderers join text as they please, and escape nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,20 @@ import unicodedata
 
 from b2dinspect.units import size
 
-__all__ = ["offset", "size", "visible"]
+__all__ = ["as_text", "column", "offset", "size", "visible"]
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that draw nothing or steer the terminal: control, format (bidi), surrogate, …"""
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+"""Unicode categories that draw nothing or steer the terminal: control, format (bidi), surrogate, space, …"""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""What draws nothing though its category says letter, mark or symbol (Default_Ignorable_Code_Point; Braille's
+blank)."""
+_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+"""Variation selectors, which draw nothing themselves."""
+
+
+def as_text(data: str | bytes) -> str:
+    """Return bytes as text, still to be escaped: what is not UTF-8 becomes surrogates."""
+    return data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
 
 
 def visible(text: str | bytes) -> str:
@@ -23,14 +38,13 @@ def visible(text: str | bytes) -> str:
     >>> visible("C:\\x")
     'C:\\\\x'
     """
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "surrogateescape")
+    text = as_text(text)
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     return "".join(_escaped(char) for char in text)
 
 
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+_SHORT = {" ": " ", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
 def _escaped(char: str) -> str:
@@ -39,9 +53,19 @@ def _escaped(char: str) -> str:
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
-    if unicodedata.category(char) not in _HIDDEN:
+    if not _is_hidden(char, code):
         return char
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
+
+
+def _is_hidden(char: str, code: int) -> bool:
+    is_blank = char in _BLANK or any(code in selectors for selectors in _SELECTORS)
+    return is_blank or unicodedata.category(char) in _HIDDEN
+
+
+def column(data: bytes) -> str:
+    """Return a character for each byte: itself if it is printable ASCII, else a full stop."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
 
 
 def offset(value: int | None) -> str:

@@ -14,6 +14,7 @@ import pytest
 from b2dinspect.doctor.case import open_case
 from b2dinspect.doctor.report import gather
 from b2dinspect.render import html, markdown
+from b2dinspect.render.markup import Markdown
 from tests.cli.helpers import MANIFEST, invoke, is_harmless, unpacked
 from tests.incidents import NAMES, copy_of, incident
 from tests.oracles import needs, run
@@ -109,7 +110,7 @@ def test_hostile_text_everywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["", "`", "``", "a`b``c", "|", "`|`", "plain", "\x1b`"])
 def test_a_code_span_cannot_be_left(value: str) -> None:
-    span = markdown.code(value)
+    span = str(Markdown.of("{}", value))
     assert is_harmless(span)
     if value:
         fence = re.match("`+", span)

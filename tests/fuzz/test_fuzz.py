@@ -1,4 +1,4 @@
-"""A slice of the harness: a few inputs of every kind, always the same; and that it finds what can be found."""
+"""A slice of the harness: inputs of every kind, always the same; and that it finds what can be found."""
 
 from __future__ import annotations
 

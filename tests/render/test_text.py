@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from b2dinspect.render.text import offset, size, visible
 
-HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
+BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+SELECTORS = "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+
+
+def is_hidden(char: str) -> bool:
+    """Tell whether a character draws nothing or steers what draws it."""
+    return char != " " and (unicodedata.category(char) in HIDDEN or char in BLANK + SELECTORS)
+
+
 any_text = st.text(st.characters(exclude_categories=())) | st.text(
     st.sampled_from("\x1b\r\n\\x\x85\u202e\u2028a")
 )
@@ -34,7 +43,7 @@ def restored(shown: str) -> str:
 
 @given(any_text | any_bytes)
 def test_visible_emits_nothing_that_steers_or_hides(evidence: str | bytes) -> None:
-    assert not [char for char in visible(evidence) if unicodedata.category(char) in HIDDEN]
+    assert not [char for char in visible(evidence) if is_hidden(char)]
 
 
 @given(any_bytes)
@@ -47,7 +56,17 @@ def test_text_can_be_read_back_from_what_is_shown(evidence: str) -> None:
     assert restored(visible(evidence)) == evidence
 
 
-@given(st.text(st.characters(categories=("L", "N", "P", "S", "Zs", "M"), exclude_characters="\\")))
+@pytest.mark.parametrize("char", [*BLANK, *SELECTORS[::16], "\xa0", "\u3000"])
+def test_what_draws_nothing_is_shown_as_an_escape(char: str) -> None:
+    assert visible(f"a{char}b") == f"a\\u{{{ord(char):x}}}b"
+
+
+@given(
+    st.text(
+        st.characters(categories=("L", "N", "P", "S", "M"), exclude_characters=f"\\{BLANK}{SELECTORS}")
+        | st.just(" ")
+    )
+)
 def test_plain_text_is_shown_as_it_is(text: str) -> None:
     assert visible(text) == text
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS
+from b2dinspect.cli.common import FINDINGS, say
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import PROFILES
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Serving, Started
@@ -149,8 +149,8 @@ def conclude(events: Iterator[Event]) -> None:
     with contextlib.closing(_generator(events)) as steps:
         for happened in steps:
             if isinstance(happened, Finished):
-                lines = [ending(happened), *(f"  {name:<8} {value}" for name, value in places(happened))]
-                print("\n".join(lines))  # noqa: T201
+                told = (f"  {name:<8} {value}" for name, value in places(happened))
+                say(ending(happened), *told)
 
 
 def exit_by(finished: Finished | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import AllowChain, Image, PreferRedundant, ProgressBar, command, rules
+from b2dinspect.cli.common import AllowChain, Image, PreferRedundant, ProgressBar, command, rules, say
 from b2dinspect.cli.provision.common import ForceOption, FormatOption, SeedOption
 
 
@@ -50,4 +50,4 @@ def convert(
                 disk, out, wanted, ids, subformat=kind, verify=verify, force=force, progress=progress
             )
     compared = ", read back and compared" if verify else ""
-    typer.echo(f"{out}: {wanted}, a disk of {size(disk.size)}, {size(copied)} copied{compared}")
+    say(f"{out}: {wanted}, a disk of {size(disk.size)}, {size(copied)} copied{compared}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, command, complain, out
+from b2dinspect.cli.common import FINDINGS, command, complain, out, say
 from b2dinspect.cli.provision.common import ForceOption, KeyOption
 from b2dinspect.errors import UsageError
 
@@ -172,7 +172,7 @@ def _tell(written: str, backup: str, healthy: bool | None) -> None:
     lines = [f"written  {written}: {word}"]
     if backup:
         lines.append(f"undo     b2dprovision repair --undo {shlex.quote(backup)}")
-    print("\n".join(lines))  # noqa: T201
+    say(*lines)
 
 
 def _undo(backup: Path, subject: str | None, as_json: bool) -> None:
@@ -186,4 +186,4 @@ def _undo(backup: Path, subject: str | None, as_json: bool) -> None:
 
         print(json.dumps({"undone": files}))  # noqa: T201
     else:
-        print("\n".join(f"as before  {path}" for path in files))  # noqa: T201
+        say(*(f"as before  {path}" for path in files))

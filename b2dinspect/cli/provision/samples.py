@@ -60,7 +60,7 @@ def faults() -> None:
 
     Example: b2dprovision faults
     """
-    from rich.table import Table
+    from b2dinspect.render.terminal import Table
 
     table = Table("fault", "what goes wrong", "build can make it", box=None, pad_edge=False)
     for fault in FAULTS.values():
