@@ -12,7 +12,7 @@ from rich.padding import Padding
 
 from b2dinspect.render import json
 from b2dinspect.render.terminal import Line, Table, Verbatim
-from b2dinspect.render.text import column, offset
+from b2dinspect.render.text import offset
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
@@ -107,10 +107,10 @@ def _finding(number: int, one: Diagnosed, data: bytes, item: Diagnosis) -> Itera
     yield _line("sure", explanation.sure)
 
 
-def _dump(data: bytes) -> str:
+def _dump(data: bytes) -> Line:
     if not data.strip(b"\0"):
-        return f"{len(data)} zeros"
-    return f"{data.hex(' ')}  {column(data)}"
+        return Line(f"{len(data)} zeros")
+    return Line(f"{data.hex(' ')}  ").append_column(data)
 
 
 def _place(one: Diagnosed, item: Diagnosis) -> str:
@@ -133,11 +133,11 @@ def _fixes(explanation: Explanation, item: Diagnosis) -> Iterator[RenderableType
         yield line
 
 
-def _line(name: str, text: str, style: str = "dim") -> Table:
+def _line(name: str, text: Line | str, style: str = "dim") -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=10)
     grid.add_column(overflow="fold")
-    grid.add_row(Line(f"   {name}", style=style), Line(text))
+    grid.add_row(Line(f"   {name}", style=style), text)
     return grid
 
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
 from b2dinspect.render.ending import ending, places
 from b2dinspect.render.terminal import Line, Table, lines
-from b2dinspect.render.text import column, offset, size
+from b2dinspect.render.text import offset, size
 
 SCHEMA_VERSION = 1
 SHOWN_WRITES = 4
@@ -37,11 +37,11 @@ def event(happened: Event) -> RenderableType | None:
             return _finished(happened)
 
 
-def _row(name: str, text: str, style: str = "") -> RenderableType:
+def _row(name: str, text: Line | str, style: str = "") -> RenderableType:
     table = Table.grid(padding=(0, 1))
     table.add_column(width=5, style="dim", justify="right")
     table.add_column(overflow="fold")
-    table.add_row(name, Line(text, style))
+    table.add_row(name, Line(text, style) if isinstance(text, str) else text)
     return table
 
 
@@ -63,12 +63,13 @@ def _done(stage: Done) -> RenderableType:
     return Group(*lines)
 
 
-def _write(write: Write) -> str:
+def _write(write: Write) -> Line:
     shown = write.head[:SHOWN_BYTES]
     place = "" if write.file_offset is None else f" (file {offset(write.file_offset).split()[0]})"
     start = offset(write.virtual_offset).split()[0]
     at = f"at {write.head_offset:#x}: " if write.head_offset != write.virtual_offset else ""
-    return f"{start}{place} {write.length} bytes  {at}{shown.hex()}  {column(shown)}"
+    line = Line(f"{start}{place} {write.length} bytes  {at}{shown.hex()}  ")
+    return line.append_column(shown)
 
 
 def _finished(end: Finished) -> RenderableType:

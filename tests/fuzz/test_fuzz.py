@@ -81,7 +81,7 @@ def test_a_find_is_made_smaller() -> None:
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    bench = Bench(Kind("broken", made, (Probe("broken", broken),), True, 1), tmp_path)
+    bench = Bench(Kind("broken", made, (Probe("broken", broken),), True), tmp_path)
     for _ in range(2):
         log = Log(tmp_path / "log", "1")
         round_of(bench, log, 5, time.monotonic() + 60, ignored=("exception",))

@@ -15,6 +15,8 @@ from b2dinspect.newfile import NewFile, sync_folder
 FORMAT = "b2dinspect backup"
 VERSION = 1
 MAX_SIZE = 1 << 30
+MAX_FILE = 1 << 62
+"""Bytes: no file is larger, and no offset in one."""
 
 
 class Patch(NamedTuple):
@@ -142,15 +144,39 @@ def _read(path: Path) -> list[dict[str, Any]]:
             raise ValueError
         files: list[dict[str, Any]] = document["files"]
         for one in files:
-            Path(one["path"]), bool(one["existed"]), int(one["size"]), int(one["mode"])
-            for piece in one["ranges"]:
-                base64.b64decode(piece["old"], validate=True)
-                int(piece["offset"]), int(piece["length"]), str(piece["new_sha256"])
+            _check_shape(one)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SourceError(f"{path} is no backup of b2dprovision repair") from error
     return files
+
+
+def _check_shape(one: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError unless a file of a backup is such as ``_described`` makes."""
+    if "kept" in one:
+        _check_text(one["kept"], one["new_sha256"])
+    else:
+        _check_numbers(one["size"], one["new_size"], one["mode"])
+        if not isinstance(one["existed"], bool) or one["mode"] > 0o777:
+            raise ValueError
+        for piece in one["ranges"]:
+            _check_numbers(piece["offset"], piece["length"])
+            _check_text(piece["new_sha256"])
+            if piece["offset"] + len(base64.b64decode(piece["old"], validate=True)) > MAX_FILE:
+                raise ValueError
+    _check_text(one["path"])
+
+
+def _check_numbers(*values: Any) -> None:
+    if not all(type(value) is int and 0 <= value <= MAX_FILE for value in values):
+        raise ValueError
+
+
+def _check_text(*values: Any) -> None:
+    for value in values:
+        if not value or "\0" in value or os.fsencode(value) == b".":
+            raise ValueError
 
 
 def _checked(folder: Path, one: dict[str, Any]) -> tuple[Path, dict[str, Any]]:

@@ -7,6 +7,7 @@ nothing that a client sends is ever run on this machine.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shlex
 import threading
 from collections.abc import Callable
@@ -21,6 +22,12 @@ from b2dinspect.userdata.authorized_keys import Line, parse
 
 NOT_HERE = 127
 MAX_KEY_FILE = 1 << 20
+MAX_REQUEST = 4096
+"""Characters of a command line: more is no command of this guest."""
+MAX_OUTPUT = 1 << 20
+"""Bytes that one command answers with."""
+MAX_NAMES = 1000
+"""Names that one ``ls`` tells."""
 START_LIMIT = 20.0
 
 
@@ -83,6 +90,7 @@ class SimulatedSshd:
             login_timeout=20,
             agent_forwarding=False,
             allow_scp=False,
+            errors="surrogateescape",  # a name is any bytes
         )
         self.port = self._server.get_port()
 
@@ -174,6 +182,8 @@ class Commands:
 
     def run(self, line: str) -> tuple[int, str]:
         """Return exit status and output of one command line; shell syntax means nothing here."""
+        if len(line) > MAX_REQUEST:
+            return 2, f"{len(line)} characters; {MAX_REQUEST} are the most\n"
         try:
             words = shlex.split(line)
         except ValueError as error:
@@ -186,6 +196,8 @@ class Commands:
             return 0, self._table[words[0]](words[1:])
         except OSError as error:
             return 1, f"{words[0]}: {error.strerror}\n"
+        except ValueError as error:  # a NUL in a name
+            return 1, f"{words[0]}: {error}\n"
 
     def _resolve(self, name: str) -> Path:
         home = f"/home/{self._user[0]}"
@@ -201,7 +213,9 @@ class Commands:
         flags = {letter for word in arguments if word.startswith("-") for letter in word[1:]}
         names = [word for word in arguments if not word.startswith("-")]
         path = self._resolve(names[0] if names else "")
-        entries = sorted(path.iterdir()) if path.is_dir() else [path]
+        path.stat()  # or the name of what is not there would be told
+        found = itertools.islice(path.iterdir(), MAX_NAMES) if path.is_dir() else [path]
+        entries = sorted(found)
         shown = [entry for entry in entries if flags & set("aA") or not entry.name.startswith(".")]
         if "l" not in flags:
             return "".join(f"{entry.name}\n" for entry in shown)
@@ -212,8 +226,8 @@ class Commands:
         )
 
     def _cat(self, arguments: list[str]) -> str:
-        contents = []
+        contents = b""
         for name in arguments:
             with self._resolve(name).open("rb") as file:
-                contents.append(file.read(MAX_KEY_FILE).decode("utf-8", "replace"))
-        return "".join(contents)
+                contents += file.read(MAX_OUTPUT - len(contents))
+        return contents.decode("utf-8", "surrogateescape")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -151,3 +152,27 @@ def test_files_are_seen_within_the_home_only(home: Path, tmp_path: Path, pair: K
     assert commands.run("") == (0, "")
     assert commands.run("cat 'unclosed")[0] == 2
     assert commands.run("ls -l .ssh")[1].split()[:4] == ["-", "0644", "docker", "staff"]
+
+
+@pytest.mark.parametrize(
+    "request_line", ["cat 'a\0b'", "ls '\0'", "cat " + "x" * 100_000, "ls \udcff", "cat '"]
+)
+def test_a_strange_request_is_answered(home: Path, request_line: str) -> None:
+    status, said = Commands(home, USER, "default").run(request_line)
+    assert status
+    assert said
+
+
+def test_an_answer_has_an_end(home: Path) -> None:
+    (home / "big").write_bytes(b"x" * (1 << 20))
+    status, said = Commands(home, USER, "default").run(f"cat {'big ' * 500}")
+    assert (status, len(said)) == (0, 1 << 20)
+
+
+def test_names_that_are_not_utf_8_are_told(
+    guest: SimulatedSshd, home: Path, key: Path, tmp_path: Path
+) -> None:
+    Path(os.fsdecode(os.fsencode(home) + b"/\xff\xfe")).write_bytes(b"\xff\0")
+    attempt = log_in(guest, "docker", key, tmp_path, "ls")
+    assert attempt.works, attempt.reason
+    assert attempt.output.encode("utf-8", "surrogateescape")[:2] in (b"\xff\xfe", "\ufffd".encode()[:2])
