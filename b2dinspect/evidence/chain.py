@@ -240,7 +240,7 @@ class _Opener:
                 raise RefusedError(f"{place} is the image itself, or one that stands on it")
             with self._file_at(real) as file:
                 known = format_of(file, link.format)
-                found = known.identity(file) if link.identity else ""
+                found = self._identities.get(place) or (known.identity(file) if link.identity else "")
                 if found and found != link.identity:
                     raise RefusedError(f"{place} is another image (expected {link.identity}, found {found})")
                 parent = self._open(file, known, real, (*above, identity(real)))
@@ -261,16 +261,16 @@ class _Opener:
         """Yield the images beside this one and in the roots that carry an identity."""
         for place in self._roots.siblings(path, f".{known.module.partition('.')[0]}", MAX_SEARCHED):
             with suppress(B2dError):
-                if self._identity_at(self._roots.resolve(place), known) == wanted:
+                if self._identity_at(place, known) == wanted:
                     yield place
 
-    def _identity_at(self, real: str, known: Format) -> str:
+    def _identity_at(self, place: str, known: Format) -> str:
         """Return the identity in an image's headers, which are read once; "" when it has none."""
-        if real not in self._identities:
-            self._identities[real] = ""
-            with open_evidence(real, self._progress) as file:
-                self._identities[real] = known.identity(file)
-        return self._identities[real]
+        if place not in self._identities:
+            self._identities[place] = ""
+            with open_evidence(self._roots.resolve(place), self._progress) as file:
+                self._identities[place] = known.identity(file)
+        return self._identities[place]
 
     def _file(self, role: str, name: str, path: str) -> FileSource:
         """Return a file that is no container by itself: an extent, or a data file."""
