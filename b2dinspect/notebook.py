@@ -188,7 +188,8 @@ class Disk(View):
     """An opened disk. A context manager; or call ``close()``.
 
     Attributes:
-        facts: Everything that was found.
+        facts: Everything that was found; it can still be shown when the disk is closed.
+        findings: What is odd, the gravest first.
     """
 
     def __init__(self, facts: Inspection) -> None:
@@ -196,7 +197,9 @@ class Disk(View):
         from b2dinspect.render import console
 
         self.facts = facts
-        super().__init__(lambda: [console.show(facts, examine(facts))])
+        self.findings: list[Finding] = examine(facts)
+        findings = self.findings  # without self: what is dropped is closed at once
+        super().__init__(lambda: [console.show(facts, findings)])
 
     @property
     def state(self) -> str:
@@ -229,13 +232,6 @@ class Disk(View):
         from b2dinspect.render import console
 
         return Views(self.facts.keys, lambda: [console.key_list(self.facts.keys)])
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What is odd, the gravest first."""
-        from b2dinspect.doctor.disk import examine
-
-        return examine(self.facts)
 
     @property
     def map(self) -> Map:
@@ -305,7 +301,12 @@ def open(path: str | Path, *, image_format: str | None = None) -> Disk:  # noqa:
     """
     from b2dinspect.inspection.walk import inspect
 
-    return Disk(inspect(str(path), format_name=image_format))
+    facts = inspect(str(path), format_name=image_format)
+    try:
+        return Disk(facts)
+    except BaseException:
+        facts.close()
+        raise
 
 
 def diff(left: str | Path, right: str | Path) -> Difference:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Self
 
 from b2dinspect.errors import EvidenceError, MissingDataError, SourceError
@@ -106,6 +107,8 @@ class MemorySource(ByteSource):
 class FileSource(ByteSource):
     """An open file descriptor: a regular file, or a block device.
 
+    One that is dropped unclosed is closed with a ResourceWarning, as Python's own files are.
+
     Args:
         fd: Open for reading; closed by ``close()``.
         size: Bytes.
@@ -170,6 +173,14 @@ class FileSource(ByteSource):
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    # bound here: at the end of the interpreter, modules may be empty
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if self._fd >= 0:
+            try:
+                _warn(f"unclosed {self.origin} of {self.size} bytes", ResourceWarning, source=self)
+            finally:
+                self.close()
 
 
 class SliceSource(ByteSource):

@@ -32,13 +32,15 @@ def _svg(parts: Iterable[RenderableType], title: str) -> str:
 
 def draw() -> str:
     """Return the picture of ``show``."""
-    facts = inspect(str(HERE.parent / SAMPLE))._replace(path=SAMPLE)
+    with inspect(str(HERE.parent / SAMPLE)) as opened:
+        facts = opened._replace(path=SAMPLE)
     return _svg([show(facts, examine(facts))], f"b2dinspect show {SAMPLE}")
 
 
 def draw_disk() -> str:
     """Return the picture of ``map``."""
-    return svg.picture(draw_map(inspect(str(HERE.parent / SAMPLE))), f"b2dinspect map {SAMPLE}")
+    with inspect(str(HERE.parent / SAMPLE)) as facts:
+        return svg.picture(draw_map(facts), f"b2dinspect map {SAMPLE}")
 
 
 def draw_stages() -> str:

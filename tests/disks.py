@@ -6,6 +6,7 @@ looks at it through a patch: see ``look``.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import functools
 import tempfile
@@ -162,7 +163,9 @@ def as_vdi(raw: Path) -> Path:
 @functools.cache
 def open_file(path: Path) -> FileSource:
     """Return the file, opened once a session."""
-    return open_evidence(str(path))
+    source = open_evidence(str(path))
+    atexit.register(source.close)
+    return source
 
 
 Patch = tuple[int, bytes]

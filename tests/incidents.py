@@ -12,6 +12,7 @@ from typing import Any
 from b2dinspect.doctor.case import Case, open_case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose
 from b2dinspect.provisioning.samples.incidents import unpack
+from tests.opened import keep
 
 PACKED = Path(__file__).parents[1] / "sample_images" / "incidents"
 MANIFEST: dict[str, dict[str, Any]] = json.loads((PACKED / "manifest.json").read_text())["incidents"]
@@ -47,4 +48,4 @@ def answer(subject: Path | str) -> Diagnosis:
 
 def case(subject: Path | str) -> Case:
     """Return the facts."""
-    return open_case(str(subject))
+    return keep(open_case(str(subject)))

@@ -12,13 +12,14 @@ from textual.widgets import Input, Static, Tree
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.tui import Explorer
 from tests.cli.helpers import unpacked
+from tests.opened import keep
 
 Play = Callable[[Explorer, "Pilot[None]"], Awaitable[None]]
 
 
 def play(path: Path, steps: Play, size: tuple[int, int] = (120, 40)) -> None:
     async def run() -> None:
-        app = Explorer(inspect(str(path)))
+        app = Explorer(keep(inspect(str(path))))
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             await steps(app, pilot)

@@ -24,6 +24,7 @@ from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.provisioning.samples.samples import RECIPES
 from tests.cli.helpers import SAMPLES, environment, is_harmless, validator
+from tests.opened import keep
 from tests.oracles import needs, run
 
 pytestmark = needs("mke2fs", "debugfs", "ssh")
@@ -166,9 +167,9 @@ def test_build_then_boot_in_place_and_on_a_copy(tmp_path: Path) -> None:
     copy = invoke("boot", disk, "--key", tmp_path / "key", "--out", kept, "--guest", "minikube")
     assert copy.exit_code == 0
     assert disk.read_bytes() == before
-    assert inspect(str(kept)).guest.profile == "minikube"
+    assert keep(inspect(str(kept))).guest.profile == "minikube"
     assert invoke("boot", disk, "--key", tmp_path / "key", "--in-place").exit_code == 0
-    assert inspect(str(disk)).guest.profile == "autoformat"
+    assert keep(inspect(str(disk))).guest.profile == "autoformat"
     assert invoke("build", disk).exit_code == 2
     assert invoke("build", disk, "--force", "--size", "1200MiB").exit_code == 0
 
@@ -218,7 +219,7 @@ def leftovers(folder: Path) -> list[Path]:
         if (
             path.name == "disk.vdi"
             and not is_hidden
-            and inspect(str(path)).state not in (*("fresh", "provisioned"),)
+            and keep(inspect(str(path))).state not in (*("fresh", "provisioned"),)
         ):
             bad.append(path)
     return bad
@@ -250,7 +251,7 @@ def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) ->
         assert set(names_in(tmp_path)) <= {"default"}
     again = invoke("run", "--dir", tmp_path, *SMALL, "--force")
     assert again.exit_code == 0
-    assert inspect(str(tmp_path / "default" / "disk.vdi")).state == "provisioned"
+    assert keep(inspect(str(tmp_path / "default" / "disk.vdi"))).state == "provisioned"
 
 
 @needs("qemu-system-x86_64", "sshd", "busybox", "dash", "ps")

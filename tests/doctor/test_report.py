@@ -17,6 +17,7 @@ from b2dinspect.render import html, markdown
 from b2dinspect.render.markup import Markdown
 from tests.cli.helpers import MANIFEST, invoke, is_harmless, unpacked
 from tests.incidents import NAMES, copy_of, incident
+from tests.opened import keep
 from tests.oracles import needs, run
 
 VOID = {"meta", "br", "img", "rect", "path", "circle"}
@@ -57,7 +58,7 @@ def checked(page: str) -> Checker:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_incident(name: str) -> None:
-    found = gather(open_case(str(incident(name))))
+    found = gather(keep(open_case(str(incident(name)))))
     page = html.page(found)
     text = checked(page).text
     assert is_harmless(page)
@@ -80,7 +81,7 @@ def test_every_sample_with_its_hash(name: str, tmp_path: Path) -> None:
 
 def test_no_private_key_is_in_it() -> None:
     folder = incident("healthy-virtualbox")
-    page = html.page(gather(open_case(str(folder))))
+    page = html.page(gather(keep(open_case(str(folder)))))
     assert "PRIVATE KEY" not in page
     secret = (folder / "id_rsa").read_text().splitlines()[5]
     assert secret not in page
@@ -98,7 +99,7 @@ def test_hostile_text_everywhere(tmp_path: Path) -> None:
     at = data.index(b'ddb.comment = "' if b'ddb.comment = "' in data else b"ddb.adapterType")
     data[at : at + 20] = b"<script>x</script>\x1b]"
     (folder / "disk.vmdk").write_bytes(data)
-    found = gather(open_case(str(folder)))
+    found = gather(keep(open_case(str(folder))))
     page = html.page(found)
     checked(page)
     assert is_harmless(page)

@@ -41,6 +41,7 @@ from tests.disks import (
     provisioned,
     sfdisk,
 )
+from tests.opened import keep
 from tests.oracles import needs, run
 
 PROFILES = ("automount", "autoformat", "minikube")
@@ -385,30 +386,30 @@ def test_keys_of_a_huge_size_are_read_only_so_far() -> None:
 
 @needs_disks
 def test_inspect_opens_by_name() -> None:
-    facts = inspect(str(provisioned("minikube")))
+    facts = keep(inspect(str(provisioned("minikube"))))
     assert (facts.state, facts.origin, facts.file_size) == ("provisioned", "file", 1100 * MIB)
     assert facts.path == str(provisioned("minikube"))
 
 
 def test_inspect_refuses_what_is_no_disk(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
-        inspect(str(tmp_path / "nothing"))
+        keep(inspect(str(tmp_path / "nothing")))
     with pytest.raises(UsageError, match="is a directory"):
-        inspect(str(tmp_path))
+        keep(inspect(str(tmp_path)))
     (tmp_path / "empty").touch()
     with pytest.raises(ContainerError, match="the file is empty"):
-        inspect(str(tmp_path / "empty"))
+        keep(inspect(str(tmp_path / "empty")))
     with pytest.raises(UsageError, match="no container format 'iso'"):
-        inspect(str(GOLDEN / "rsa2048.pub"), format_name="iso")
+        keep(inspect(str(GOLDEN / "rsa2048.pub"), format_name="iso"))
     with pytest.raises(ContainerError):
-        inspect(str(GOLDEN / "rsa2048.pub"), format_name="vdi")
+        keep(inspect(str(GOLDEN / "rsa2048.pub"), format_name="vdi"))
 
 
 def test_inspecting_changes_nothing(tmp_path: Path) -> None:
     copy = tmp_path / "disk.img"
     copy.write_bytes(TAR.ljust(MIB, b"\0"))
     before = copy.stat()
-    inspect(str(copy))
+    keep(inspect(str(copy)))
     after = copy.stat()
     assert copy.read_bytes() == TAR.ljust(MIB, b"\0")
     assert (after.st_mtime_ns, after.st_ctime_ns, after.st_size) == (
@@ -416,7 +417,7 @@ def test_inspecting_changes_nothing(tmp_path: Path) -> None:
         before.st_ctime_ns,
         before.st_size,
     )
-    assert open_evidence(str(copy)).size == MIB
+    assert keep(open_evidence(str(copy))).size == MIB
 
 
 @needs_disks

@@ -23,6 +23,7 @@ from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.pipeline import boot_image, provision
 from b2dinspect.userdata.tarball import MAGIC
 from tests.disks import PUB, PUB4096, TAR, TAR4096
+from tests.opened import keep
 from tests.oracles import needs, run
 from tests.provisioning.plans import GUESTS, MIB, SIZE, key_pair, plan, tell
 
@@ -52,7 +53,7 @@ def test_a_machine_lets_its_key_in_twice(guest: str, image_format: str, tmp_path
     assert story.texts.count("logged in without a password; whoami says: docker") == 2
     assert sum(text.startswith("a wrong key is refused") for text in story.texts) == 2
     assert story.done["second-boot"].writes == ()
-    facts = inspect(story.end.disk)
+    facts = keep(inspect(story.end.disk))
     assert (facts.state, facts.guest.profile, facts.container.format) == ("provisioned", guest, image_format)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "default").iterdir()}
     assert set(modes.values()) == {0o600}
@@ -67,7 +68,9 @@ def test_the_hyperv_disk_is_a_resized_vhd(tmp_path: Path) -> None:
     said = json.loads(run("qemu-img", "info", "--output=json", "-f", "vpc", story.end.disk).stdout)
     assert said["virtual-size"] == 20000 * MIB
     footer = (
-        inspect(story.end.disk).container.headers[0].layout.parse(Path(story.end.disk).read_bytes()[:512])
+        keep(inspect(story.end.disk))
+        .container.headers[0]
+        .layout.parse(Path(story.end.disk).read_bytes()[:512])
     )
     assert (footer.original_size, footer.current_size) == (10 * MIB, 20000 * MIB)
 
@@ -82,7 +85,7 @@ def test_other_programs_accept_the_disk(guest: str, tmp_path: Path) -> None:
     assert b"No errors detected" in run("sfdisk", "--verify", raw).stdout
     if guest != "automount":
         assert b"No problems found" in run("sgdisk", "-v", raw).stdout
-    part = inspect(str(raw)).volumes[0].partition
+    part = keep(inspect(str(raw))).volumes[0].partition
     with raw.open("rb") as file, (tmp_path / "ext4").open("wb") as out:
         file.seek(part.offset)
         while data := file.read(MIB):
@@ -155,7 +158,9 @@ def test_a_replaced_userdata_tar_rules_after_a_reboot(tmp_path: Path) -> None:
     private = tmp_path / "default" / "new_id_rsa"
     assert private.stat().st_mode & 0o777 == 0o600
     public = run("ssh-keygen", "-y", "-f", private).stdout.split()[1]
-    assert [key.line.raw.split()[1] for key in inspect(story.end.disk).keys if key.source == "data"] == [
+    assert [
+        key.line.raw.split()[1] for key in keep(inspect(story.end.disk)).keys if key.source == "data"
+    ] == [
         public,
         public,
     ]
@@ -179,7 +184,7 @@ def test_each_stage_tells_which_bytes_it_changed(tmp_path: Path) -> None:
 
 def test_snapshots_show_the_disk_after_each_stage(tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, "automount", keeps_stages=True)))
-    states = {Path(path).stem: inspect(path).state for path in story.end.snapshots}
+    states = {Path(path).stem: keep(inspect(path)).state for path in story.end.snapshots}
     assert states["03-disk"] == "fresh"
     assert states["08-save"] == "fresh"
     assert states["09-partition"] == "partitioned"
@@ -226,7 +231,7 @@ def test_stopping_anywhere_leaves_nothing_half_done(stops_after: int, tmp_path: 
     assert threading.active_count() == threads
     assert names_in(tmp_path) == ([] if stops_after <= 4 else ["default"])
     if stops_after > 4:
-        assert inspect(str(tmp_path / "default" / "disk.vdi")).state in ("fresh", "provisioned")
+        assert keep(inspect(str(tmp_path / "default" / "disk.vdi"))).state in ("fresh", "provisioned")
         assert not [name for name in names_in(tmp_path / "default") if name.startswith(".")]
 
 
@@ -251,7 +256,7 @@ def test_a_missing_mkfs_is_named_with_its_package(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(programs, "find_program", lambda name: None)
     with pytest.raises(ToolError, match=r"mke2fs is needed and was not found; install e2fsprogs"):
         tell(provision(plan(tmp_path)))
-    assert inspect(str(tmp_path / "default" / "disk.vdi")).state == "fresh"
+    assert keep(inspect(str(tmp_path / "default" / "disk.vdi"))).state == "fresh"
 
 
 # --- build and boot ---
@@ -262,7 +267,7 @@ def test_a_missing_mkfs_is_named_with_its_package(tmp_path: Path, monkeypatch: p
 def test_build_makes_a_disk_in_any_state(guest: str, wanted: str, tmp_path: Path) -> None:
     out = tmp_path / "disk.vdi"
     tell(build(plan(tmp_path, guest), out, wanted))  # type: ignore[arg-type]
-    facts = inspect(str(out))
+    facts = keep(inspect(str(out)))
     assert (facts.state, facts.container.size) == (wanted, SIZE)
     assert names_in(tmp_path) == ["disk.vdi"]
 
@@ -280,9 +285,9 @@ def test_a_fresh_disk_begins_with_the_golden_tar(public: bytes, tar: bytes, tmp_
 def test_build_makes_every_fault_that_a_disk_can_have(fault: str, tmp_path: Path) -> None:
     sound, broken = tmp_path / "sound.vdi", tmp_path / "broken.vdi"
     tell(build(plan(tmp_path, fault=fault), broken))
-    tell(build(plan(tmp_path), sound, "provisioned" if inspect(str(broken)).volumes else "fresh"))
+    tell(build(plan(tmp_path), sound, "provisioned" if keep(inspect(str(broken))).volumes else "fresh"))
     if fault == "old-iso":  # its fault is that nothing happens
-        assert inspect(str(broken)).state == "fresh"
+        assert keep(inspect(str(broken))).state == "fresh"
         return
     assert sound.read_bytes() != broken.read_bytes()
     assert not tell(boot_image(plan(tmp_path), broken, None)).end.logged_in or fault == "unclean"
@@ -300,10 +305,10 @@ def test_boot_provisions_a_disk_that_qemu_img_made(tmp_path: Path) -> None:
     raw, disk = tmp_path / "tar.raw", tmp_path / "disk.vdi"
     tell(build(plan(tmp_path, format="raw", size=SIZE), raw, "fresh"))
     run("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, disk)
-    before = inspect(str(disk)).container.describe()["uuid"]
+    before = keep(inspect(str(disk))).container.describe()["uuid"]
     story = tell(boot_image(plan(tmp_path), disk, None))
     assert story.end.logged_in
-    facts = inspect(str(disk))
+    facts = keep(inspect(str(disk)))
     assert facts.state == "provisioned"
     assert facts.container.describe()["uuid"] == before
 

@@ -12,10 +12,11 @@ from b2dinspect.source import MemorySource
 from b2dinspect.views.annotation import MAX_LENGTH, PLACES, map_table, overview, place, region
 from tests.cli.helpers import MANIFEST, unpacked
 from tests.incidents import incident
+from tests.opened import keep
 
 
 def facts(name: str) -> Inspection:
-    return inspect(str(unpacked(name)))
+    return keep(inspect(str(unpacked(name))))
 
 
 @pytest.mark.parametrize("name", MANIFEST)
@@ -66,7 +67,7 @@ def test_places_that_a_disk_has_not() -> None:
 )
 def test_the_map_of_each_format(name: str, table: str, entries: int) -> None:
     machine = incident(name)
-    disk = inspect(str(next(path for path in machine.iterdir() if path.name.startswith("disk."))))
+    disk = keep(inspect(str(next(path for path in machine.iterdir() if path.name.startswith("disk.")))))
     found = map_table(disk)
     assert found is not None
     assert (found.name, found.entries) == (table, entries)

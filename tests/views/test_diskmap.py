@@ -12,6 +12,7 @@ from b2dinspect.source import MemorySource
 from b2dinspect.views.diskmap import MAX_RUNS, DiskMap, Part, _joined, draw
 from tests.cli.helpers import MANIFEST, unpacked
 from tests.incidents import NAMES, case, incident
+from tests.opened import keep
 
 
 def check(found: DiskMap, size: int) -> None:
@@ -30,7 +31,7 @@ def check(found: DiskMap, size: int) -> None:
 
 @pytest.mark.parametrize("name", MANIFEST)
 def test_every_sample(name: str) -> None:
-    facts = inspect(str(unpacked(name)))
+    facts = keep(inspect(str(unpacked(name))))
     found = draw(facts)
     check(found, facts.container.size)
     stored = sum(part.length for part in found.disk.stored)
@@ -45,7 +46,7 @@ def test_every_incident(name: str) -> None:
 
 
 def test_what_is_on_a_provisioned_disk() -> None:
-    found = draw(inspect(str(unpacked("provisioned-automount.vdi"))))
+    found = draw(keep(inspect(str(unpacked("provisioned-automount.vdi")))))
     assert [part.kind for part in found.disk.parts] == ["table", "gap", "swap", "data"]
     assert [part.kind for part in found.disk.marks] == ["userdata", "residue"]
     assert [part.kind for part in found.file.parts] == ["metadata", "stored"]
@@ -53,7 +54,7 @@ def test_what_is_on_a_provisioned_disk() -> None:
 
 
 def test_a_fresh_disk() -> None:
-    found = draw(inspect(str(unpacked("fresh.vdi"))))
+    found = draw(keep(inspect(str(unpacked("fresh.vdi")))))
     assert [part.kind for part in found.disk.parts] == ["gap"]
     assert {part.name for part in found.disk.marks} == {
         "the marker",

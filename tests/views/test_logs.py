@@ -16,6 +16,7 @@ from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench
 from b2dinspect.views.logs import MAX_FILES, read_logs
 from tests.cli.helpers import document, invoke, unpacked
+from tests.opened import keep
 from tests.oracles import needs, run
 
 FILES = {
@@ -34,7 +35,7 @@ def disk() -> Path:
     """Return a minikube disk on which a guest wrote logs, and deleted one."""
     image = Path(_FOLDER.name) / "logs.vdi"
     image.write_bytes(unpacked("provisioned-minikube.vdi").read_bytes())
-    facts = inspect(str(image))
+    facts = keep(inspect(str(image)))
     assert facts.data is not None
     part = facts.data.volume.partition
     work = Path(_FOLDER.name)
@@ -69,7 +70,7 @@ def disk() -> Path:
 
 
 def facts() -> Inspection:
-    return inspect(str(disk()))
+    return keep(inspect(str(disk())))
 
 
 @needs("debugfs")
@@ -110,14 +111,14 @@ def test_on_the_screen_nothing_of_it_is_obeyed() -> None:
 
 
 def test_a_disk_without_logs() -> None:
-    found = read_logs(inspect(str(unpacked("provisioned-automount.vdi"))), 5)
+    found = read_logs(keep(inspect(str(unpacked("provisioned-automount.vdi")))), 5)
     assert (found.logs, found.problems) == ((), ())
     assert b"no log files" in invoke("logs", unpacked("provisioned-automount.vdi")).stdout
 
 
 def test_a_disk_without_a_data_partition() -> None:
     with pytest.raises(UsageError, match="no data partition"):
-        read_logs(inspect(str(unpacked("fresh.vdi"))), 5)
+        read_logs(keep(inspect(str(unpacked("fresh.vdi")))), 5)
 
 
 def test_there_is_a_limit() -> None:

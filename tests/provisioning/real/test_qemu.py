@@ -23,6 +23,7 @@ from b2dinspect.provisioning.real import initramfs, qemu
 from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
 from b2dinspect.provisioning.stages import QemuOptions
 from b2dinspect.render import json
+from tests.opened import keep
 from tests.oracles import PATH, needs, run
 from tests.provisioning.plans import GUESTS, plan, tell
 
@@ -45,7 +46,7 @@ def without_places(value: Any) -> Any:
 
 
 def facts_of(path: str) -> dict[str, Any]:
-    facts = inspect(path)
+    facts = keep(inspect(path))
     document = json.show(facts, examine(facts))
     del document["container"]  # how much a kernel stores for the same files
     return without_places(document)  # type: ignore[no-any-return]
@@ -94,7 +95,7 @@ def test_the_real_guest_accepts_disks_of_ours_and_of_qemu_img(tmp_path: Path) ->
     run("qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "force_size=on", raw, theirs)
     story = tell(boot_image(plan(tmp_path, "minikube", engine="qemu"), theirs, None))
     assert story.end.logged_in
-    assert inspect(str(theirs)).guest.profile == "minikube"
+    assert keep(inspect(str(theirs))).guest.profile == "minikube"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_lessons_work_in_the_real_guest(tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, engine="qemu", tamper="delete-keys", keeps_stages=True)))
     assert any(text.startswith("the login is refused now") for text in story.texts)
     assert story.end.logged_in
-    states = {Path(path).stem: inspect(path).state for path in story.end.snapshots}
+    states = {Path(path).stem: keep(inspect(path)).state for path in story.end.snapshots}
     assert states["08-save"] == "fresh"
     assert states["12-fill"] == "provisioned"
 

@@ -14,6 +14,7 @@ from b2dinspect.doctor.disk import examine
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.keypair import SAMPLE_KEYS
 from b2dinspect.provisioning.samples.samples import RECIPES, build_sample, digest
+from tests.opened import keep
 from tests.oracles import needs, run
 
 HERE = Path(__file__).parents[3] / "sample_images"
@@ -31,7 +32,7 @@ def test_every_recipe_has_a_sample_and_a_row_in_the_readme() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_sample_shows_what_the_manifest_says(name: str) -> None:
     expected = MANIFEST[name]["expected"]
-    facts = inspect(str(HERE / f"{name}.gz"))
+    facts = keep(inspect(str(HERE / f"{name}.gz")))
     findings = examine(facts)
     assert facts.state == expected["state"]
     assert facts.guest.profile == expected["guest"]
@@ -78,7 +79,7 @@ def test_other_programs_accept_the_sample(name: str, tmp_path: Path) -> None:
     build_sample(name, image)
     run("qemu-img", "check", str(image))
     run("qemu-img", "convert", "-O", "raw", str(image), str(raw))
-    data = inspect(str(image)).data
+    data = keep(inspect(str(image))).data
     assert data is not None
     run("e2fsck", "-fn", f"{raw}?offset={data.volume.partition.offset}")
     run("sfdisk", "--verify", str(raw))
