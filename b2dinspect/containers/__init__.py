@@ -1,79 +1,25 @@
-"""Disk containers: each format is one package, whose ``reader`` has a ``probe`` and a class that reads it."""
+"""Disk containers: each format is one package, of one shape.
+
+``__init__`` has the specification and the signature, ``layout`` the declarations and checks of headers,
+``reader`` the disk, ``survey`` what is wrong with the tables, ``writer`` new images.
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, NamedTuple
+from typing import Any
 
-from b2dinspect.containers.base import Container, Probe
+from b2dinspect.containers import qcow2, raw, vdi, vhd, vhdx, vmdk
+from b2dinspect.containers.base import Container
+from b2dinspect.containers.formats import Format, Probe
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.source import ByteSource
 
 __all__ = ["FORMATS", "Container", "Format", "Probe", "format_of", "open_container"]
 
-
-class Format(NamedTuple):
-    """Where a format is read. Its module is imported when a file carries its sign, or somebody asks for it.
-
-    Attributes:
-        module: In this package; has ``probe``, which decides.
-        reader: Name of the Container in it.
-        signs: (offset, bytes) that a file of this format may carry; an offset below 0 counts from the end.
-        takes: Keyword arguments of the reader.
-    """
-
-    module: str
-    reader: str
-    signs: tuple[tuple[int, bytes], ...]
-    takes: tuple[str, ...] = ()
-
-    def load(self) -> Any:
-        """Return the module."""
-        return importlib.import_module(f"b2dinspect.containers.{self.module}")
-
-    def read(self, file: ByteSource, **given: Any) -> Container:
-        """Return the file as a container of this format; it is given what its reader takes."""
-        taken = {name: value for name, value in given.items() if name in self.takes and value is not None}
-        container: Container = self._reader()(file, **taken)
-        return container
-
-    def identity(self, file: ByteSource) -> str:
-        """Return the identity of an image of this format; only its headers are read."""
-        identity: str = self._reader().read_identity(file)
-        return identity
-
-    def _reader(self) -> Any:
-        return getattr(self.load(), self.reader)
-
-    def probe(self, file: ByteSource) -> Probe:
-        """Tell whether the file is of this format."""
-        if self.signs and not any(_carries(file, offset, sign) for offset, sign in self.signs):
-            offset, sign = self.signs[0]
-            found = file.pread(offset, len(sign)).hex() or "the end of the file"
-            return Probe(False, f"no signature {sign.hex()} at byte {offset}, but {found}")
-        probe: Probe = self.load().probe(file)
-        return probe
-
-
-def _carries(file: ByteSource, offset: int, sign: bytes) -> bool:
-    start = offset if offset >= 0 else file.size + offset
-    return start >= 0 and file.pread(start, len(sign)) == sign
-
-
-FORMATS = {
-    "vdi": Format("vdi.reader", "VdiContainer", ((64, b"\x7f\x10\xda\xbe"),)),
-    "vhd": Format("vhd.reader", "VhdContainer", ((0, b"conectix"), (-512, b"conectix"), (-511, b"conectix"))),
-    "vhdx": Format("vhdx.reader", "VhdxContainer", ((0, b"vhdxfile"),)),
-    "vmdk": Format(
-        "vmdk.reader",
-        "VmdkContainer",
-        ((0, b"KDMV"), (0, b"# Disk DescriptorFile")),
-        ("open_extent", "prefer_redundant"),
-    ),
-    "qcow2": Format("qcow2.reader", "Qcow2Container", ((0, b"QFI\xfb"),)),
-    "raw": Format("raw.reader", "RawContainer", ()),
+FORMATS: dict[str, Format] = {
+    package.FORMAT.name: package.FORMAT for package in (vdi, vhd, vhdx, vmdk, qcow2, raw)
 }
-"""In the order of the trial: raw takes everything that no other format claims."""
+"""Every format by its name, in the order of the trial. A further one joins by being put here."""
 
 
 def format_of(file: ByteSource, format_name: str | None = None) -> Format:
@@ -88,11 +34,11 @@ def format_of(file: ByteSource, format_name: str | None = None) -> Format:
             raise UsageError(f"no container format {format_name!r}; there are {', '.join(FORMATS)}")
         return FORMATS[format_name]
     reasons = []
-    for name, known in FORMATS.items():
+    for known in sorted(FORMATS.values(), key=lambda known: known.is_last):
         found = known.probe(file)
         if found.matched:
             return known
-        reasons.append(f"{name}: {found.reason}")
+        reasons.append(f"{known.name}: {found.reason}")
     # raw was asked last, and tells best what this is
     raise ContainerError("no format matches; " + "; ".join(reversed(reasons)))
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, NamedTuple
 
+from b2dinspect.containers.tables import MapTable
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
 from b2dinspect.source import ByteSource, FileSource
-
-
-class Probe(NamedTuple):
-    """Whether a format was recognised, and why or why not."""
-
-    matched: bool
-    reason: str
 
 
 class ParentLink(NamedTuple):
@@ -47,6 +41,7 @@ class Container(ByteSource):
         identity: By which a child knows this image as its parent; "" when the format has none.
         parent_link: What the image says of its parent; None when it has none.
         parent: The parent's disk; without it, what only the parent holds is missing.
+        is_packed: Whether ``file`` holds blocks packed, which then have no place that ``extents`` could tell.
         data_file_name: File with the disk's content, as written in the image; "" for this one.
     """
 
@@ -59,6 +54,7 @@ class Container(ByteSource):
     identity: str = ""
     parent_link: ParentLink | None = None
     parent: ByteSource | None = None
+    is_packed: bool = False
     data_file_name: str = ""
 
     @classmethod
@@ -84,6 +80,10 @@ class Container(ByteSource):
     def _judge(self) -> Iterable[Finding]:
         """Return all findings, from what was read and what is attached."""
         return self.findings
+
+    def tables(self) -> Iterator[MapTable]:
+        """Yield the tables in ``file`` that say where blocks are, the one that leads to the others first."""
+        return iter(())
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

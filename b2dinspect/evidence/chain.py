@@ -259,7 +259,7 @@ class _Opener:
 
     def _by_identity(self, wanted: str, known: Format, path: str) -> Iterator[str]:
         """Yield the images beside this one and in the roots that carry an identity."""
-        for place in self._roots.siblings(path, f".{known.module.partition('.')[0]}", MAX_SEARCHED):
+        for place in self._roots.siblings(path, f".{known.suffixes[0]}", MAX_SEARCHED):
             with suppress(B2dError):
                 if self._identity_at(place, known) == wanted:
                     yield place

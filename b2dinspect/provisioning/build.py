@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from b2dinspect.containers.writers import new_disk
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.events import Event, Finished
 from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.provisioning.host.host import HOST_STAGES, disk_size
@@ -35,7 +36,7 @@ def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Ev
         wanted = wanted or _state_for(plan.fault)
         work = out.parent if wanted in ("blank", "fresh") else _work_folder(cleanup)
         file = cleanup.enter_context(NewFile(out, force=plan.force))
-        disk = WorkDisk(WRITERS[plan.format](file, disk_size(plan), plan.ids, None))
+        disk = WorkDisk(new_disk(plan.format, file, disk_size(plan), plan.ids))
         state = State(plan, work, cleanup, disk=disk, disk_path=out)
         for stage in _stages(wanted):
             state = yield from perform(stage, state)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from b2dinspect.containers.writers import suffix
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.events import Done, Event, Started, Status, Write
 from b2dinspect.provisioning.keypair import KeyPair, Kind
@@ -83,7 +84,7 @@ class Plan(NamedTuple):
         """Name of the disk in the machine directory."""
         if self.format == self.driver.format:
             return self.driver.disk.replace("NAME", self.name)
-        return f"disk.{ {'raw': 'img'}.get(self.format, self.format) }"
+        return f"disk.{suffix(self.format)}"
 
 
 class RunningGuest(Protocol):

@@ -1,14 +1,16 @@
 """Bytes of a disk or its file together with the fields that they belong to: what every annotated dump shows.
 
 The fields are those of the Construct declarations (``fields.Header``); entries of block maps, which are too
-many for a declaration, are made here from the values of the header that describes them.
+many for a declaration, are made here from what the container tells of its tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal, NamedTuple
 
+from b2dinspect.containers.tables import MapTable
 from b2dinspect.errors import MissingDataError, UsageError
 from b2dinspect.fields import Field, Header
 from b2dinspect.findings import Space
@@ -16,6 +18,8 @@ from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, ByteSource
 
 MAX_LENGTH = 64 << 10
+MAX_TABLES = 1 << 16
+"""Tables of a container that are looked at: grain tables of a disk of 2 TiB, twice."""
 SHORT = 256
 """Bytes of each place that are shown when nobody says how many."""
 Place = Literal["header", "map", "magic", "mbr", "gpt", "superblock", "userdata"]
@@ -136,61 +140,29 @@ def _spans(facts: Inspection, space: Space) -> Iterator[Span]:
                 yield Span(header.offset + field.offset, header.name, field)
 
 
-class MapTable(NamedTuple):
-    """Where a container keeps the table that says where its blocks are.
-
-    Attributes:
-        name: What the format calls it.
-        offset: In the file, in bytes.
-        entry_size: Bytes.
-        entries: How many.
-        byteorder: Of an entry.
-        free: Values that stand for a block that is not stored.
-    """
-
-    name: str
-    offset: int
-    entry_size: int
-    entries: int
-    byteorder: Literal["little", "big"]
-    free: tuple[int, ...]
-
-
 def map_table(facts: Inspection) -> MapTable | None:
-    """Return where the container's block map is; None when it has none that can be found."""
-    for header in facts.container.headers:
-        values = {field.name: field.value for field in header.fields()}
-        kind = facts.container.format
-        if kind == "vdi" and "blocks_offset" in values:
-            free = (0xFFFFFFFF, 0xFFFFFFFE)
-            return MapTable("block map", values["blocks_offset"], 4, values["block_count"], "little", free)
-        if kind == "vmdk" and {"gd_offset", "grain_size", "gtes_per_gt"} <= values.keys():
-            grains = values["capacity"] // max(1, values["grain_size"])
-            count = -(-grains // max(1, values["gtes_per_gt"]))
-            return MapTable("grain directory", values["gd_offset"] * SECTOR, 4, count, "little", (0,))
-        if kind == "vhd" and "table_offset" in values:
-            count = values["table_entries"]
-            return MapTable("block allocation table", values["table_offset"], 4, count, "big", (0xFFFFFFFF,))
-        if kind == "qcow2" and "l1_table_offset" in values:
-            return MapTable("L1 table", values["l1_table_offset"], 8, values["l1_size"], "big", (0,))
-    return None
+    """Return the table that says where the container's blocks are; None when it has none."""
+    return next(facts.container.tables(), None)
 
 
 def _map_spans(facts: Inspection, space: Space, offset: int, length: int) -> Iterator[Span]:
-    table = map_table(facts) if space == "file" else None
-    if table is None:
-        return
-    first = max(0, (offset - table.offset) // table.entry_size)
-    last = min(table.entries, -(-(offset + length - table.offset) // table.entry_size))
-    for index in range(first, last):
-        at = table.offset + index * table.entry_size
-        data = facts.container.file.pread(at, table.entry_size)
-        if len(data) < table.entry_size:
-            return
-        value = int.from_bytes(data, table.byteorder)
-        meaning = "not stored" if value in table.free else ""
-        name = f"{table.name}[{index}]"
-        yield Span(at, table.name, Field(at - table.offset, table.entry_size, name, value, meaning, ""))
+    """Yield the entries in a range of the file, of all tables that reach into it."""
+    for table in islice(facts.container.tables(), MAX_TABLES) if space == "file" else ():
+        if table.entry_size and table.offset < offset + length and offset < table.offset + table.length:
+            yield from _entries(facts.container.file, table, offset, length)
+
+
+def _entries(file: ByteSource, table: MapTable, offset: int, length: int) -> Iterator[Span]:
+    size = table.entry_size
+    first = max(0, (offset - table.offset) // size)
+    last = min(table.entries, -(-(offset + length - table.offset) // size))
+    data = file.pread(table.offset + first * size, (last - first) * size)
+    for index in range(first, first + len(data) // size):
+        at = (index - first) * size
+        value = int.from_bytes(data[at : at + size], table.byteorder)
+        meaning = "not stored" if table.is_free(value) else ""
+        field = Field(index * size, size, f"{table.name}[{index}]", value, meaning, "")
+        yield Span(table.offset + index * size, table.name, field)
 
 
 def place(facts: Inspection, name: Place, length: int | None = None) -> Region | None:
@@ -221,7 +193,7 @@ def _place(facts: Inspection, name: Place) -> tuple[Space, int, int, str] | None
         return "file", headers[0].offset, end - headers[0].offset, f"the {facts.container.format} header"
     if name == "map":
         table = map_table(facts)
-        return table and ("file", table.offset, table.entries * table.entry_size, f"the {table.name}")
+        return table and ("file", table.offset, table.length, f"the {table.name}")
     if name == "magic":
         title = "the marker, which is a tar header" if facts.magic.found else "the start of the disk"
         return "virtual", 0, SECTOR, title

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.containers.vdi import reader as vdi
+from b2dinspect.containers import FORMATS
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.evidence.chain import Rules, open_disk
 from b2dinspect.evidence.file import Progress, about, open_evidence
@@ -114,7 +114,7 @@ def key_set(path: str, progress: Progress | None = None, rules: Rules | None = N
         head = file.pread(0, MAX_TEXT)
         if is_private_key(head):
             return _joined(path, [Key(path, line, derived=True) for line in parse(public_line(head))])
-        if is_header(head[:SECTOR]) and not vdi.probe(file).matched:
+        if is_header(head[:SECTOR]) and not _is_container(file):
             tar = read_tar(file)
             if file.size - tar.size <= TAR_PADDING:
                 return _joined(path, list(_tar_keys(path, file, tar)))
@@ -123,6 +123,10 @@ def key_set(path: str, progress: Progress | None = None, rules: Rules | None = N
     if path == "-":
         raise UsageError("standard input holds no keys; give a disk image by its name")
     return _disk_at(path, rules, progress)
+
+
+def _is_container(file: ByteSource) -> bool:
+    return any(known.probe(file).matched for known in FORMATS.values() if not known.is_last)
 
 
 def _disk_at(path: str, rules: Rules | None, progress: Progress | None) -> KeySet:

@@ -6,11 +6,13 @@ Work grows with what the container stores, never with the virtual size: free spa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, Extent
 from b2dinspect.userdata.tarball import GUEST_KEEPS
+from b2dinspect.views.annotation import MAX_TABLES
 
 MIB = 1 << 20
 GPT_SECTORS = 34
@@ -132,15 +134,37 @@ def _file(facts: Inspection, extents: list[Extent]) -> Strip:
         for offset, length in blocks
         if offset < size
     )
+    known = _structures(facts) if facts.container.is_packed else None
     parts, position = list[Part](), 0
     for part in data:
-        if part.offset > position:
-            parts.append(Part("metadata", "headers and tables", position, part.offset - position))
+        parts += _between(known, position, part.offset)
         parts.append(part)
         position = max(position, part.end)
-    if position < size:
-        parts.append(Part("metadata", "headers and tables", position, size - position))
+    parts += _between(known, position, size)
     return Strip(f"the file ({facts.container.format})", 0, size, tuple(parts))
+
+
+def _structures(facts: Inspection) -> list[tuple[int, int]]:
+    """Return start and end of the container's headers and tables, in file order."""
+    container = facts.container
+    found = [(one.offset, one.offset + len(one.data)) for one in container.headers if one.space == "file"]
+    tables = islice(container.tables(), MAX_TABLES)
+    return sorted([*found, *((one.offset, one.offset + one.length) for one in tables)])
+
+
+def _between(known: list[tuple[int, int]] | None, start: int, end: int) -> list[Part]:
+    """Return what is between blocks: metadata; and packed blocks where structures are known and end."""
+    parts, position = list[Part](), start
+    for first, last in [(start, end)] if known is None else known:
+        first, last = max(first, position), min(last, end)
+        if first < last:
+            if position < first:
+                parts.append(Part("stored", "packed blocks, with gaps between", position, first - position))
+            parts.append(Part("metadata", "headers and tables", first, last - first))
+            position = last
+    if position < end:
+        parts.append(Part("stored", "packed blocks, with gaps between", position, end - position))
+    return _joined(parts)
 
 
 def _layout(facts: Inspection) -> Iterator[Part]:

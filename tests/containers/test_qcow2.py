@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
-from b2dinspect.containers.qcow2 import layout
-from b2dinspect.containers.qcow2.reader import Qcow2Container, probe
+from b2dinspect.containers.qcow2 import layout, probe
+from b2dinspect.containers.qcow2.reader import Qcow2Container
 from b2dinspect.containers.qcow2.writer import Qcow2Writer
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError
 from b2dinspect.evidence.chain import open_disk

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.containers import FORMATS, open_container
+from b2dinspect.containers import FORMATS, open_container, vdi
 from b2dinspect.containers.raw import reader as raw
-from b2dinspect.containers.vdi import reader as vdi
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.source import FileSource, MemorySource

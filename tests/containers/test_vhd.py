@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
+from b2dinspect.containers.vhd import probe
 from b2dinspect.containers.vhd.layout import DYNAMIC_HEADER, FOOTER, MAX_SIZE, geometry
-from b2dinspect.containers.vhd.reader import VhdContainer, probe
+from b2dinspect.containers.vhd.reader import VhdContainer
 from b2dinspect.containers.vhd.writer import VhdWriter
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
 from b2dinspect.evidence.file import open_evidence

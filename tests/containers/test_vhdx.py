@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
+from b2dinspect.containers.vhdx import probe
 from b2dinspect.containers.vhdx.layout import crc32c
-from b2dinspect.containers.vhdx.reader import VhdxContainer, probe
+from b2dinspect.containers.vhdx.reader import VhdxContainer
 from b2dinspect.errors import B2dError, ContainerError, MissingDataError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.findings import Finding

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.containers.writers import new_disk
 from b2dinspect.errors import SourceError, ToolError, UsageError, UserdataError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import PROFILES, GuestProfile, data_sectors
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.keypair import load_key, make_key
 from b2dinspect.provisioning.programs import run_program
 from b2dinspect.provisioning.real import leash
@@ -153,7 +154,7 @@ def content_of(image: Path) -> bytes:
 def test_only_changed_pages_reach_the_disk(tmp_path: Path) -> None:
     size, offset = 64 * MIB, MIB
     with NewFile(tmp_path / "disk") as file:
-        disk = WorkDisk(WRITERS["raw"](file, size + offset, Identities(), None))
+        disk = WorkDisk(new_disk("raw", file, size + offset, Identities()))
         bench = Ext4Workbench(tmp_path / "ext4", size, Identities())
         bench.make(PROFILES[0], "name")
         bench.check_in(disk, offset)

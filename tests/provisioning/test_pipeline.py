@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.containers.writers import written_formats
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning import login, programs
 from b2dinspect.provisioning.build import STATES, build
-from b2dinspect.provisioning.disk.images import WRITERS
 from b2dinspect.provisioning.events import Serving, Started
 from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.provisioning.host.drivers import DRIVERS
@@ -38,7 +38,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-@pytest.mark.parametrize("image_format", sorted(WRITERS))
+@pytest.mark.parametrize("image_format", sorted(written_formats()))
 @pytest.mark.parametrize("guest", GUESTS)
 def test_a_machine_lets_its_key_in_twice(guest: str, image_format: str, tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, guest, format=image_format)))

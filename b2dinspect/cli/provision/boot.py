@@ -57,10 +57,10 @@ def boot(
 
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
+    from b2dinspect.containers.writers import written_formats
     from b2dinspect.inspection.walk import inspect
     from b2dinspect.machine.folder import open_machine
     from b2dinspect.machine.naming import disk_named
-    from b2dinspect.provisioning.disk.images import WRITERS
     from b2dinspect.provisioning.keypair import KeyPair, load_key
     from b2dinspect.provisioning.pipeline import boot_image
     from b2dinspect.provisioning.stages import Plan
@@ -90,8 +90,8 @@ def boot(
             )
             if not in_place:
                 image = _copy(facts, plan, out, cleanup, force)
-            elif facts.container.format not in WRITERS or facts.origin != "file":
-                text = f"{image}: only plain images of {', '.join(WRITERS)} can be changed in place"
+            elif facts.container.format not in written_formats() or facts.origin != "file":
+                text = f"{image}: only plain images of {', '.join(written_formats())} can be changed in place"
                 raise UsageError(text)
             elif not force:
                 _check_harmless(facts, plan)
@@ -112,11 +112,11 @@ def _check_harmless(facts: Inspection, plan: Plan) -> None:
 
 def _format(facts: Inspection, out: Path | None) -> str:
     """Return the format of the copy: as the name of ``out`` says, else the image's own where it can be."""
-    from b2dinspect.provisioning.disk.images import WRITERS, format_for
+    from b2dinspect.containers.writers import format_for, kept_format
 
     if out is not None:
         return format_for(out.name)
-    return facts.container.format if facts.container.format in WRITERS else "raw"
+    return kept_format(facts.container.format)
 
 
 def _copy(facts: Inspection, plan: Plan, out: Path | None, cleanup: ExitStack, force: bool) -> Path:

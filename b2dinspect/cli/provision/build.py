@@ -49,10 +49,10 @@ def build(
 
     Exit status: 0 made, 2 it could not be done.
     """
+    from b2dinspect.containers.writers import format_for
     from b2dinspect.identity import Identities
     from b2dinspect.provisioning.build import STATES
     from b2dinspect.provisioning.build import build as build_disk
-    from b2dinspect.provisioning.disk.images import format_for
     from b2dinspect.provisioning.keypair import KeyPair, sample_key
     from b2dinspect.provisioning.stages import Plan
 

@@ -32,11 +32,11 @@ def convert(
 
     Exit status: 0 done, 2 it could not be done, or what was read back differs.
     """
+    from b2dinspect.containers.writers import format_for, subformat_for
     from b2dinspect.evidence.chain import open_disk
     from b2dinspect.evidence.file import about
     from b2dinspect.identity import Identities
     from b2dinspect.provisioning.disk.convert import convert as copy
-    from b2dinspect.provisioning.disk.images import format_for, subformat_for
     from b2dinspect.render.text import size
 
     wanted = format_for(out.name, format_name)

@@ -140,7 +140,7 @@ def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange], str]
 
 
 def _copy(plan: Repair, subject: str, out_path: Path | None, force: bool) -> Path:
-    from b2dinspect.provisioning.disk.images import WRITERS
+    from b2dinspect.containers.writers import kept_format, suffix
     from b2dinspect.provisioning.repair.plan import repair_image_copy, repair_machine_copy
 
     machine = plan.case.machine
@@ -149,11 +149,10 @@ def _copy(plan: Repair, subject: str, out_path: Path | None, force: bool) -> Pat
         repair_machine_copy(plan, target, force=force)
         return target
     disk = plan.case.disk
-    kind = disk.container.format if disk and disk.container.format in WRITERS else "raw"
     name = Path(subject).name
     stem = name.split(".")[0] if disk and disk.origin != "file" else Path(name).stem
-    suffix = "img" if kind == "raw" else kind
-    target = out_path or Path(subject).with_name(f"{stem}-repaired.{suffix}")
+    ending = suffix(kept_format(disk.container.format)) if disk else "img"
+    target = out_path or Path(subject).with_name(f"{stem}-repaired.{ending}")
     repair_image_copy(plan, target, force=force)
     return target
 

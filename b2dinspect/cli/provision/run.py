@@ -70,8 +70,8 @@ def run(
 
     Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
     """
+    from b2dinspect.containers.writers import format_for
     from b2dinspect.identity import Identities
-    from b2dinspect.provisioning.disk.images import format_for
     from b2dinspect.provisioning.pipeline import provision
     from b2dinspect.provisioning.stages import Plan
 

@@ -19,3 +19,30 @@ Source: qemu, docs/interop/qcow2.txt, for all of it; block/qcow2.c for the limit
 table of 32 MiB, cluster sizes of 512 bytes to 2 MiB), and experiment with qemu 7.2: bare deflate streams, a
 file that ends inside its last cluster (the rest is zeros), host offset 0 in an external data file.
 """
+
+from __future__ import annotations
+
+from b2dinspect.containers.formats import Format, Probe, probe_signature
+from b2dinspect.source import ByteSource
+
+SIGNATURE = b"QFI\xfb"
+
+
+def probe(file: ByteSource) -> Probe:
+    """Tell whether the file begins with the signature, and is not of version 1, which is another format."""
+    if file.pread(0, 8) == SIGNATURE + b"\0\0\0\1":
+        return Probe(
+            False, "qcow of version 1, which is not read; convert it first (qemu-img convert -f qcow)"
+        )
+    return probe_signature(file, 0, SIGNATURE)
+
+
+FORMAT = Format(
+    "qcow2",
+    __name__,
+    "Qcow2Container",
+    probe,
+    suffixes=("qcow2",),
+    qemu_names=("qcow2",),
+    is_written=True,
+)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
+from b2dinspect.containers.qcow2 import SIGNATURE
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, Named
 from b2dinspect.source import ByteSource, read_exactly
 
-SIGNATURE = b"QFI\xfb"
 LAYER = "qcow2 header"
 
 DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = 1, 2, 4, 8, 16

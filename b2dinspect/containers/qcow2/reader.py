@@ -7,43 +7,21 @@ from typing import Any, Literal
 
 from construct import Bytes, GreedyBytes, Struct
 
-from b2dinspect.containers.base import ParentLink, Probe
+from b2dinspect.containers import FORMATS
+from b2dinspect.containers.base import ParentLink
 from b2dinspect.containers.blocks import BlockContainer, Piece
 from b2dinspect.containers.qcow2 import layout
 from b2dinspect.containers.qcow2.survey import Survey, packed_place, survey_findings
 from b2dinspect.containers.qcow2.tables import COMPRESSED, COPIED, OFFSET, ZERO, Tables
+from b2dinspect.containers.tables import MapTable
 from b2dinspect.errors import MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
 from b2dinspect.source import ByteSource
 
-FORMATS = {
-    "qcow2": "qcow2",
-    "raw": "raw",
-    "file": "raw",
-    "vmdk": "vmdk",
-    "vdi": "vdi",
-    "vpc": "vhd",
-    "vhdx": "vhdx",
-}
-"""qemu's names of formats, and ours."""
 SUBCLUSTERS = 32
 CACHED_BYTES = 4 << 20
 MAX_SHOWN_SNAPSHOTS = 8
-
-
-def probe(file: ByteSource) -> Probe:
-    """Tell whether the file begins with the signature and version of a qcow2 image."""
-    head = file.pread(0, 8)
-    if head[:4] != layout.SIGNATURE:
-        return Probe(
-            False, f"no signature {layout.SIGNATURE.hex()} at byte 0, but {head[:4].hex() or 'the end'}"
-        )
-    if head[4:] == b"\0\0\0\1":
-        return Probe(
-            False, "qcow of version 1, which is not read; convert it first (qemu-img convert -f qcow)"
-        )
-    return Probe(True, f"signature {layout.SIGNATURE.hex()} at byte 0")
 
 
 class Qcow2Container(BlockContainer):
@@ -87,6 +65,7 @@ class Qcow2Container(BlockContainer):
             self, complete=not extensions.keys() & {layout.BITMAP_EXTENSION, layout.CRYPTO_HEADER}
         )
         self.allocated_size = min(self._survey.allocated, self.size)
+        self.is_packed = self._survey.is_packed
         self.findings = tuple(self._judge())
 
     def attach(self, *, parent: ByteSource | None = None, data_file: ByteSource | None = None) -> None:
@@ -104,7 +83,8 @@ class Qcow2Container(BlockContainer):
         if self.parent_name:
             found = extensions.get(layout.BACKING_FORMAT)
             said = found.data.decode("latin-1") if found else ""
-            self.parent_link = ParentLink((self.parent_name,), "", FORMATS.get(said))
+            known = (one.name for one in FORMATS.values() if said in one.qemu_names)
+            self.parent_link = ParentLink((self.parent_name,), "", next(known, None))
         if self.header.get("incompatible_features", 0) & layout.DATA_FILE:
             name = extensions.get(layout.DATA_FILE_NAME)
             self.data_file_name = name.data.decode("utf-8", "surrogateescape") if name else ""
@@ -216,6 +196,11 @@ class Qcow2Container(BlockContainer):
                 return "this is in the external data file, which was not given"
             return "this cluster lies past the end of the file"
         return "this is in the backing file, which was not given"
+
+    def tables(self) -> Iterator[MapTable]:
+        """Yield L1 and L2 tables, and those of the refcounts."""
+        yield from self._tables.described()
+        yield from self._survey.refcounts.described()
 
     def describe(self) -> dict[str, str]:
         """Return the cluster size, features, snapshots and the backing file."""

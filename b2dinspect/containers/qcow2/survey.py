@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from b2dinspect.containers.blocks import Fault
 from b2dinspect.containers.qcow2 import layout
-from b2dinspect.containers.qcow2.tables import COMPRESSED, OFFSET, ZERO, Tables, entries
+from b2dinspect.containers.qcow2.tables import COMPRESSED, OFFSET, ZERO, Tables
+from b2dinspect.containers.tables import MapTable, decode
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR, ByteSource
 
@@ -32,6 +33,8 @@ class Survey:
 
     Attributes:
         allocated: Bytes of the disk that are stored.
+        is_packed: Whether any cluster is compressed.
+        refcounts: The refcount table.
         is_whole: Whether all tables of the disk were looked at; if not, they are false.
         outside, shared, crooked: Faults of clusters of the disk.
         tables_outside: Faults of L2 tables.
@@ -41,6 +44,7 @@ class Survey:
     def __init__(self, disk: Qcow2Container, *, complete: bool) -> None:
         self.disk = disk
         self.allocated = 0
+        self.is_packed = False
         self.is_whole = True
         self.outside, self.shared, self.crooked = Fault(), Fault(), Fault()
         self.tables_outside = Fault()
@@ -48,7 +52,7 @@ class Survey:
         self._size = disk.cluster_size
         self._clusters = -(-disk.file.size // self._size)
         self._uses = bytearray(min(self._clusters, MAX_CLUSTERS))
-        self._refcounts = Refcounts(disk.file, disk.header)
+        self.refcounts = Refcounts(disk.file, disk.header)
         self._mark_metadata()
         self._walk(disk._tables)
         features = disk.header.get("incompatible_features", 0)
@@ -73,7 +77,7 @@ class Survey:
         self._mark(0, self._size)
         self._mark(header.l1_table_offset, header.l1_size * 8)
         self._mark(header.refcount_table_offset, header.refcount_table_clusters * self._size)
-        for where in self._refcounts.blocks:
+        for where in self.refcounts.blocks:
             if where:
                 self._mark(where, self._size)
         if header.nb_snapshots and disk.snapshots:
@@ -101,6 +105,7 @@ class Survey:
         if entry & COMPRESSED:
             where, length = packed_place(entry, self.disk.header.cluster_bits)
             self.allocated += self._size
+            self.is_packed = True
             if where >= self.disk.file.size:
                 self.outside.add(cluster, offset)
             self._mark(where, min(length, max(0, self.disk.file.size - where)))
@@ -147,10 +152,10 @@ class Survey:
 
     def _compare(self) -> None:
         """Hold the uses of every cluster of the file against its refcount."""
-        per_block = self._refcounts.per_block
+        per_block = self.refcounts.per_block
         for first in range(0, self._clusters, per_block):
             uses = bytes(self._uses[first : first + per_block])
-            counts = self._refcounts.block(first // per_block)[: len(uses)].ljust(len(uses), b"\0")
+            counts = self.refcounts.block(first // per_block)[: len(uses)].ljust(len(uses), b"\0")
             if uses == counts:
                 continue
             for at, (used, counted) in enumerate(zip(uses, counts, strict=True)):
@@ -203,9 +208,17 @@ class Refcounts:
         self.per_block = self._size * 8 >> self._order
         needed = -(-file.size // self._size // self.per_block) + 1
         length = min(header.refcount_table_clusters * self._size, layout.MAX_REFCOUNT_TABLE, needed * 8)
-        where = header.refcount_table_offset
-        table = entries(file.pread(where, length)) if where < file.size else array("Q")
+        self._offset = where = header.refcount_table_offset
+        table = decode(file.pread(where, length), ">Q") if where < file.size else array("Q")
         self.blocks = [entry & ~(SECTOR - 1) for entry in table]
+
+    def described(self) -> Iterator[MapTable]:
+        """Yield the refcount table, and each block of refcounts that it leads to."""
+        yield MapTable("refcount table", self._offset, len(self.blocks) * 8, 8, "big", (0,))
+        for number, where in enumerate(self.blocks):
+            if where:
+                width = max(1, 1 << self._order - 3) if self._order >= 3 else 0
+                yield MapTable(f"refcount block {number}", where, self._size, width, "big")
 
     def block(self, number: int) -> bytes:
         """Return the refcounts of one block as bytes, those above 255 as 255."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterator
 from typing import Any
 
 from b2dinspect.containers.qcow2 import layout
+from b2dinspect.containers.tables import MapTable, PagedTable, alike, decode
 from b2dinspect.source import ByteSource
 
 OFFSET = 0x00FFFFFF_FFFFFE00
@@ -16,15 +16,6 @@ COPIED, COMPRESSED, ZERO = 1 << 63, 1 << 62, 1
 L1_PAGE = 1 << 12
 """Entries of an L1 table that are read together."""
 CACHED_BYTES = 8 << 20
-_RUN = 64
-
-
-def entries(raw: bytes) -> array[int]:
-    """Return big-endian 64-bit entries as numbers."""
-    numbers = array("Q", raw[: len(raw) // 8 * 8])
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return numbers
 
 
 class Tables:
@@ -44,32 +35,20 @@ class Tables:
         self.cluster_size: int = 1 << header.cluster_bits
         self.per_table = layout.entries_per_table(header)
         self._width = 2 if layout.has_subclusters(header) else 1
-        self.held = min(count, max(0, file.size - offset) // 8)
-        self._page: tuple[int, array[int]] = (-1, array("Q"))
+        self._l1 = PagedTable(file, offset, count, ">Q", page=L1_PAGE)
+        self.held = self._l1.held
         self._cache: dict[int, array[int] | None] = {}
-        self._free_run = array("Q", bytes(_RUN * 8))
-
-    def page(self, number: int) -> array[int]:
-        """Return up to L1_PAGE entries of the L1 table: those that the file holds."""
-        if self._page[0] != number:
-            first = number * L1_PAGE
-            count = max(0, min(L1_PAGE, self.held - first))
-            self._page = (
-                number,
-                entries(self._file.pread(self.offset + first * 8, count * 8) if count else b""),
-            )
-        return self._page[1]
 
     def used(self) -> Iterator[tuple[int, int]]:
         """Yield index and content of every L1 entry that is not empty."""
-        for number in range(-(-self.held // L1_PAGE)):
-            page = self.page(number)
+        for number in self._l1.pages:
+            page = self._l1.read_page(number)
             if any(page):
                 yield from ((number * L1_PAGE + at, entry) for at, entry in enumerate(page) if entry & OFFSET)
 
     def empty_from(self, index: int) -> int:
         """Return how many L1 entries from this one on are empty, as far as its page tells."""
-        page, at = self.page(index // L1_PAGE), index % L1_PAGE
+        page, at = self._l1.page(index // L1_PAGE), index % L1_PAGE
         if at >= len(page) or page[at] & OFFSET:
             return 0
         if not any(page):
@@ -84,7 +63,7 @@ class Tables:
         if index not in self._cache:
             if (len(self._cache) + 1) * self.cluster_size > CACHED_BYTES and self._cache:
                 del self._cache[next(iter(self._cache))]
-            self._cache[index] = self.read_table(self.page(index // L1_PAGE)[index % L1_PAGE])
+            self._cache[index] = self.read_table(self._l1.get(index) or 0)
         return self._cache[index]
 
     def read_table(self, entry: int) -> array[int] | None:
@@ -92,7 +71,14 @@ class Tables:
         where = entry & OFFSET
         if where + self.cluster_size > self._file.size or where % self.cluster_size:
             return None
-        return entries(self._file.pread(where, self.cluster_size))
+        return decode(self._file.pread(where, self.cluster_size), ">Q")
+
+    def described(self) -> Iterator[MapTable]:
+        """Yield the L1 table, and each L2 table that it leads to."""
+        yield MapTable("L1 table", self.offset, self.count * 8, 8, "big", (0,), OFFSET)
+        size, mask = 8 * self._width, (OFFSET | COMPRESSED | COPIED) << 64 * (self._width - 1)
+        for number, entry in self.used():
+            yield MapTable(f"L2 table {number}", entry & OFFSET, self.cluster_size, size, "big", (0,), mask)
 
     def entry(self, table: array[int], index: int) -> tuple[int, int]:
         """Return an L2 entry, and its subcluster bitmap (0 without subclusters)."""
@@ -105,13 +91,7 @@ class Tables:
         if self._width == 2:
             return 1
         entry = table[index]
-        end = min(len(table), index + most)
-        count = index + 1
-        if not entry:
-            while table[count : count + _RUN] == self._free_run and count < end:
-                count += _RUN
-        step = self.cluster_size if entry & OFFSET and not entry & (COMPRESSED | ZERO) else 0
-        if step or not entry:
-            while count < end and table[count] == entry + (count - index) * step:
-                count += 1
-        return min(count, end) - index
+        is_stored = entry & OFFSET and not entry & (COMPRESSED | ZERO)
+        return alike(
+            table, index, most if is_stored or not entry else 1, self.cluster_size if is_stored else 0
+        )

@@ -6,10 +6,13 @@ import sys
 from array import array
 from typing import TYPE_CHECKING
 
-from b2dinspect.containers.qcow2.layout import HEADER_3, MAX_BITS, MAX_L1_BYTES, MIN_BITS, SIGNATURE
-from b2dinspect.source import is_zeros
+from b2dinspect.containers.qcow2 import SIGNATURE
+from b2dinspect.containers.qcow2.layout import HEADER_3, MAX_BITS, MAX_L1_BYTES, MIN_BITS
+from b2dinspect.source import SECTOR, is_zeros
 
 if TYPE_CHECKING:
+    from b2dinspect.containers.base import Container
+    from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
 
 DEFAULT_CLUSTER_SIZE = 1 << 16
@@ -176,3 +179,15 @@ def _big_endian(numbers: array[int]) -> bytes:
         numbers = array("Q", numbers)
         numbers.byteswap()
     return numbers.tobytes()
+
+
+def new_disk(
+    sink: Sink,
+    size: int,
+    ids: Identities,
+    *,
+    like: Container | None = None,
+    subformat: None = None,
+) -> Qcow2Writer:
+    """Return a writer of an empty disk (see ``containers.writers``)."""
+    return Qcow2Writer(sink, -(-size // SECTOR) * SECTOR)

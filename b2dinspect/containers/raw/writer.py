@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from b2dinspect.containers.base import Container
+    from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
 
 
@@ -43,3 +45,15 @@ class RawWriter:
         """Give the file its full length, and sync."""
         self._sink.truncate(self.size)
         self._sink.flush()
+
+
+def new_disk(
+    sink: Sink,
+    size: int,
+    ids: Identities,
+    *,
+    like: Container | None = None,
+    subformat: None = None,
+) -> RawWriter:
+    """Return a writer of an empty disk (see ``containers.writers``)."""
+    return RawWriter(sink, size)

@@ -14,3 +14,27 @@ differencing or undo image. 0xFFFFFFFE is a block of zeros.
 Source: VirtualBox, src/VBox/Storage/VDICore.h and VDI.cpp. In version 0.1 the map follows the header
 directly and the blocks follow the map.
 """
+
+from __future__ import annotations
+
+from b2dinspect.containers.formats import Format, Probe, probe_signature
+from b2dinspect.source import ByteSource
+
+SIGNATURE = 0xBEDA107F
+
+
+def probe(file: ByteSource) -> Probe:
+    """Tell whether the file carries the signature at byte 64."""
+    return probe_signature(file, 64, SIGNATURE.to_bytes(4, "little"))
+
+
+FORMAT = Format(
+    "vdi",
+    __name__,
+    "VdiContainer",
+    probe,
+    suffixes=("vdi",),
+    qemu_names=("vdi",),
+    is_written=True,
+    subformats=("dynamic", "fixed"),
+)

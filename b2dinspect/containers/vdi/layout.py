@@ -6,11 +6,11 @@ from typing import Any
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
+from b2dinspect.containers.vdi import SIGNATURE
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, Named, UuidLE
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
-SIGNATURE = 0xBEDA107F
 FREE = 0xFFFFFFFF
 ZERO = 0xFFFFFFFE
 MAX_BLOCKS = 1 << 26

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from b2dinspect.containers.blocks import Fault
-from b2dinspect.containers.vdi.layout import ENTRY_SIZE, MAX_BLOCKS
+from b2dinspect.containers.vdi.layout import ENTRY_SIZE, FREE, MAX_BLOCKS, ZERO
 from b2dinspect.findings import Finding
 
 if TYPE_CHECKING:
-    from b2dinspect.containers.vdi.reader import BlockMap, VdiContainer
+    from b2dinspect.containers.vdi.reader import VdiContainer
 
 
 MAX_FALSE_ENTRIES = 1 << 16
@@ -26,12 +26,12 @@ class Survey(NamedTuple):
     is_whole: bool
 
 
-def survey_map(block_map: BlockMap, disk: VdiContainer) -> Survey:
+def survey_map(disk: VdiContainer) -> Survey:
     """Go once through the map: count, and collect entries that share a block or point outside the file."""
     allocated, shared, outside = 0, Fault(), Fault()
     blocks_in_file = max(0, disk.file.size - disk.block_offset(0)) // (disk.block_size + disk.extra) + 1
     seen = bytearray(min(blocks_in_file, MAX_BLOCKS))
-    for block, entry in block_map.stored():
+    for block, entry in disk.map.used(FREE, ZERO):
         allocated += 1
         if allocated > blocks_in_file + MAX_FALSE_ENTRIES:
             return Survey(allocated, shared, outside, is_whole=False)

@@ -7,6 +7,7 @@ import uuid
 from array import array
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from b2dinspect.containers.vdi import FORMAT, SIGNATURE
 from b2dinspect.containers.vdi.layout import (
     DEFAULT_BLOCK_SIZE,
     DYNAMIC,
@@ -16,11 +17,12 @@ from b2dinspect.containers.vdi.layout import (
     HEADER_1_1_PLUS,
     MAX_BLOCKS,
     PREHEADER,
-    SIGNATURE,
 )
 from b2dinspect.source import SECTOR, is_zeros
 
 if TYPE_CHECKING:
+    from b2dinspect.containers.base import Container
+    from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
 
 
@@ -177,3 +179,17 @@ class VdiWriter:
 
 def _align(value: int, unit: int) -> int:
     return -(-value // unit) * unit
+
+
+def new_disk(
+    sink: Sink,
+    size: int,
+    ids: Identities,
+    *,
+    like: Container | None = None,
+    subformat: Literal["dynamic", "fixed"] | None = None,
+) -> VdiWriter:
+    """Return a writer of an empty disk (see ``containers.writers``)."""
+    create = uuid.UUID(like.identity) if like and like.format == FORMAT.name else ids.uuid("vdi create")
+    identity = Identity(create, ids.uuid("vdi modify"))
+    return VdiWriter(sink, size, variant=subformat or "dynamic", identity=identity)

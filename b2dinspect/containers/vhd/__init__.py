@@ -26,3 +26,31 @@ before 2004). Where programs differ:
 - With both footers sound, qemu reads a dynamic disk's copy at byte 0; the specification names the one at the
   end, and so does this reader. When they differ, that is a finding.
 """
+
+from __future__ import annotations
+
+from b2dinspect.containers.formats import Format, Probe, probe_signature
+from b2dinspect.source import ByteSource
+
+COOKIE = b"conectix"
+
+
+def probe(file: ByteSource) -> Probe:
+    """Tell whether the file carries a footer at its end or a copy of one at byte 0."""
+    for offset in (0, -512, -511):
+        found = probe_signature(file, offset, COOKIE, COOKIE.decode())
+        if found.matched:
+            return found
+    return Probe(False, f"no signature {COOKIE.decode()} at byte 0 or in the last 512 bytes")
+
+
+FORMAT = Format(
+    "vhd",
+    __name__,
+    "VhdContainer",
+    probe,
+    suffixes=("vhd",),
+    qemu_names=("vpc",),
+    is_written=True,
+    subformats=("dynamic", "fixed"),
+)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from b2dinspect.containers.vhd import COOKIE
 from b2dinspect.containers.vhd.layout import (
-    COOKIE,
     DYNAMIC_HEADER,
     FIXED,
     FOOTER,

@@ -9,7 +9,6 @@ from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 from b2dinspect.fields import Bits, Named, UuidBE
 from b2dinspect.source import SECTOR
 
-COOKIE = b"conectix"
 HEADER_COOKIE = b"cxsparse"
 FREE = 0xFFFFFFFF
 NO_OFFSET = 0xFFFFFFFF_FFFFFFFF

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from array import array
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from b2dinspect.containers.base import ParentLink, Probe, stored_size
+from b2dinspect.containers.base import ParentLink, stored_size
 from b2dinspect.containers.blocks import BlockContainer, Piece, run
+from b2dinspect.containers.tables import MapTable, PagedTable
 from b2dinspect.containers.vhd.footers import check_footer, choose_footer, find_footers, read_dynamic_header
 from b2dinspect.containers.vhd.layout import (
-    COOKIE,
     CREATORS,
     DIFFERENCING,
     DYNAMIC_HEADER,
@@ -38,16 +36,6 @@ from b2dinspect.containers.vhd.survey import (
 from b2dinspect.errors import MissingDataError
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR, ByteSource, Extent
-
-
-def probe(file: ByteSource) -> Probe:
-    """Tell whether the file carries a VHD footer at its end or a copy of one at byte 0."""
-    if file.pread(0, 8) == COOKIE:
-        return Probe(True, "signature conectix at byte 0")
-    for size in (512, 511):
-        if file.size >= size and file.pread(file.size - size, 8) == COOKIE:
-            return Probe(True, f"signature conectix {size} bytes before the end")
-    return Probe(False, "no signature conectix at byte 0 or in the last 512 bytes")
 
 
 class VhdContainer(BlockContainer):
@@ -110,7 +98,7 @@ class VhdContainer(BlockContainer):
         self.block_size: int = self.dynamic_header.block_size
         self.bitmap_size = align(-(-self.block_size // SECTOR // 8), SECTOR)
         used = min(self.dynamic_header.table_entries, -(-self.size // self.block_size))
-        self.table = BlockTable(self.file, self.dynamic_header.table_offset, used)
+        self.table = PagedTable(self.file, self.dynamic_header.table_offset, used, ">I")
         self._bitmaps: dict[int, str] = {}
         if self.is_child:
             self.parent_name = decoded(self.dynamic_header.parent_name, "utf-16-be")
@@ -118,7 +106,7 @@ class VhdContainer(BlockContainer):
             names = [*(locator.name for locator in self.parent_locators), self.parent_name]
             identity = str(self.dynamic_header.parent_uuid)
             self.parent_link = ParentLink(tuple(name for name in names if name), identity)
-        self._survey = survey_table(self.table, self)
+        self._survey = survey_table(self)
         self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
@@ -139,10 +127,11 @@ class VhdContainer(BlockContainer):
     def _piece_at(self, position: int, end: int) -> Piece:
         """Return the longest piece from here that one entry, or one run of free ones, tells of."""
         block, within = divmod(position, self.block_size)
-        entry, alike = self.table.lookup(block)
-        length = min(end, (block + alike) * self.block_size) - position
+        entry = self.table.get(block)
         if entry is None:
-            return Piece(position, length, "missing")
+            return Piece(position, end - position, "missing")
+        alike = self.table.alike(block) if entry == FREE else 1
+        length = min(end, (block + alike) * self.block_size) - position
         if entry == FREE:
             return Piece(position, length, self._unwritten())
         where = entry * SECTOR + self.bitmap_size + within
@@ -184,12 +173,18 @@ class VhdContainer(BlockContainer):
 
     def _why_missing(self, offset: int) -> str:
         block, within = divmod(offset, self.block_size)
-        entry, _ = self.table.lookup(block)
+        entry = self.table.get(block)
         if entry is None:
             return "the BAT has no entry for this block"
         if entry != FREE and entry * SECTOR + self.bitmap_size + within >= self.file.size:
             return "this block lies past the end of the file"
         return "this is in the parent image, which was not given"
+
+    def tables(self) -> Iterator[MapTable]:
+        """Yield the BAT; a fixed disk has none."""
+        if self.variant != "fixed":
+            length = self.dynamic_header.table_entries * ENTRY_SIZE
+            yield MapTable("block allocation table", self.table.offset, length, ENTRY_SIZE, "big", (FREE,))
 
     def describe(self) -> dict[str, str]:
         """Return the creator, both sizes, blocks and identities."""
@@ -209,82 +204,6 @@ class VhdContainer(BlockContainer):
             for locator in self.parent_locators:
                 facts[f"parent {code_text(locator.platform)}"] = locator.name
         return facts
-
-
-class BlockTable:
-    """The BAT, read a page at a time: a 2 TiB disk has 4 MiB of it."""
-
-    PAGE = 1 << 14  # entries
-    RUN = 64  # entries looked at together
-
-    def __init__(self, file: ByteSource, offset: int, count: int) -> None:
-        self._file = file
-        self.offset = offset
-        self.count = count
-        self.held = min(count, max(0, file.size - offset) // ENTRY_SIZE)
-        self._free_run = array("I", [FREE]) * self.RUN
-        self._pages: dict[int, array[int]] = {}
-
-    def lookup(self, block: int) -> tuple[int | None, int]:
-        """Return the block's entry, and for how many blocks from this one on it is known to be the same.
-
-        The entry is None when the file ends before it or the BAT has too few entries.
-        """
-        if block >= self.held:
-            return None, 1 << 62
-        number, index = divmod(block, self.PAGE)
-        entries = self._page(number)
-        entry = entries[index]
-        return entry, self._free_entries(entries, index) if entry == FREE else 1
-
-    def _free_entries(self, entries: array[int], index: int) -> int:
-        position = index
-        while entries[position : position + self.RUN] == self._free_run:
-            position += self.RUN
-        while position < len(entries) and entries[position] == FREE:
-            position += 1
-        return position - index
-
-    def _page(self, number: int) -> array[int]:
-        if number not in self._pages:
-            if len(self._pages) >= 64:
-                self._pages.clear()
-            self._pages[number] = self._read_page(number)
-        return self._pages[number]
-
-    def _read_page(self, number: int) -> array[int]:
-        first = number * self.PAGE
-        count = min(self.PAGE, self.held - first)
-        entries = array("I", self._file.pread(self.offset + first * ENTRY_SIZE, count * ENTRY_SIZE))
-        if sys.byteorder == "little":
-            entries.byteswap()
-        return entries
-
-    def _runs(self) -> Iterator[tuple[int, array[int]]]:
-        """Yield the entries in runs that are not all free, each with its first block's number."""
-        free_page = self._free_run * (self.PAGE // self.RUN)
-        for number in range(-(-self.held // self.PAGE)):
-            entries = self._read_page(number)
-            if entries == free_page:
-                continue
-            for start in range(0, len(entries), self.RUN):
-                part = entries[start : start + self.RUN]
-                if part != self._free_run:
-                    yield number * self.PAGE + start, part
-
-    def stored(self) -> Iterator[tuple[int, int]]:
-        """Yield each block that the file stores, and its entry; free stretches cost next to nothing."""
-        for first, part in self._runs():
-            yield from ((first + index, entry) for index, entry in enumerate(part) if entry != FREE)
-
-    def used(self, limit: int) -> array[int]:
-        """Return all entries but the free ones, or the first of them when there are more than ``limit``."""
-        found = array("I")
-        for _, part in self._runs():
-            found.extend(entry for entry in part if entry != FREE)
-            if len(found) > limit:
-                break
-        return found
 
 
 def _creator(footer: Any) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from b2dinspect.containers.blocks import overlapping
+from b2dinspect.containers.tables import PagedTable
 from b2dinspect.containers.vhd.layout import ENTRY_SIZE, FREE, LOCATORS, checksum, whole_sectors
 from b2dinspect.containers.vhd.locators import code_text
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR
 
 if TYPE_CHECKING:
-    from b2dinspect.containers.vhd.reader import BlockTable, VhdContainer
+    from b2dinspect.containers.vhd.reader import VhdContainer
 
 
 MAX_SURVEYED = 1 << 21
@@ -34,11 +36,11 @@ class Survey(NamedTuple):
     is_whole: bool
 
 
-def survey_table(table: BlockTable, disk: VhdContainer) -> Survey:
+def survey_table(disk: VhdContainer) -> Survey:
     """Go once through the BAT: count, and look for blocks on top of something or outside the file."""
     stride = disk.bitmap_size + disk.block_size
     limit = min(MAX_SURVEYED, disk.file.size // stride + MAX_FALSE_ENTRIES)
-    starts = sorted(table.used(limit))
+    starts = sorted(_entries(disk.table, limit))
     is_whole = len(starts) <= limit
     inside = bisect_right(starts, (disk.file.size - stride) // SECTOR)
     outside = len(starts) - inside
@@ -55,10 +57,20 @@ def survey_table(table: BlockTable, disk: VhdContainer) -> Survey:
     )
 
 
+def _entries(table: PagedTable, limit: int) -> array[int]:
+    """Return all entries but the free ones, or the first of them when there are more than ``limit``."""
+    found = array("I")
+    for _, run in table.used_runs(FREE):
+        found.extend(entry for entry in run if entry != FREE)
+        if len(found) > limit:
+            break
+    return found
+
+
 def _fits_as_last(disk: VhdContainer) -> bool:
     """Tell whether the file holds what the disk needs of its last block, though not the whole block."""
     block = disk.table.count - 1
-    entry, _ = disk.table.lookup(block)
+    entry = disk.table.get(block)
     if entry is None or entry == FREE:
         return False
     room = disk.file.size - entry * SECTOR - disk.bitmap_size
@@ -66,7 +78,7 @@ def _fits_as_last(disk: VhdContainer) -> bool:
 
 
 def _first_block(disk: VhdContainer, entries: set[int]) -> int:
-    return next((block for block, entry in disk.table.stored() if entry in entries), -1)
+    return next((block for block, entry in disk.table.used(FREE) if entry in entries), -1)
 
 
 def _header_regions(disk: VhdContainer) -> list[tuple[int, int]]:
@@ -140,7 +152,7 @@ def bitmap_findings(disk: VhdContainer) -> Iterator[Finding]:
     """Tell of data behind clear bits, from the first blocks: every block's bitmap would take a seek each."""
     if disk.is_child:
         return
-    for block, entry in islice(disk.table.stored(), SAMPLED_BLOCKS):
+    for block, entry in islice(disk.table.used(FREE), SAMPLED_BLOCKS):
         start = block * disk.block_size
         pieces = disk._pieces(start, start + _last_bytes(disk, block))
         first = next((piece for piece in pieces if piece.kind == "zero"), None)

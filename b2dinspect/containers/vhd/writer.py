@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from construct import Struct
 
+from b2dinspect.containers.vhd import COOKIE
 from b2dinspect.containers.vhd.layout import (
-    COOKIE,
     DEFAULT_BLOCK_SIZE,
     DYNAMIC,
     DYNAMIC_HEADER,
@@ -28,13 +28,18 @@ from b2dinspect.containers.vhd.layout import (
     checksum,
     geometry,
 )
+from b2dinspect.containers.vhd.reader import VhdContainer
 from b2dinspect.source import SECTOR
 
 if TYPE_CHECKING:
+    from b2dinspect.containers.base import Container
+    from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
 
 
 ZEROS = bytes(1 << 16)
+HYPERV_FIRST_SIZE = 10 << 20
+"""Bytes: docker-machine's hyperv driver makes its disk so small, and then resizes it."""
 
 
 class VhdWriter:
@@ -252,3 +257,22 @@ def _is_zero(piece: memoryview) -> bool:
         bytes(piece[start : start + step]) == ZEROS[: len(piece) - start]
         for start in range(0, len(piece), step)
     )
+
+
+def new_disk(
+    sink: Sink,
+    size: int,
+    ids: Identities,
+    *,
+    like: Container | None = None,
+    subformat: Literal["dynamic", "fixed"] | None = None,
+) -> VhdWriter:
+    """Return a writer of an empty disk (see ``containers.writers``)."""
+    identity, first = ids.uuid("vhd"), HYPERV_FIRST_SIZE
+    if isinstance(like, VhdContainer):
+        identity, first = like.footer.values.uuid, like.footer.values.original_size
+    first = min(first, size) // SECTOR * SECTOR or size
+    made = max(0, ids.time - EPOCH)
+    writer = VhdWriter(sink, first, variant=subformat or "dynamic", identity=identity, timestamp=made)
+    writer.resize(size)
+    return writer

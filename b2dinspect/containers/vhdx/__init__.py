@@ -18,3 +18,18 @@ Source: [MS-VHDX] Virtual Hard Disk v2 (VHDX) File Format, sections 2.2 to 2.6. 
 draft 0.95 only; qemu's block/vhdx.h still names it. qemu 7.2 gives entries of sector bitmaps, which it never
 uses, the state of zero blocks (seen).
 """
+
+from __future__ import annotations
+
+from b2dinspect.containers.formats import Format, Probe, probe_signature
+from b2dinspect.source import ByteSource
+
+SIGNATURE = b"vhdxfile"
+
+
+def probe(file: ByteSource) -> Probe:
+    """Tell whether the file begins with the file identifier."""
+    return probe_signature(file, 0, SIGNATURE, SIGNATURE.decode())
+
+
+FORMAT = Format("vhdx", __name__, "VhdxContainer", probe, suffixes=("vhdx",), qemu_names=("vhdx",))

@@ -10,7 +10,6 @@ from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, UuidLE
 from b2dinspect.source import ByteSource, read_exactly
 
-SIGNATURE = b"vhdxfile"
 KIB, MIB = 1 << 10, 1 << 20
 HEADER_OFFSETS = (64 * KIB, 128 * KIB)
 HEADER_SIZE = 4 * KIB

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Iterator
 from typing import Literal
 
-from b2dinspect.containers.base import ParentLink, Probe
+from b2dinspect.containers.base import ParentLink
 from b2dinspect.containers.blocks import BlockContainer, Piece, run
+from b2dinspect.containers.tables import MapTable
+from b2dinspect.containers.vhdx import SIGNATURE
+from b2dinspect.containers.vhdx.bat import ENTRY_SIZE, BlockAllocationTable
 from b2dinspect.containers.vhdx.layout import (
     CHUNK_SECTORS,
     HAS_PARENT,
@@ -17,8 +18,6 @@ from b2dinspect.containers.vhdx.layout import (
     NOT_PRESENT,
     PARTIAL,
     PRESENT,
-    SIGNATURE,
-    STORES_NOTHING,
     ZEROS,
     block_offset,
     decoded,
@@ -26,18 +25,10 @@ from b2dinspect.containers.vhdx.layout import (
     read_structure,
 )
 from b2dinspect.containers.vhdx.metadata import read_metadata
-from b2dinspect.containers.vhdx.regions import Region, choose_header, read_regions
+from b2dinspect.containers.vhdx.regions import choose_header, read_regions
 from b2dinspect.containers.vhdx.survey import log_findings, parent_findings, survey_findings, survey_table
 from b2dinspect.findings import Finding
 from b2dinspect.source import ByteSource
-
-
-def probe(file: ByteSource) -> Probe:
-    """Tell whether the file begins with the VHDX identifier."""
-    found = file.pread(0, 8)
-    if found == SIGNATURE:
-        return Probe(True, "signature vhdxfile at byte 0")
-    return Probe(False, f"no signature vhdxfile at byte 0, but {found.hex() or 'the end of the file'}")
 
 
 class VhdxContainer(BlockContainer):
@@ -80,7 +71,9 @@ class VhdxContainer(BlockContainer):
         is_fixed = metadata.flags & KEEP_ALLOCATED
         self.variant = "differencing" if self.is_child else "fixed" if is_fixed else "dynamic"
         self._chunk_ratio = CHUNK_SECTORS * self.sector_size // self.block_size
-        self.table = BlockTable(file, regions.bat, -(-self.size // self.block_size), self._chunk_ratio)
+        self.table = BlockAllocationTable(
+            file, regions.bat, -(-self.size // self.block_size), self._chunk_ratio
+        )
         self._bitmaps: dict[int, str | None] = {}
         self._survey = survey_table(self, regions)
         self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
@@ -156,6 +149,20 @@ class VhdxContainer(BlockContainer):
             return "this is in the parent image, which was not given"
         return f"block state {state} means nothing"
 
+    def tables(self) -> Iterator[MapTable]:
+        """Yield the BAT, with the entries of sector bitmaps in it; states 0 to 5 store nothing."""
+        end = self.table.place(self.table.count - 1) + ENTRY_SIZE
+        free = (NOT_PRESENT, *ZEROS)
+        yield MapTable(
+            "block allocation table",
+            self.table.offset,
+            end - self.table.offset,
+            ENTRY_SIZE,
+            "little",
+            free,
+            7,
+        )
+
     def describe(self) -> dict[str, str]:
         """Return the creator, sizes, identities and the parent's names."""
         facts = {"creator": self.creator} if self.creator else {}
@@ -166,88 +173,3 @@ class VhdxContainer(BlockContainer):
         facts["data write guid"] = str(self.header.values.data_write_guid)
         facts.update((f"parent {key}", value) for key, value in self.parent_names.items())
         return facts
-
-
-class BlockTable:
-    """The BAT, read a page at a time; blocks are counted without the sector bitmaps between them."""
-
-    PAGE = 1 << 13  # entries
-    RUN = 64  # entries looked at together
-
-    def __init__(self, file: ByteSource, region: Region, count: int, chunk_ratio: int) -> None:
-        self._file = file
-        self.offset = region.offset
-        self.count = count
-        self._ratio = chunk_ratio
-        length = min(region.length, max(0, file.size - region.offset))
-        self.held = length // 8
-        self._pages: dict[int, array[int]] = {}
-
-    def lookup(self, block: int) -> tuple[int | None, int]:
-        """Return the block's entry, and for how many blocks from this one on it is known to be the same.
-
-        The entry is None when the file or the region ends before it.
-        """
-        index = block + block // self._ratio
-        if index >= self.held:
-            return None, 1 << 62
-        number, within = divmod(index, self.PAGE)
-        entries = self._page(number)
-        chunk_left = self._ratio - block % self._ratio
-        return entries[within], min(chunk_left, _alike(entries, within, self.RUN))
-
-    def bitmap_entry(self, chunk: int) -> int | None:
-        """Return the entry of a chunk's sector bitmap, or None when the BAT ends before it."""
-        index = (chunk + 1) * self._ratio + chunk
-        if index >= self.held:
-            return None
-        number, within = divmod(index, self.PAGE)
-        return self._page(number)[within]
-
-    def _page(self, number: int) -> array[int]:
-        if number not in self._pages:
-            if len(self._pages) >= 64:
-                self._pages.clear()
-            self._pages[number] = self._read_page(number)
-        return self._pages[number]
-
-    def _read_page(self, number: int) -> array[int]:
-        entries = array("Q", self._read_raw(number))
-        if sys.byteorder == "big":
-            entries.byteswap()
-        return entries
-
-    def _read_raw(self, number: int) -> bytes:
-        first = number * self.PAGE
-        return self._file.pread(self.offset + first * 8, min(self.PAGE, self.held - first) * 8)
-
-    def used(self) -> Iterator[tuple[int, int]]:
-        """Yield each block that is neither free nor zeros, and its entry; pages without cost little."""
-        last = min(self.held, self.count + self.count // self._ratio)
-        for number in range(-(-last // self.PAGE)):
-            raw = self._read_raw(number)
-            states = raw[::8]
-            if not states.translate(None, STORES_NOTHING):
-                continue
-            for place, state in enumerate(states):
-                chunk, within = divmod(number * self.PAGE + place, self._ratio + 1)
-                block = chunk * self._ratio + within
-                if state not in STORES_NOTHING and within < self._ratio and block < self.count:
-                    yield block, int.from_bytes(raw[place * 8 : place * 8 + 8], "little")
-
-    def place(self, block: int) -> int:
-        """Return where the block's entry is in the file, bytes."""
-        return self.offset + (block + block // self._ratio) * 8
-
-
-def _alike(entries: array[int], index: int, step: int) -> int:
-    """Return how many entries from this one on are the same, if it stores nothing."""
-    if entries[index] & 7 >= PRESENT:
-        return 1
-    same = entries[index : index + 1] * step
-    position = index
-    while entries[position : position + step] == same:
-        position += step
-    while position < len(entries) and entries[position] == same[0]:
-        position += 1
-    return position - index

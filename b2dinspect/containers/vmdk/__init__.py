@@ -21,3 +21,50 @@ Source: VMware, Virtual Disk Format 1.1 and 5.0 (header, descriptor, markers, ve
 VirtualBox, src/VBox/Storage/VMDK.cpp (layout of what it writes, ddb keys, tables that are never compressed);
 qemu, block/vmdk.c and experiment (zlib and not bare deflate, streamOptimized with its directory in front).
 """
+
+from __future__ import annotations
+
+import re
+
+from b2dinspect.containers.formats import Format, Probe
+from b2dinspect.source import ByteSource
+
+SIGNATURE = b"KDMV"
+DESCRIPTOR_SIGNATURE = b"# disk descriptorfile"
+"""Written with capitals, which nobody insists on."""
+PROBED = 512
+"""Bytes in which qemu looks for a descriptor's beginning."""
+_VERSION = re.compile(rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
+
+
+def is_descriptor(head: bytes) -> bool:
+    """Tell whether a file that begins so is a descriptor.
+
+    It begins with its own comment, in any case, or, which is what qemu asks for (block/vmdk.c, vmdk_probe),
+    with a version behind nothing but comments and lines of blanks.
+    """
+    return head.lstrip().lower().startswith(DESCRIPTOR_SIGNATURE) or bool(_VERSION.match(head))
+
+
+def probe(file: ByteSource) -> Probe:
+    """Tell whether the file begins with the signature of a sparse extent, or is a descriptor."""
+    head = file.pread(0, PROBED)
+    if head.startswith(SIGNATURE):
+        return Probe(True, "signature KDMV at byte 0")
+    if is_descriptor(head):
+        return Probe(True, "begins as a descriptor")
+    found = head[:4].hex() or "the end of the file"
+    return Probe(False, f"neither KDMV nor # Disk DescriptorFile at byte 0, but {found}")
+
+
+FORMAT = Format(
+    "vmdk",
+    __name__,
+    "VmdkContainer",
+    probe,
+    suffixes=("vmdk",),
+    qemu_names=("vmdk",),
+    takes=("open_extent", "prefer_redundant"),
+    is_written=True,
+    subformats=("monolithicSparse", "streamOptimized", "monolithicFlat"),
+)

@@ -19,7 +19,6 @@ from construct import Adapter, Bytes, Struct
 from b2dinspect.fields import Header
 from b2dinspect.source import SECTOR
 
-SIGNATURE = b"# Disk DescriptorFile"
 NO_PARENT = "ffffffff"
 MAX_SIZE = 1 << 20
 """Bytes that are looked at; VMware's longest, of a 2 TB disk in pieces of 2 GB, are some 100 KiB."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
+from b2dinspect.containers.vmdk import SIGNATURE
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, Named
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
-SIGNATURE = b"KDMV"
 NEWLINES = b"\n \r\n"
 GD_AT_END = (1 << 64) - 1
 """In gd_offset: the footer knows where the grain directory is."""

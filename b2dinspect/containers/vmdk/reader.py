@@ -6,9 +6,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from b2dinspect.containers.base import Container, ParentLink, Probe
+from b2dinspect.containers.base import Container, ParentLink
+from b2dinspect.containers.tables import MapTable
+from b2dinspect.containers.vmdk import PROBED, is_descriptor, layout
 from b2dinspect.containers.vmdk import descriptor as text
-from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine
 from b2dinspect.containers.vmdk.sparse import Run, SparseExtent, Unreadable
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError
@@ -18,21 +19,6 @@ from b2dinspect.source import SECTOR, ByteSource, Extent
 
 MAX_NAMED = 8
 """Extents that are not there and get a finding each."""
-
-
-def probe(file: ByteSource) -> Probe:
-    """Tell whether the file begins with the signature of a sparse extent, or with that of a descriptor."""
-    head = file.pread(0, 64)
-    if head.startswith(layout.SIGNATURE):
-        return Probe(True, "signature KDMV at byte 0")
-    if _is_descriptor(head):
-        return Probe(True, "begins with # Disk DescriptorFile")
-    found = head[:4].hex() or "the end of the file"
-    return Probe(False, f"neither KDMV nor # Disk DescriptorFile at byte 0, but {found}")
-
-
-def _is_descriptor(head: bytes) -> bool:
-    return head.lstrip().lower().startswith(text.SIGNATURE.lower())
 
 
 class FlatPart:
@@ -143,6 +129,9 @@ class VmdkContainer(Container):
             )
         self._check_redundant()
         self.variant = self._variant()
+        self.is_packed = any(
+            isinstance(slot.part, SparseExtent) and slot.part.is_packed for slot in self._slots
+        )
         self.allocated_size = sum(min(slot.part.allocated, slot.size) for slot in self._slots)
         self.findings = tuple(self._judge())
 
@@ -313,6 +302,17 @@ class VmdkContainer(Container):
         except Unreadable as error:
             raise MissingDataError(str(error), layer="VMDK", offset=extent.offset) from None
 
+    def tables(self) -> Iterator[MapTable]:
+        """Yield directories and grain tables; of a descriptor in a file of its own, its extent lines."""
+        if self._is_sparse():
+            for slot in self._slots:
+                if isinstance(slot.part, SparseExtent):
+                    yield from slot.part.tables()
+        elif self.descriptor and (lines := self.descriptor.extents):
+            start = self.descriptor.text[lines[-1].offset - self.descriptor.offset :]
+            end = lines[-1].offset + len(start.split(b"\n", 1)[0])
+            yield MapTable("extent lines", lines[0].offset, end - lines[0].offset)
+
     def describe(self) -> dict[str, str]:
         """Return the version, grain size, identities, and the parent."""
         facts = {}
@@ -364,8 +364,7 @@ def _parent_extents(parent: ByteSource, offset: int, length: int) -> Iterator[Ex
 
 def _read_top(file: ByteSource) -> tuple[tuple[Header, ...], Descriptor | None]:
     """Return the header if the file has one, and the descriptor if it has one."""
-    head = file.pread(0, 64)
-    if _is_descriptor(head) and not head.startswith(layout.SIGNATURE):
+    if is_descriptor(file.pread(0, PROBED)):
         found = text.parse_descriptor(file.pread(0, text.MAX_SIZE), 0, file.size > text.MAX_SIZE)
         return (found.header(),), found
     shown, header = layout.read_header(file, 0, "VMDK header")

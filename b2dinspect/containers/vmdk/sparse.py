@@ -6,7 +6,6 @@ of zeros, a hole in the file, or a mebibyte of empty tables is passed over at on
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from operator import sub
 from typing import Any, Literal, NamedTuple
 
 from b2dinspect.containers.blocks import Fault
+from b2dinspect.containers.tables import MapTable, PagedTable, alike, decode
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.layout import ENTRY_SIZE, GD_AT_END
 from b2dinspect.fields import Header
@@ -92,8 +92,10 @@ class SparseExtent:
         self.grains = -(-self.header.capacity // self.header.grain_size)
         self.is_packed = bool(self.header.flags & layout.COMPRESSED)
         self.has_redundant = bool(self.header.flags & layout.REDUNDANT and 0 < places.rgd_offset < 1 << 54)
-        primary = Directory(file, places.gd_offset, layout.tables(self.header))
-        redundant = Directory(file, places.rgd_offset, primary.count) if self.has_redundant else None
+        count = layout.tables(self.header)
+        primary = self._directory(places.gd_offset, count)
+        redundant = self._directory(places.rgd_offset, count) if self.has_redundant else None
+        self.directories = (primary,) if redundant is None else (primary, redundant)
         chosen, other = (redundant, primary) if prefer_redundant and redundant else (primary, redundant)
         self.directory = chosen
         self._tables: dict[int, array[int] | None] = {}
@@ -101,6 +103,26 @@ class SparseExtent:
         self._survey = Survey(self, chosen, other)
         self.allocated = min(self._survey.allocated * self.grain_bytes, self.size)
         self.findings = (*_header_findings(self), *_table_findings(self))
+
+    def _directory(self, sector: int, count: int) -> PagedTable:
+        return PagedTable(self.file, sector * SECTOR, count, "<I", page=DIRECTORY_PAGE)
+
+    def tables(self) -> Iterator[MapTable]:
+        """Yield both directories and the grain tables that each leads to."""
+        is_zeroed = bool(self.header.flags & layout.ZEROED)
+        for directory, prefix in zip(self.directories, ("", "redundant "), strict=False):
+            length = directory.count * ENTRY_SIZE
+            yield MapTable(f"{prefix}grain directory", directory.offset, length, ENTRY_SIZE, free=(FREE,))
+        for directory, prefix in zip(self.directories, ("", "redundant "), strict=False):
+            for number, sector in directory.used(FREE):
+                count = min(self._per_table, self.grains - number * self._per_table)
+                yield MapTable(
+                    f"{prefix}grain table {number}",
+                    sector * SECTOR,
+                    count * ENTRY_SIZE,
+                    ENTRY_SIZE,
+                    free=(FREE, ZERO) if is_zeroed else (FREE,),
+                )
 
     @property
     def _per_table(self) -> int:
@@ -122,7 +144,7 @@ class SparseExtent:
         most = min(len(table) - index, -(-(within + limit) // self.grain_bytes))
         entry = table[index]
         is_zero = entry == ZERO and bool(self.header.flags & layout.ZEROED)
-        count = _same(table, index, most, 0 if entry == FREE or is_zero or self.is_packed else self._step)
+        count = alike(table, index, most, 0 if entry == FREE or is_zero or self.is_packed else self._step)
         length = min(limit, count * self.grain_bytes - within)
         if entry == FREE or is_zero:
             return Run("zero" if is_zero else "free", length)
@@ -150,7 +172,7 @@ class SparseExtent:
         return self._tables[number]
 
     def _read_table(self, number: int) -> array[int] | None:
-        sector = self.directory.entry(number)
+        sector = self.directory.get(number)
         if sector is None:
             return None
         count = min(self._per_table, self.grains - number * self._per_table)
@@ -158,7 +180,7 @@ class SparseExtent:
             return array("I", bytes(count * ENTRY_SIZE))
         if sector * SECTOR + count * ENTRY_SIZE > self.file.size:
             return None
-        return entries(self.file.pread(sector * SECTOR, count * ENTRY_SIZE))
+        return decode(self.file.pread(sector * SECTOR, count * ENTRY_SIZE), "<I")
 
     def unpack(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes at ``offset``, which lie within one packed grain.
@@ -199,50 +221,6 @@ class SparseExtent:
             raise Unreadable(f"this grain does not unpack: {error}") from None
 
 
-def _same(table: array[int], index: int, most: int, step: int) -> int:
-    """Return how many of at most ``most`` entries from ``index`` on grow by ``step``."""
-    entry, count = table[index], 1
-    while count < most and table[index + count] == entry + count * step:
-        count += 1
-    return count
-
-
-def entries(raw: bytes) -> array[int]:
-    """Return little-endian 32-bit entries as numbers."""
-    numbers = array("I", raw)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
-
-
-class Directory:
-    """A grain directory, read a page at a time."""
-
-    def __init__(self, file: ByteSource, sector: int, count: int) -> None:
-        self._file = file
-        self.offset = sector * SECTOR
-        self.count = count
-        self.held = min(count, max(0, file.size - self.offset) // ENTRY_SIZE)
-        self._page: tuple[int, array[int]] = (-1, array("I"))
-
-    def page(self, number: int) -> array[int]:
-        """Return up to DIRECTORY_PAGE entries: those that the file holds."""
-        first = number * DIRECTORY_PAGE
-        count = min(DIRECTORY_PAGE, self.held - first)
-        return entries(
-            self._file.pread(self.offset + first * ENTRY_SIZE, count * ENTRY_SIZE) if count > 0 else b""
-        )
-
-    def entry(self, table: int) -> int | None:
-        """Return the sector of a grain table, 0 for none; None when the file ends before the entry."""
-        if table >= self.held:
-            return None
-        number, index = divmod(table, DIRECTORY_PAGE)
-        if self._page[0] != number:
-            self._page = (number, self.page(number))
-        return self._page[1][index]
-
-
 class Survey:
     """One walk through all tables in use, when the extent is opened.
 
@@ -253,7 +231,7 @@ class Survey:
         tables_outside, tables_differ, directories_differ: Faults of tables.
     """
 
-    def __init__(self, disk: SparseExtent, chosen: Directory, other: Directory | None) -> None:
+    def __init__(self, disk: SparseExtent, chosen: PagedTable, other: PagedTable | None) -> None:
         self.allocated = 0
         self.is_whole = True
         self.shared, self.outside, self.in_metadata = Fault(), Fault(), Fault()
@@ -293,9 +271,9 @@ class Survey:
         self._edges += [self._chosen.count] if len(self._edges) % 2 else [table, self._chosen.count]
 
     def _walk(self) -> None:
-        for number in range(-(-self._chosen.held // DIRECTORY_PAGE)):
-            mine = self._chosen.page(number)
-            theirs = self._other.page(number) if self._other else None
+        for number in self._chosen.pages:
+            mine = self._chosen.read_page(number)
+            theirs = self._other.read_page(number) if self._other else None
             if theirs is not None:  # as long as the other: the file may end before it does
                 theirs.extend([FREE] * (len(mine) - len(theirs)))
             first = number * DIRECTORY_PAGE
@@ -357,7 +335,9 @@ class Survey:
             if raw[start : start + size] == copy[start : start + size]:
                 continue
             held = min(self._per_table, self._disk.grains - table * self._per_table) * ENTRY_SIZE
-            pairs = zip(entries(raw[start : start + held]), entries(copy[start : start + held]), strict=True)
+            pairs = zip(
+                decode(raw[start : start + held], "<I"), decode(copy[start : start + held], "<I"), strict=True
+            )
             for index, (one, two) in enumerate(pairs):
                 if one != two:
                     where = offset + start + index * ENTRY_SIZE
@@ -376,7 +356,7 @@ class Survey:
             self._looked += 1
             if piece != _ZEROS[: len(piece)]:
                 self._use(table, 1)
-                self._grains(table * self._per_table, offset + start, entries(piece))
+                self._grains(table * self._per_table, offset + start, decode(piece, "<I"))
                 if self._looked > self._most:
                     return
 

@@ -9,12 +9,14 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from b2dinspect.containers.vmdk import layout
+from b2dinspect.containers.vmdk import FORMAT, SIGNATURE, layout
 from b2dinspect.containers.vmdk.descriptor import NO_UUID, build_descriptor, check_name, flat_descriptor
 from b2dinspect.containers.vmdk.layout import ENTRY_SIZE, GD_AT_END, HEADER, MARKER
 from b2dinspect.source import SECTOR
 
 if TYPE_CHECKING:
+    from b2dinspect.containers.base import Container
+    from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
 
 GRAIN = 128 * SECTOR
@@ -28,6 +30,8 @@ LEVEL = 6
 _ZEROS = bytes(GRAIN)
 
 Variant = Literal["monolithicSparse", "streamOptimized", "monolithicFlat"]
+DATA_FILES = {"monolithicFlat": "-flat.vmdk"}
+"""Subformats that keep the disk in a file of its own, and how its name ends."""
 
 
 class Identity(NamedTuple):
@@ -189,7 +193,7 @@ def _bytes(entries: array[int]) -> bytes:
 def _header(size: int, **values: int) -> bytes:
     header = HEADER.build(
         {
-            "signature": layout.SIGNATURE,
+            "signature": SIGNATURE,
             "version": 1,
             "capacity": size // SECTOR,
             "grain_size": GRAIN // SECTOR,
@@ -418,3 +422,30 @@ _STORES: dict[str, type[_Store]] = {
     "streamOptimized": _Stream,
     "monolithicFlat": _Flat,
 }
+
+
+def new_disk(
+    sink: Sink,
+    size: int,
+    ids: Identities,
+    *,
+    like: Container | None = None,
+    subformat: Variant | None = None,
+) -> VmdkWriter:
+    """Return a writer of an empty disk (see ``containers.writers``)."""
+    is_same = like is not None and like.format == FORMAT.name and like.identity
+    image = uuid.UUID(like.identity) if like is not None and is_same else ids.uuid("vmdk image")
+    return VmdkWriter(
+        sink,
+        -(-size // SECTOR) * SECTOR,
+        variant=subformat or "monolithicSparse",
+        identity=Identity(image, ids.uuid("vmdk modification")),
+        cid=ids.uuid("vmdk cid").fields[0] & 0xFFFFFFFE,
+        name=_own_name(sink),
+    )
+
+
+def _own_name(sink: Sink) -> str:
+    """Return the name that the file will have: some readers look for the extent by it."""
+    path = getattr(sink, "path", None)
+    return path.name if path else "disk.vmdk"

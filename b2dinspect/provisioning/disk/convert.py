@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from b2dinspect.containers import Container
+from b2dinspect.containers import Container, raw
+from b2dinspect.containers.writers import DiskWriter, data_file, new_disk
 from b2dinspect.errors import ContainerError
 from b2dinspect.evidence.file import Progress
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import CHUNK, WRITERS, DiskWriter, Subformat, stored_chunks
+from b2dinspect.provisioning.disk.images import CHUNK, stored_chunks
 from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.source import ByteSource
 
@@ -32,9 +33,9 @@ def convert(
     Args:
         disk: What to copy.
         out: The new image.
-        format_name: Its format, one of WRITERS.
+        format_name: Its format, one that is written.
         ids: Identities of the new image.
-        subformat: One of the format's SUBFORMATS; monolithicFlat makes ``NAME-flat.vmdk`` beside ``out``.
+        subformat: One of the format's; some keep the disk in another file beside ``out``.
         verify: Read it back and compare, before it gets its name.
         force: Replace an existing file.
         progress: Told of the bytes copied, and of the bytes that the source stores.
@@ -44,19 +45,17 @@ def convert(
         ContainerError: What was read back differs.
         UsageError: The file exists and ``force`` is not given.
     """
-    is_flat = subformat == "monolithicFlat"
-    data = out.with_name(f"{out.stem}-flat.vmdk") if is_flat else out
-    kind = Subformat(subformat, data.name) if subformat else None
+    apart = data_file(format_name, subformat, out)
     # the descriptor gets its name last: whoever sees it finds the data too
     with (
-        NewFile(out, force=force) if is_flat else nullcontext() as beside,
-        NewFile(data, force=force) as file,
+        NewFile(out, force=force) if apart else nullcontext() as beside,
+        NewFile(apart or out, force=force) as file,
     ):
-        writer = WRITERS[format_name](file, disk.size, ids, None, kind)
+        writer = new_disk(format_name, file, disk.size, ids, subformat=subformat)
         copied = _copy(disk, writer, progress)
         writer.flush()
         if verify:
-            with opened(file.temporary, "raw" if is_flat else format_name) as made:
+            with opened(file.temporary, raw.FORMAT.name if apart else format_name) as made:
                 where = first_difference(disk, made, progress)
             if where is not None:
                 raise ContainerError("what was read back differs", layer="new image", offset=where)

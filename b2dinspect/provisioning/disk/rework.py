@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from b2dinspect.containers import Container
+from b2dinspect.containers.writers import new_disk, written_formats
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk, stored_chunks
+from b2dinspect.provisioning.disk.images import WorkDisk, stored_chunks
 from b2dinspect.provisioning.stages import Plan, State
 from b2dinspect.source import ByteSource
 
@@ -25,11 +26,11 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
         EvidenceError: It cannot be read.
     """
     with opened(path) as old:
-        if old.format not in WRITERS:
+        if old.format not in written_formats():
             raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
         file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
         try:
-            disk = WorkDisk(WRITERS[old.format](file, old.size, ids, old))
+            disk = WorkDisk(new_disk(old.format, file, old.size, ids, like=old))
             disk.load(old)
             yield disk
             if disk.has_changed:
@@ -64,7 +65,7 @@ def write_image(disk: ByteSource, path: Path, plan: Plan, *, force: bool = False
         UsageError: The file exists and ``force`` is not given.
     """
     with NewFile(path, force=force, mode=0o600) as file:
-        writer = WRITERS[plan.format](file, disk.size, plan.ids, None)
+        writer = new_disk(plan.format, file, disk.size, plan.ids)
         for offset, data in stored_chunks(disk):
             writer.pwrite(offset, data)
         writer.flush()

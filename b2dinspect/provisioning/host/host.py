@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from b2dinspect.containers.writers import new_disk
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.events import Gave, Took
 from b2dinspect.provisioning.host.drivers import Driver
 from b2dinspect.provisioning.keypair import KeyPair, make_key
@@ -66,7 +67,7 @@ def _disk(state: State) -> Step:
         raise SkipStage("no machine directory")
     path = state.folder / plan.disk_name
     with NewFile(path, mode=0o600) as file:
-        disk = WorkDisk(WRITERS[plan.format](file, disk_size(plan), plan.ids, None))
+        disk = WorkDisk(new_disk(plan.format, file, disk_size(plan), plan.ids))
         disk.pwrite(0, state.userdata)
         disk.writer.flush()
         yield from disk.changes()

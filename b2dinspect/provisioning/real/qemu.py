@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from b2dinspect.containers import FORMATS
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
@@ -37,7 +38,6 @@ BOOT_LIMIT = 300.0
 OFF_LIMIT = 60.0
 SILENCE = 3.0
 KERNEL_COMMAND = "console=ttyS0 panic=-1 quiet"
-QEMU_FORMATS = {"raw": "raw", "vdi": "vdi", "vmdk": "vmdk", "vhd": "vpc", "qcow2": "qcow2"}
 STAGES = {stage.id: stage for stage in GUEST_STAGES}
 
 
@@ -225,7 +225,7 @@ def _escaped(path: Path) -> str:
 
 def _command(options: QemuOptions, system: list[str], image: Path, port: int) -> list[str]:
     with opened(image) as disk:
-        name = QEMU_FORMATS[disk.format]
+        name = FORMATS[disk.format].qemu_names[0]
     memory = "2048" if options.iso is not None else "512"
     network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
     return [

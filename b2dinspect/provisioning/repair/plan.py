@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from b2dinspect.containers.writers import kept_format, new_disk, written_formats
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis
 from b2dinspect.errors import UsageError
@@ -19,7 +20,7 @@ from b2dinspect.identity import Identities
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.newfile import NewFile, NewFolder
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.overlay import Change, Overlay
 from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.repair import hostfiles
@@ -232,7 +233,7 @@ def disk_change(repair: Repair) -> FileChange | None:
     path = Path(repair.case.path)
     container = disk.container
     is_plain = disk.origin == "file" and not disk.links and path.suffix != ".vbox"
-    if not is_plain or container.format not in WRITERS or getattr(container, "snapshots", None):
+    if not is_plain or container.format not in written_formats() or getattr(container, "snapshots", None):
         raise UsageError(
             f"{path}: an image with parents, snapshots or packing is not changed in place; make a copy"
         )
@@ -280,9 +281,9 @@ def repair_image_copy(repair: Repair, out: Path, *, force: bool = False) -> None
     if disk is None:
         raise UsageError("there is no disk to copy")
     container = disk.container
-    kind = container.format if container.format in WRITERS else "raw"
+    kind = kept_format(container.format)
     with NewFile(out, force=force, mode=0o600) as file:
-        copy = WorkDisk(WRITERS[kind](file, container.size, Identities(), container))
+        copy = WorkDisk(new_disk(kind, file, container.size, Identities(), like=container))
         copy.load(container)
         for change in repair.changes:
             copy.pwrite(change.offset, change.new)

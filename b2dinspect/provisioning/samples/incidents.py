@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.reader import VmdkContainer
+from b2dinspect.containers.writers import new_disk
 from b2dinspect.errors import SourceError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import profile_named
 from b2dinspect.identity import PINNED_TIME, Identities
 from b2dinspect.newfile import NewFile, NewFolder
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk
+from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.provisioning.events import Finished
 from b2dinspect.provisioning.host.drivers import DRIVERS
@@ -130,7 +131,7 @@ def _larger(folder: Path) -> None:
     """Make the container larger, as VBoxManage modifyhd does."""
     path = folder / "disk.vmdk"
     with opened(path) as old, NewFile(path, force=True, mode=0o600) as file:
-        disk = WorkDisk(WRITERS["vmdk"](file, DEFAULT_SIZE, Identities.from_seed("larger"), old))
+        disk = WorkDisk(new_disk(old.format, file, DEFAULT_SIZE, Identities.from_seed("larger"), like=old))
         disk.load(old)
         disk.writer.flush()
 
@@ -149,7 +150,7 @@ def _snapshot(folder: Path) -> None:
     snapshots = folder / folder.name / "Snapshots"
     snapshots.mkdir(parents=True)
     with NewFile(snapshots / name, mode=0o600) as child:
-        WRITERS["vmdk"](child, below.size, ids, None).flush()
+        new_disk(below.format, child, below.size, ids).flush()
     _give_parent(snapshots / name, base, below)
     _write_vbox(
         folder, [(below.identity, "../disk.vmdk"), (str(ids.uuid("vmdk image")), f"Snapshots/{name}")]

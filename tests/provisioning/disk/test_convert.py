@@ -8,13 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from b2dinspect.cli.provision.main import app
-from b2dinspect.containers import open_container
+from b2dinspect.containers import FORMATS, open_container
+from b2dinspect.containers.raw import writer as raw_writer
+from b2dinspect.containers.writers import written_formats
 from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.disk.convert import convert, first_difference
-from b2dinspect.provisioning.disk.images import SUBFORMATS, WRITERS
 from b2dinspect.source import MemorySource, PatchedSource
 from tests.cli.helpers import SAMPLES, unpacked
 from tests.containers.handmade import make_vdi
@@ -30,7 +31,7 @@ def invoke(*words: object) -> tuple[int, str, str]:
 
 
 @needs("qemu-img")
-@pytest.mark.parametrize("target", sorted(WRITERS))
+@pytest.mark.parametrize("target", sorted(written_formats()))
 def test_qemu_img_finds_no_difference(target: str, tmp_path: Path) -> None:
     source, out = unpacked("out-of-order.vdi"), tmp_path / f"disk.{target}"
     status, said, complaint = invoke(source, out, "--verify", "--format", target)
@@ -43,7 +44,7 @@ def test_qemu_img_finds_no_difference(target: str, tmp_path: Path) -> None:
 
 @needs("qemu-img")
 @pytest.mark.parametrize(
-    ("target", "subformat"), [(name, kind) for name, kinds in SUBFORMATS.items() for kind in kinds]
+    ("target", "subformat"), [(name, kind) for name, known in FORMATS.items() for kind in known.subformats]
 )
 def test_every_subformat_is_the_same_disk(target: str, subformat: str, tmp_path: Path) -> None:
     source, out = unpacked("out-of-order.vdi"), tmp_path / f"disk.{target}"
@@ -97,14 +98,14 @@ def test_the_first_difference_is_found(at: int) -> None:
 def test_what_was_written_wrongly_never_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = WRITERS["raw"]
+    make = raw_writer.new_disk
 
-    def forgetful(*arguments: object) -> object:
-        writer = raw(*arguments)  # type: ignore[arg-type]
+    def forgetful(*arguments: object, **options: object) -> object:
+        writer = make(*arguments, **options)  # type: ignore[arg-type]
         monkeypatch.setattr(writer, "pwrite", lambda offset, data: None)
         return writer
 
-    monkeypatch.setitem(WRITERS, "raw", forgetful)
+    monkeypatch.setattr(raw_writer, "new_disk", forgetful)
     source = open_evidence(str(unpacked("fresh.vdi")))
     try:
         with pytest.raises(ContainerError, match="what was read back differs"):

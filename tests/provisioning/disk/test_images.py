@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.containers import open_container
+from b2dinspect.containers.writers import format_for, new_disk, written_formats
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import WRITERS, WorkDisk, format_for, stored_chunks
+from b2dinspect.provisioning.disk.images import WorkDisk, stored_chunks
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.source import MemorySource
 from tests.disks import make_disk
@@ -28,13 +29,13 @@ writes = st.lists(
 
 
 @settings(max_examples=80)
-@given(writes=writes, image_format=st.sampled_from(sorted(WRITERS)))
+@given(writes=writes, image_format=st.sampled_from(sorted(written_formats())))
 def test_a_work_disk_is_an_array_of_bytes(writes: list[tuple[int, bytes, int]], image_format: str) -> None:
     model = bytearray(SIZE)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image"
         with NewFile(path) as file:
-            disk = WorkDisk(WRITERS[image_format](file, SIZE, Identities(), None))
+            disk = WorkDisk(new_disk(image_format, file, SIZE, Identities()))
             touched: set[int] = set()
             for offset, unit, times in writes:
                 data = (unit * times)[: SIZE - offset]
@@ -68,11 +69,11 @@ def test_a_work_disk_is_an_array_of_bytes(writes: list[tuple[int, bytes, int]], 
             source.close()
 
 
-@pytest.mark.parametrize("image_format", sorted(WRITERS))
+@pytest.mark.parametrize("image_format", sorted(written_formats()))
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (SIZE, 1), (SIZE - 1, 2), (1 << 60, 1)])
 def test_nothing_is_written_outside(image_format: str, offset: int, length: int, tmp_path: Path) -> None:
     with NewFile(tmp_path / "image") as file:
-        writer = WRITERS[image_format](file, SIZE, Identities(), None)
+        writer = new_disk(image_format, file, SIZE, Identities())
         with pytest.raises(ValueError, match="do not fit on a disk"):
             writer.pwrite(offset, b"x" * length)
 
