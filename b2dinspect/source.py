@@ -335,3 +335,12 @@ def read_lenient(source: ByteSource, offset: int, length: int) -> bytes:
         return source.pread(offset, length)
     except MissingDataError:
         return b""
+
+
+def align(value: int, unit: int) -> int:
+    """Return the next multiple of a unit.
+
+    >>> align(513, 512)
+    1024
+    """
+    return -(-value // unit) * unit

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from typing import TYPE_CHECKING
 
 from b2dinspect.containers.qcow2 import SIGNATURE
 from b2dinspect.containers.qcow2.layout import HEADER_3, MAX_BITS, MAX_L1_BYTES, MIN_BITS
-from b2dinspect.source import SECTOR, is_zeros
+from b2dinspect.containers.tables import encode
+from b2dinspect.containers.writing import BlockWriter
+from b2dinspect.source import SECTOR
 
 if TYPE_CHECKING:
     from b2dinspect.containers.base import Container
@@ -20,7 +21,7 @@ COPIED = 1 << 63
 REFCOUNT_ORDER = 4
 
 
-class Qcow2Writer:
+class Qcow2Writer(BlockWriter):
     """Makes a new qcow2. Clusters are stored when something other than zeros is first written to them.
 
     Header, refcount table and L1 table have their places from the start; L2 tables, refcount blocks and data
@@ -44,8 +45,7 @@ class Qcow2Writer:
             raise ValueError(f"virtual size {virtual_size} is not a positive multiple of 512")
         if cluster_size & (cluster_size - 1) or not 1 << MIN_BITS <= cluster_size <= 1 << MAX_BITS:
             raise ValueError(f"cluster size {cluster_size} is not a power of two from 512 to 2 MiB")
-        self.size = virtual_size
-        self._sink = sink
+        super().__init__(sink, virtual_size, cluster_size)
         self._cluster = cluster_size
         self._per_table = cluster_size // 8
         self._per_block = cluster_size * 8 >> REFCOUNT_ORDER
@@ -67,84 +67,39 @@ class Qcow2Writer:
         self._blocks[number] = self._next * self._cluster
         self._next += 1
 
-    def _allocate(self) -> int:
+    def _new_cluster(self) -> int:
         """Return the offset of a new cluster at the end of the file; a refcount block may come before it."""
         while not self._blocks[self._next // self._per_block]:
             self._add_block(self._next // self._per_block)
         self._next += 1
         return (self._next - 1) * self._cluster
 
-    def pwrite(self, offset: int, data: bytes) -> None:
-        """Write ``data`` at a virtual ``offset``, storing clusters on demand.
-
-        Raises:
-            ValueError: The range does not lie within the disk.
-        """
-        if offset < 0 or offset + len(data) > self.size:
-            raise ValueError(f"{len(data)} bytes at {offset} do not fit on a disk of {self.size}")
-        view = memoryview(data)
-        start = position = 0  # view[start:position] is pending, and belongs at `place`
-        place = 0
-        while position < len(view):
-            within = (offset + position) % self._cluster
-            count = min(self._cluster - within, len(view) - position)
-            where = self._place(offset + position, view[position : position + count])
-            if where is None or where != place + position - start:
-                self._put(place, view[start:position])
-                start, place = position, where or 0
-            position += count
-            if where is None:
-                start = position
-        self._put(place, view[start:])
-
-    def _put(self, place: int, piece: memoryview) -> None:
-        if piece:
-            self._sink.pwrite(place, bytes(piece))
-
-    def _place(self, offset: int, piece: memoryview) -> int | None:
-        """Return where in the file a piece goes; None for zeros that need not be stored."""
-        found = self.locate(offset)
-        if found is not None:
-            return found
-        if is_zeros(bytes(piece)):
-            return None
-        number, index = divmod(offset // self._cluster, self._per_table)
-        if number not in self._tables:
-            self._tables[number] = array("Q", bytes(self._cluster))
-            self._l1[number] = self._allocate() | COPIED
-        where = self._allocate()
-        self._tables[number][index] = where | COPIED
-        return where + offset % self._cluster
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes at ``offset``, as written so far."""
-        pieces, end = [], min(self.size, offset + length)
-        while offset < end:
-            count = min(end - offset, self._cluster - offset % self._cluster)
-            place = self.locate(offset)
-            stored = b"" if place is None else self._sink.pread(place, count)
-            pieces.append(stored.ljust(count, b"\0"))
-            offset += count
-        return b"".join(pieces)
-
-    def locate(self, offset: int) -> int | None:
-        """Return the file offset of a byte of the disk, or None when its cluster is not stored."""
+    def _locate(self, offset: int) -> int | None:
         cluster, within = divmod(offset, self._cluster)
         table = self._tables.get(cluster // self._per_table)
         entry = table[cluster % self._per_table] if table else 0
         return (entry & ~COPIED) + within if entry else None
 
+    def _allocate(self, offset: int) -> int:
+        number, index = divmod(offset // self._cluster, self._per_table)
+        if number not in self._tables:
+            self._tables[number] = array("Q", bytes(self._cluster))
+            self._l1[number] = self._new_cluster() | COPIED
+        where = self._new_cluster()
+        self._tables[number][index] = where | COPIED
+        return where + offset % self._cluster
+
     def flush(self) -> None:
         """Write header and tables, give the file its full length, and sync. Writing may go on."""
         self._sink.truncate(self._next * self._cluster)
         for number, table in self._tables.items():
-            self._sink.pwrite(self._l1[number] & ~COPIED, _big_endian(table))
+            self._sink.pwrite(self._l1[number] & ~COPIED, encode(table, ">Q"))
         for number, place in enumerate(self._blocks):
             if place:
                 used = min(self._per_block, max(0, self._next - number * self._per_block))
                 self._sink.pwrite(place, (b"\0\1" * used).ljust(self._cluster, b"\0"))
-        self._sink.pwrite(self._cluster, _big_endian(self._blocks))
-        self._sink.pwrite(self._l1_offset, _big_endian(self._l1))
+        self._sink.pwrite(self._cluster, encode(self._blocks, ">Q"))
+        self._sink.pwrite(self._l1_offset, encode(self._l1, ">Q"))
         self._sink.pwrite(0, self._header())
         self._sink.flush()
 
@@ -172,13 +127,6 @@ class Qcow2Writer:
             }
         )
         return built + bytes(8)  # no extensions
-
-
-def _big_endian(numbers: array[int]) -> bytes:
-    if sys.byteorder == "little":
-        numbers = array("Q", numbers)
-        numbers.byteswap()
-    return numbers.tobytes()
 
 
 def new_disk(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from b2dinspect.containers.writing import BlockWriter
+
 if TYPE_CHECKING:
     from b2dinspect.containers.base import Container
     from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
 
 
-class RawWriter:
+class RawWriter(BlockWriter):
     """Makes a new raw disk; what is not written stays a hole.
 
     Args:
@@ -19,26 +21,12 @@ class RawWriter:
     """
 
     def __init__(self, sink: Sink, virtual_size: int) -> None:
-        self.size = virtual_size
-        self._sink = sink
+        super().__init__(sink, virtual_size, max(1, virtual_size))
 
-    def pwrite(self, offset: int, data: bytes) -> None:
-        """Write ``data`` at ``offset``.
+    def _locate(self, offset: int) -> int:
+        return offset
 
-        Raises:
-            ValueError: The range does not lie within the disk.
-        """
-        if offset < 0 or offset + len(data) > self.size:
-            raise ValueError(f"{len(data)} bytes at {offset} do not fit on a disk of {self.size}")
-        self._sink.pwrite(offset, data)
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes at ``offset``, as written so far."""
-        count = max(0, min(self.size - offset, length))
-        return self._sink.pread(offset, count).ljust(count, b"\0")
-
-    def locate(self, offset: int) -> int | None:
-        """Return the file offset of a byte: the same."""
+    def _allocate(self, offset: int) -> int:
         return offset
 
     def flush(self) -> None:

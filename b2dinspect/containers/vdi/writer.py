@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from array import array
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from b2dinspect.containers.tables import encode
 from b2dinspect.containers.vdi import FORMAT, SIGNATURE
 from b2dinspect.containers.vdi.layout import (
     DEFAULT_BLOCK_SIZE,
@@ -18,7 +18,8 @@ from b2dinspect.containers.vdi.layout import (
     MAX_BLOCKS,
     PREHEADER,
 )
-from b2dinspect.source import SECTOR, is_zeros
+from b2dinspect.containers.writing import BlockWriter
+from b2dinspect.source import SECTOR, align
 
 if TYPE_CHECKING:
     from b2dinspect.containers.base import Container
@@ -34,7 +35,7 @@ class Identity(NamedTuple):
     parent: uuid.UUID = uuid.UUID(int=0)
 
 
-class VdiWriter:
+class VdiWriter(BlockWriter):
     """Makes a new VDI 1.1 as VirtualBox lays it out: header, map at 1 MiB, blocks aligned to 1 MiB.
 
     Blocks are stored when something other than zeros is first written to them. The header and the map reach
@@ -68,14 +69,12 @@ class VdiWriter:
         count = -(-virtual_size // block_size)
         if count > MAX_BLOCKS:
             raise ValueError(f"{count} blocks; {MAX_BLOCKS} are the most: use larger blocks")
-        self.size = virtual_size
-        self._sink = sink
+        super().__init__(sink, virtual_size, block_size)
         self._variant = variant
-        self._block_size = block_size
         self._identity = identity or Identity(uuid.uuid4(), uuid.uuid4())
         self._comment = comment
         self._map_offset = 1 << 20
-        self._data_offset = _align(self._map_offset + count * ENTRY_SIZE, 1 << 20)
+        self._data_offset = align(self._map_offset + count * ENTRY_SIZE, 1 << 20)
         if variant == "fixed":
             self._map = array("I", range(count))
             self._allocated = count
@@ -83,56 +82,22 @@ class VdiWriter:
             self._map = array("I", [FREE]) * count
             self._allocated = 0
 
-    def pwrite(self, offset: int, data: bytes) -> None:
-        """Write ``data`` at a virtual ``offset``, storing blocks on demand.
-
-        Raises:
-            ValueError: The range does not lie within the disk.
-        """
-        if offset < 0 or offset + len(data) > self.size:
-            raise ValueError(f"{len(data)} bytes at {offset} do not fit on a disk of {self.size}")
-        view = memoryview(data)
-        while view:
-            block, within = divmod(offset, self._block_size)
-            piece = bytes(view[: self._block_size - within])
-            self._write_block(block, within, piece)
-            view, offset = view[len(piece) :], offset + len(piece)
-
-    def _write_block(self, block: int, within: int, piece: bytes) -> None:
-        if self._map[block] == FREE:
-            if is_zeros(piece):
-                return
-            self._map[block] = self._allocated
-            self._allocated += 1
-        self._sink.pwrite(self._data_offset + self._map[block] * self._block_size + within, piece)
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes of the disk at ``offset``, as written so far."""
-        pieces, end = [], min(self.size, offset + length)
-        while offset < end:
-            within = offset % self._block_size
-            count = min(end - offset, self._block_size - within)
-            place = self.locate(offset)
-            stored = b"" if place is None else self._sink.pread(place, count)
-            pieces.append(stored.ljust(count, b"\0"))
-            offset += count
-        return b"".join(pieces)
-
-    def locate(self, offset: int) -> int | None:
-        """Return the file offset of a byte of the disk, or None when its block is not stored."""
+    def _locate(self, offset: int) -> int | None:
         block, within = divmod(offset, self._block_size)
         if self._map[block] == FREE:
             return None
         return self._data_offset + self._map[block] * self._block_size + within
 
+    def _allocate(self, offset: int) -> int:
+        block, within = divmod(offset, self._block_size)
+        self._map[block] = self._allocated
+        self._allocated += 1
+        return self._data_offset + self._map[block] * self._block_size + within
+
     def flush(self) -> None:
         """Write the header and the map, give the file its full length, and sync."""
         self._sink.truncate(self._data_offset + self._allocated * self._block_size)
-        entries = self._map
-        if sys.byteorder == "big":
-            entries = array("I", entries)
-            entries.byteswap()
-        self._sink.pwrite(self._map_offset, entries.tobytes())
+        self._sink.pwrite(self._map_offset, encode(self._map, "<I"))
         self._sink.pwrite(0, self._header_bytes())
         self._sink.flush()
 
@@ -175,10 +140,6 @@ class VdiWriter:
             }
         )
         return bytes(pre + header)
-
-
-def _align(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
 
 
 def new_disk(

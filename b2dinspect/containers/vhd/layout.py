@@ -118,8 +118,3 @@ def chs_size(footer: Any) -> int:
 def whole_sectors(size: int) -> int:
     """Return the size in bytes without what does not fill a sector."""
     return size // SECTOR * SECTOR
-
-
-def align(value: int, unit: int) -> int:
-    """Return the next multiple of a unit."""
-    return -(-value // unit) * unit

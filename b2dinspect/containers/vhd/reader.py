@@ -20,7 +20,6 @@ from b2dinspect.containers.vhd.layout import (
     FREE,
     SYSTEMS,
     TYPES,
-    align,
     chs_size,
     virtual_size,
 )
@@ -35,7 +34,7 @@ from b2dinspect.containers.vhd.survey import (
 )
 from b2dinspect.errors import MissingDataError
 from b2dinspect.findings import Finding
-from b2dinspect.source import SECTOR, ByteSource, Extent
+from b2dinspect.source import SECTOR, ByteSource, Extent, align
 
 
 class VhdContainer(BlockContainer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from array import array
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from construct import Struct
 
+from b2dinspect.containers.tables import encode
 from b2dinspect.containers.vhd import COOKIE
 from b2dinspect.containers.vhd.layout import (
     DEFAULT_BLOCK_SIZE,
@@ -24,12 +24,12 @@ from b2dinspect.containers.vhd.layout import (
     LOCATORS,
     MAX_SIZE,
     NO_OFFSET,
-    align,
     checksum,
     geometry,
 )
 from b2dinspect.containers.vhd.reader import VhdContainer
-from b2dinspect.source import SECTOR
+from b2dinspect.containers.writing import BlockWriter
+from b2dinspect.source import SECTOR, align, is_zeros
 
 if TYPE_CHECKING:
     from b2dinspect.containers.base import Container
@@ -42,7 +42,7 @@ HYPERV_FIRST_SIZE = 10 << 20
 """Bytes: docker-machine's hyperv driver makes its disk so small, and then resizes it."""
 
 
-class VhdWriter:
+class VhdWriter(BlockWriter):
     """Makes a new VHD as Hyper-V does: creator ``win ``, so that the footer's size counts everywhere.
 
     Blocks are stored when something other than zeros is first written to them, with all bits of their bitmap
@@ -69,9 +69,8 @@ class VhdWriter:
         timestamp: int | None = None,
     ) -> None:
         _check_size(virtual_size)
-        self.size = virtual_size
+        super().__init__(sink, virtual_size, DEFAULT_BLOCK_SIZE)
         self._original_size = virtual_size
-        self._sink = sink
         self._is_fixed = variant == "fixed"
         self._identity = identity or uuid.uuid4()
         self._timestamp = max(0, int(time.time()) - EPOCH) if timestamp is None else timestamp
@@ -99,45 +98,27 @@ class VhdWriter:
             self._sink.pwrite(self._footer_at, bytes(SECTOR))
             self._footer_at = None
 
-    def pwrite(self, offset: int, data: bytes) -> None:
-        """Write ``data`` at a virtual ``offset``, storing blocks on demand.
-
-        Raises:
-            ValueError: The range does not lie within the disk.
-        """
-        if offset < 0 or offset + len(data) > self.size:
-            raise ValueError(f"{len(data)} bytes at {offset} do not fit on a disk of {self.size}")
-        view = memoryview(data)
-        while view:
-            piece = view[: DEFAULT_BLOCK_SIZE - offset % DEFAULT_BLOCK_SIZE]
-            where = self.locate(offset)
-            is_new = offset >= self._end if self._is_fixed else where is None
-            if not (is_new and _is_zero(piece)):
-                self._sink.pwrite(self._allocate(offset) if where is None else where, bytes(piece))
-                self._end = max(self._end, offset + len(piece)) if self._is_fixed else self._end
-            view, offset = view[len(piece) :], offset + len(piece)
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes at a virtual ``offset``: what has been written, and zeros."""
-        end = min(self.size, offset + length)
-        pieces = []
-        while offset < end:
-            count = min(end - offset, DEFAULT_BLOCK_SIZE - offset % DEFAULT_BLOCK_SIZE)
-            where = self.locate(offset)
-            stored = b"" if where is None else self._sink.pread(where, count)
-            pieces.append(stored.ljust(count, b"\0"))
-            offset += count
-        return b"".join(pieces)
-
-    def locate(self, offset: int) -> int | None:
-        """Return where in the file this byte is stored, or None where nothing is."""
-        if not 0 <= offset < self.size:
-            return None
+    def _locate(self, offset: int) -> int | None:
         if self._is_fixed:
             return offset
         block, within = divmod(offset, DEFAULT_BLOCK_SIZE)
         entry = self._table[block]
         return None if entry == FREE else entry * SECTOR + SECTOR + within
+
+    def _allocate(self, offset: int) -> int:
+        block, within = divmod(offset, DEFAULT_BLOCK_SIZE)
+        start = self._new_slot()
+        self._table[block] = start // SECTOR
+        self._sink.pwrite(start, b"\xff" * SECTOR)
+        return start + SECTOR + within
+
+    def _place(self, offset: int, piece: memoryview) -> int | None:
+        if not self._is_fixed:
+            return super()._place(offset, piece)
+        if offset >= self._end and is_zeros(bytes(piece)):
+            return None
+        self._end = max(self._end, offset + len(piece))
+        return offset
 
     def flush(self) -> None:
         """Write footers, header and BAT, give the file its full length, and sync."""
@@ -147,17 +128,11 @@ class VhdWriter:
         self._sink.pwrite(end, footer)
         self._footer_at = end
         if not self._is_fixed:
-            self._sink.pwrite(self._table_offset, self._table_bytes())
+            raw = encode(self._table, ">I")
+            self._sink.pwrite(self._table_offset, raw.ljust(align(len(raw), SECTOR), b"\xff"))
             self._sink.pwrite(SECTOR, self._header_bytes())
             self._sink.pwrite(0, footer)
         self._sink.flush()
-
-    def _allocate(self, offset: int) -> int:
-        block, within = divmod(offset, DEFAULT_BLOCK_SIZE)
-        start = self._new_slot()
-        self._table[block] = start // SECTOR
-        self._sink.pwrite(start, b"\xff" * SECTOR)
-        return start + SECTOR + within
 
     def _new_slot(self) -> int:
         start, self._end = self._end, self._end + self._stride
@@ -181,18 +156,10 @@ class VhdWriter:
         for at in range(0, self._stride, len(ZEROS)):
             count = min(len(ZEROS), self._stride - at)
             piece = self._sink.pread(old + at, count)
-            if not _is_zero(memoryview(piece)):
+            if not is_zeros(piece):
                 self._sink.pwrite(new + at, piece)
                 self._sink.pwrite(old + at, ZEROS[: len(piece)])
         self._table[block] = new // SECTOR
-
-    def _table_bytes(self) -> bytes:
-        entries = self._table
-        if sys.byteorder == "little":
-            entries = array("I", entries)
-            entries.byteswap()
-        raw = entries.tobytes()
-        return raw.ljust(align(len(raw), SECTOR), b"\xff")
 
     def _footer_bytes(self) -> bytes:
         cylinders, heads, sectors = geometry(self.size // SECTOR)
@@ -249,14 +216,6 @@ def _sealed(layout: Struct, values: dict[str, Any], checksum_offset: int) -> byt
 def _check_size(size: int) -> None:
     if size <= 0 or size % SECTOR or size > MAX_SIZE:
         raise ValueError(f"virtual size {size} is not a positive multiple of 512 up to {MAX_SIZE}")
-
-
-def _is_zero(piece: memoryview) -> bool:
-    step = len(ZEROS)
-    return all(
-        bytes(piece[start : start + step]) == ZEROS[: len(piece) - start]
-        for start in range(0, len(piece), step)
-    )
 
 
 def new_disk(

@@ -56,6 +56,9 @@ GRAIN_MARKER_SIZE = 12
 """A grain's marker has no type: its data begins there."""
 
 ENTRY_SIZE = 4
+FREE, ZERO = 0, 1
+DIRECTORY_PAGE = 1 << 12
+"""Entries of a grain directory that are read together."""
 MAX_GTES = 4096
 MAX_TABLES = 1 << 24
 """A directory of 64 MiB: 512 TiB in tables of 512 grains of 64 KiB."""

@@ -4,65 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.containers.base import Container, ParentLink
 from b2dinspect.containers.tables import MapTable
 from b2dinspect.containers.vmdk import PROBED, is_descriptor, layout
 from b2dinspect.containers.vmdk import descriptor as text
 from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine
+from b2dinspect.containers.vmdk.faults import absent_findings, descriptor_findings, parent_findings
+from b2dinspect.containers.vmdk.parts import BlankPart, FlatPart, Part, Slot
 from b2dinspect.containers.vmdk.sparse import Run, SparseExtent, Unreadable
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR, ByteSource, Extent
-
-MAX_NAMED = 8
-"""Extents that are not there and get a finding each."""
-
-
-class FlatPart:
-    """Part of a disk that another file holds as it is."""
-
-    def __init__(self, file: ByteSource, start: int, size: int) -> None:
-        self.file = file
-        self.size = max(0, min(size, file.size - start))
-        self._start = start
-        stored = file.extents(start, self.size) if self.size else ()
-        self.allocated = sum(extent.length for extent in stored if extent.kind == "data")
-
-    def run(self, offset: int, limit: int) -> Run:
-        """Return what the file has there."""
-        found = next(iter(self.file.extents(self._start + offset, limit)), None)
-        if found is None:
-            return Run("missing", limit, why="the extent's file ends before this")
-        if found.kind == "missing":
-            return Run("missing", found.length, why="the extent's file does not hold this")
-        return Run(found.kind, found.length, self._start + offset)
-
-
-class BlankPart:
-    """Part of a disk that is zeros, or not there."""
-
-    file = None
-    allocated = 0
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def run(self, offset: int, limit: int) -> Run:
-        """Return the same everywhere."""
-        return self._run._replace(length=limit)
-
-
-Part = SparseExtent | FlatPart | BlankPart
-
-
-class _Slot(NamedTuple):
-    """A part in its place on the disk, of which it fills the first ``size`` bytes of the part."""
-
-    part: Part
-    size: int
 
 
 class VmdkContainer(Container):
@@ -108,9 +63,9 @@ class VmdkContainer(Container):
         self.identity = _identity(found)
         if self.parent_cid:
             self.parent_link = _parent_link(found, self.parent_hint)
-        if self._is_sparse():
+        if self.is_sparse:
             extent = self._open_sparse(file)
-            self._slots = [_Slot(extent, extent.size)]
+            self._slots = [Slot(extent, extent.size)]
             self.headers = (*self.headers, *extent.headers[1:])
         else:
             self._slots = self._open_extents(open_extent)
@@ -141,11 +96,12 @@ class VmdkContainer(Container):
         return _identity(_read_top(file)[1])
 
     def _judge(self) -> Iterator[Finding]:
-        yield from _descriptor_findings(self)
-        yield from _parent_findings(self)
+        yield from descriptor_findings(self)
+        yield from parent_findings(self)
         yield from self._problems
 
-    def _is_sparse(self) -> bool:
+    @property
+    def is_sparse(self) -> bool:
         """Tell whether the file is an extent, and does not only carry a descriptor, which qemu allows too."""
         if not self.headers or self.headers[0].layout is not layout.HEADER:
             return False
@@ -158,15 +114,15 @@ class VmdkContainer(Container):
         self._problems += part.findings
         return part
 
-    def _open_extents(self, open_extent: Callable[[str], ByteSource] | None) -> list[_Slot]:
+    def _open_extents(self, open_extent: Callable[[str], ByteSource] | None) -> list[Slot]:
         """Open what the descriptor names, each file once."""
         opened: dict[tuple[bool, str], SparseExtent | ByteSource | str] = {}
-        slots: list[_Slot] = []
+        slots: list[Slot] = []
         absent: list[tuple[ExtentLine, str]] = []
         for line in self.descriptor.extents if self.descriptor else ():
             size = line.sectors * SECTOR
             if line.kind == "ZERO":
-                slots.append(_Slot(BlankPart(Run("zero", 0)), size))
+                slots.append(Slot(BlankPart(Run("zero", 0)), size))
                 continue
             key = (line.kind == "SPARSE", line.name)
             if key not in opened:
@@ -174,10 +130,10 @@ class VmdkContainer(Container):
             file = opened[key]
             if isinstance(file, str):
                 absent.append((line, file))
-                slots.append(_Slot(BlankPart(Run("missing", 0, why=f"extent {line.name}: {file}")), size))
+                slots.append(Slot(BlankPart(Run("missing", 0, why=f"extent {line.name}: {file}")), size))
             else:
                 slots += self._slots_of(line, file)
-        self._problems += _absent_findings(absent)
+        self._problems += absent_findings(absent)
         return [slot for slot in slots if slot.size]
 
     def _open_extent(
@@ -204,7 +160,7 @@ class VmdkContainer(Container):
             self._problems.append(found._replace(message=message, offset=None))
         return extent
 
-    def _slots_of(self, line: ExtentLine, file: SparseExtent | ByteSource) -> Iterator[_Slot]:
+    def _slots_of(self, line: ExtentLine, file: SparseExtent | ByteSource) -> Iterator[Slot]:
         """Yield the extent, and what it lacks of its length in the descriptor."""
         size = line.sectors * SECTOR
         part = file if isinstance(file, SparseExtent) else FlatPart(file, line.start * SECTOR, size)
@@ -213,9 +169,9 @@ class VmdkContainer(Container):
             message = f"extent {line.name}: the descriptor says {size} bytes, the file has {part.size}"
             severity: Literal["warning", "error"] = "error" if held < size else "warning"
             self._problems.append(Finding("vmdk-extent-size", severity, message, line.offset, "file"))
-        yield _Slot(part, held)
+        yield Slot(part, held)
         why = f"extent {line.name}: the file ends before this"
-        yield _Slot(BlankPart(Run("missing", 0, why=why)), size - held)
+        yield Slot(BlankPart(Run("missing", 0, why=why)), size - held)
 
     def _check_redundant(self) -> None:
         extents = [slot.part for slot in self._slots if isinstance(slot.part, SparseExtent)]
@@ -304,7 +260,7 @@ class VmdkContainer(Container):
 
     def tables(self) -> Iterator[MapTable]:
         """Yield directories and grain tables; of a descriptor in a file of its own, its extent lines."""
-        if self._is_sparse():
+        if self.is_sparse:
             for slot in self._slots:
                 if isinstance(slot.part, SparseExtent):
                     yield from slot.part.tables()
@@ -320,7 +276,7 @@ class VmdkContainer(Container):
         if extents:
             facts["version"] = str(extents[0].header.version)
             facts["grains"] = f"{sum(one.grains for one in extents)} of {extents[0].grain_bytes} bytes"
-        if not self._is_sparse() and self.descriptor:
+        if not self.is_sparse and self.descriptor:
             facts["extents"] = str(len(self.descriptor.extents))
         return {**facts, **(text.facts(self.descriptor) if self.descriptor else {})}
 
@@ -374,49 +330,3 @@ def _read_top(file: ByteSource) -> tuple[tuple[Header, ...], Descriptor | None]:
     data = file.pread(where, min(size, text.MAX_SIZE)) if where < file.size else b""
     found = text.parse_descriptor(data, where, size > text.MAX_SIZE)
     return ((shown, found.header()) if found.text else (shown,)), found
-
-
-def _absent_findings(absent: list[tuple[ExtentLine, str]]) -> Iterator[Finding]:
-    for line, why in absent[:MAX_NAMED]:
-        yield Finding("vmdk-extent-missing", "error", f"extent {line.name}: {why}", line.offset, "file")
-    for line, _ in absent[MAX_NAMED : MAX_NAMED + 1]:
-        message = f"{len(absent) - MAX_NAMED} more extents are missing, from {line.name} on"
-        yield Finding("vmdk-extent-missing", "error", message, line.offset, "file")
-
-
-def _descriptor_findings(disk: VmdkContainer) -> Iterator[Finding]:
-    found = disk.descriptor
-    if found is None or not found.text:
-        message = "there is no descriptor: this is one extent of a disk, or its identity is lost"
-        yield Finding("vmdk-descriptor-missing", "warning", message, None, "file")
-        return
-    if found.is_cut:
-        message = (
-            f"the descriptor is longer than the {text.MAX_SIZE} bytes or {text.MAX_EXTENTS} extents looked at"
-        )
-        yield Finding("vmdk-descriptor-long", "warning", message, found.offset, "file")
-    if found.strange:
-        more = f" ({len(found.strange) - 1} more like it)" if len(found.strange) > 1 else ""
-        message = f"a line of the descriptor is neither key=value, nor an extent, nor a comment{more}"
-        yield Finding("vmdk-descriptor-line", "warning", message, found.strange[0], "file")
-    if disk._is_sparse():
-        said = sum(line.sectors for line in found.extents) * SECTOR
-        if said != disk.size:
-            message = f"the descriptor's extents have {said} bytes, the header says {disk.size}"
-            yield Finding("vmdk-extent-size", "warning", message, found.offset, "file")
-
-
-def _parent_findings(disk: VmdkContainer) -> Iterator[Finding]:
-    parent = disk.parent
-    if not disk.parent_cid:
-        return
-    if parent is None:
-        hint = f" {disk.parent_hint}" if disk.parent_hint else ""
-        message = f"this image holds only changes; the rest is in the parent{hint} (CID {disk.parent_cid})"
-        yield Finding("vmdk-parent-missing", "warning", message, None, "file")
-    elif isinstance(parent, VmdkContainer) and parent.cid != disk.parent_cid:
-        message = (
-            f"this image was made on a parent of CID {disk.parent_cid}, but the parent given has "
-            f"{parent.cid or 'none'}: it is another, or was written to since"
-        )
-        yield Finding("vmdk-parent-changed", "error", message, None, "file")
