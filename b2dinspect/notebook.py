@@ -338,7 +338,7 @@ def provision(
     name: str = "demo",
     *,
     guest: Literal["automount", "autoformat", "minikube"] = "autoformat",
-    image_format: Literal["raw", "vdi", "vhd", "vmdk", "qcow2"] = "vdi",
+    image_format: str = "vdi",
     fault: str = "",
     tamper: Literal["", "delete-keys", "replace-userdata"] = "",
     keeps_stages: bool = False,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from b2dinspect.containers import FORMATS
 from b2dinspect.errors import ContainerError
 from b2dinspect.findings import Finding
 from b2dinspect.source import SECTOR, ByteSource, SliceSource
 
 MAX_MEMBERS = 1000
-DISK_ENDINGS = (".vmdk", ".vdi", ".vhd", ".vhdx", ".qcow2", ".img", ".raw", ".vmdk.gz")
+PACKED = ".vmdk.gz"
+"""What an OVF calls a disk that was packed for the way."""
 
 
 class Member(NamedTuple):
@@ -45,7 +47,7 @@ def first_disk(file: ByteSource) -> InnerDisk | None:
     if file.pread(257, 5) != b"ustar" or not _name(file.pread(0, 100)).endswith(".ovf"):
         return None
     found = members(file)
-    disks = [one for one in found if one.name.lower().endswith(DISK_ENDINGS)]
+    disks = [one for one in found if one.name.lower().endswith(_disk_endings())]
     if not disks:
         names = ", ".join(one.name for one in found)
         raise ContainerError(f"no disk among its members: {names}", layer="OVA", offset=0)
@@ -84,6 +86,10 @@ def members(file: ByteSource) -> list[Member]:
         if offset >= file.size:
             break
     return found
+
+
+def _disk_endings() -> tuple[str, ...]:
+    return (*(f".{ending}" for known in FORMATS.values() for ending in known.suffixes), PACKED)
 
 
 def _name(raw: bytes) -> str:
