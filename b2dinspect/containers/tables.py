@@ -16,6 +16,8 @@ RUN = 64
 REACH = 1 << 12
 """Entries that are looked at in advance."""
 CACHED_PAGES = 64
+MAX_TABLES = 1 << 16
+"""Tables of one container that a picture looks at: the grain tables of a disk of 2 TiB, twice."""
 
 
 def width(form: Form) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from b2dinspect.containers.tables import MapTable
+from b2dinspect.containers.tables import MAX_TABLES, MapTable
 from b2dinspect.errors import MissingDataError, UsageError
 from b2dinspect.fields import Field, Header
 from b2dinspect.findings import Space
@@ -18,8 +18,6 @@ from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, ByteSource
 
 MAX_LENGTH = 64 << 10
-MAX_TABLES = 1 << 16
-"""Tables of a container that are looked at: grain tables of a disk of 2 TiB, twice."""
 SHORT = 256
 """Bytes of each place that are shown when nobody says how many."""
 Place = Literal["header", "map", "magic", "mbr", "gpt", "superblock", "userdata"]

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
 
+from b2dinspect.containers.tables import MAX_TABLES
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, Extent
 from b2dinspect.userdata.tarball import GUEST_KEEPS
-from b2dinspect.views.annotation import MAX_TABLES
 
 MIB = 1 << 20
 GPT_SECTORS = 34

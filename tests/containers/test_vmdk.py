@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import uuid
 from pathlib import Path
@@ -276,3 +277,52 @@ def test_a_descriptor_is_read_whatever_is_in_it(data: bytes) -> None:
     found = parse_descriptor(data, 0)
     assert all(line.sectors >= 0 for line in found.extents)
     assert len(found.header().fields()) >= 1
+
+
+# --- where a descriptor begins ---
+
+BODY = """version=1
+CID=12345678
+parentCID=ffffffff
+createType="monolithicFlat"
+
+# Extent description
+RW 16 FLAT "flat.img" 0
+"""
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Disk DescriptorFile\n" + BODY,
+        "# disk descriptorfile\n" + BODY,
+        "# DISK DESCRIPTORFILE\n" + BODY,
+        "  \n \n# Disk DescriptorFile\n" + BODY,
+        "# Disk DescriptorFile\n    \n# more\n" + BODY,
+        ("  \n# any comment\n" + BODY).replace("\n", "\r\n"),
+        "#\n" + BODY.replace("version=1", "version=3"),
+        BODY,
+        "#\n" + BODY.replace("version=1", "version=4"),
+        "\t\n#\n" + BODY,
+        "CID=1\n" + BODY,
+        "  #\n" + BODY,
+    ],
+)
+def test_a_descriptor_begins_as_qemu_finds_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "flat.img").write_bytes(b"disk" * 2048)
+    (tmp_path / "disk").write_bytes(text.encode())
+    told = json.loads(run("qemu-img", "info", "--output=json", tmp_path / "disk").stdout)
+    with open_disk(str(tmp_path / "disk")) as opened:
+        assert opened.container.format == told["format"]
+        if told["format"] == "vmdk":
+            assert opened.container.size == told["virtual-size"]
+            assert opened.container.pread(0, 8192) == b"disk" * 2048
+
+
+def test_a_descriptor_may_begin_with_empty_lines(tmp_path: Path) -> None:
+    """qemu takes such a file for a raw disk; its own first line leaves no doubt."""
+    (tmp_path / "flat.img").write_bytes(b"disk" * 2048)
+    (tmp_path / "disk").write_text("\n\n# disk DescriptorFile\n" + BODY)
+    with open_disk(str(tmp_path / "disk")) as opened:
+        assert opened.container.pread(0, 8) == b"diskdisk"

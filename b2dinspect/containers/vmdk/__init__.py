@@ -34,7 +34,7 @@ DESCRIPTOR_SIGNATURE = b"# disk descriptorfile"
 """Written with capitals, which nobody insists on."""
 PROBED = 512
 """Bytes in which qemu looks for a descriptor's beginning."""
-_VERSION = re.compile(rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
+_VERSION = rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n"
 
 
 def is_descriptor(head: bytes) -> bool:
@@ -43,7 +43,9 @@ def is_descriptor(head: bytes) -> bool:
     It begins with its own comment, in any case, or, which is what qemu asks for (block/vmdk.c, vmdk_probe),
     with a version behind nothing but comments and lines of blanks.
     """
-    return head.lstrip().lower().startswith(DESCRIPTOR_SIGNATURE) or bool(_VERSION.match(head))
+    return head.lstrip().lower().startswith(DESCRIPTOR_SIGNATURE) or bool(
+        head[:1] in (b"#", b" ", b"v") and re.match(_VERSION, head)
+    )
 
 
 def probe(file: ByteSource) -> Probe:
