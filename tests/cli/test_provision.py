@@ -24,6 +24,7 @@ from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.provisioning.samples.samples import RECIPES
 from tests.cli.helpers import SAMPLES, environment, is_harmless, validator
+from tests.disks import TAR, patched, provisioned
 from tests.opened import keep
 from tests.oracles import needs, run
 
@@ -123,7 +124,7 @@ def test_step_waits_after_each_stage(tmp_path: Path) -> None:
         (("run", "x", "--key", "/dev/null"), "no SSH key in it"),
         (("build", "disk.floppy"), "the name tells no format"),
         (("build", "disk.vdi", "--fault", "key-mode"), "does not show on a disk"),
-        (("boot", "nothing.vdi"), "No such file"),
+        (("boot", "nothing.vdi"), "nothing.vdi: no such file, directory, or machine"),
         (("boot", "x", "--in-place", "--out", "y.vdi"), "choose one"),
     ],
 )
@@ -180,6 +181,28 @@ def test_boot_takes_a_machine_directory_and_a_packed_sample(tmp_path: Path) -> N
     done = invoke("boot", SAMPLES / "userdata-missing.vdi.gz")
     assert done.exit_code == 1
     assert "no /var/lib/boot2docker/userdata.tar" in " ".join(done.stdout.split())
+
+
+def test_boot_without_a_key_says_that_it_had_none_to_try() -> None:
+    done = invoke("boot", SAMPLES / "fresh.vdi.gz")
+    assert done.exit_code == 1
+    assert "No login was tried: no private key was given, and none lies beside the disk." in done.stdout
+
+
+def test_boot_in_place_formats_nothing_that_holds_something(tmp_path: Path) -> None:
+    disk = patched(provisioned("autoformat"), (0, TAR.ljust(34 * 512, b"\0")))  # only the backup GPT is left
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(disk.size)
+        for extent in disk.extents():
+            if extent.kind == "data":
+                file.seek(extent.offset)
+                file.write(disk.pread(extent.offset, extent.length))
+    before = image.stat().st_mtime_ns
+    done = invoke("boot", image, "--in-place")
+    assert done.exit_code == 2
+    assert "would FORMAT a disk that holds something" in done.stderr
+    assert image.stat().st_mtime_ns == before
 
 
 def test_boot_in_place_refuses_what_it_cannot_change(tmp_path: Path) -> None:

@@ -421,6 +421,14 @@ def test_inspecting_changes_nothing(tmp_path: Path) -> None:
 
 
 @needs_disks
+@pytest.mark.parametrize("kind", ["ext2", "ext4"])
+def test_a_filesystem_on_the_whole_disk_need_not_be_asked_for(kind: str) -> None:
+    path = make_disk(32 * MIB)
+    make_ext(path, 32 * MIB, kind=kind, label="mine")
+    assert volume_for(look(path), None).filesystem == kind
+
+
+@needs_disks
 def test_which_volume_to_browse() -> None:
     facts = look(provisioned("automount"))
     assert volume_for(facts, None).partition.number == 1
