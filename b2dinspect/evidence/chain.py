@@ -46,7 +46,7 @@ class Rules(NamedTuple):
     prefer_redundant: bool = False
 
 
-class Link(NamedTuple):
+class LinkedFile(NamedTuple):
     """A further file of a disk.
 
     Attributes:
@@ -81,7 +81,7 @@ class OpenDisk(Closing):
         self.path = path
         self.file: ByteSource = file
         self.origin = file.origin
-        self.links: list[Link] = []
+        self.links: list[LinkedFile] = []
         self._files: list[FileSource] = [file]
 
     def keep(self, file: FileSource) -> None:
@@ -251,7 +251,7 @@ class _Opener:
 
     def _note_parent(self, link: ParentLink, parent: Container, real: str, path: str) -> None:
         name = "; ".join(link.names) or link.identity
-        self._opened.links.insert(0, Link("parent", name, real, parent.format, path))
+        self._opened.links.insert(0, LinkedFile("parent", name, real, parent.format, path))
         for one in parent.findings:
             where = "" if one.offset is None else f" (byte {one.offset} of that file)"
             message = f"parent {real}: {one.message}{where}"
@@ -279,7 +279,7 @@ class _Opener:
             if identity(real) == identity(path):
                 raise RefusedError(f"{place} is the image itself")
             with self._file_at(real) as file:
-                link = Link(role, name, real, "", path)
+                link = LinkedFile(role, name, real, "", path)
             if link not in self._opened.links:
                 self._opened.links.append(link)
             return file

@@ -37,7 +37,7 @@ def packing_of(head: bytes) -> str | None:
     return next((name for magic, name in PACKINGS if head.startswith(magic)), None)
 
 
-def unpack(packing: str, stream: Stream) -> Iterator[bytes]:
+def decompress(packing: str, stream: Stream) -> Iterator[bytes]:
     """Yield what a stream holds, in chunks of at most 1 MiB.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from b2dinspect.errors import SourceError
-from b2dinspect.evidence.packing import HEAD, packing_of, unpack
+from b2dinspect.evidence.packing import HEAD, decompress, packing_of
 from b2dinspect.source import ByteSource, FileSource
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _chunks(stream: Stream, total: int | None, progress: Progress | None) -> Ite
     """Yield the stream, unpacked when it is packed."""
     head = stream.read(HEAD)
     if packing := packing_of(head):
-        yield from unpack(packing, _Counted(stream, head, total, progress))
+        yield from decompress(packing, _Counted(stream, head, total, progress))
         return
     done = 0
     while chunk := head + stream.read(CHUNK - len(head)):

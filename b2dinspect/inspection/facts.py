@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, Self
 
 from b2dinspect.containers import Container
-from b2dinspect.evidence.chain import Link, OpenDisk
+from b2dinspect.evidence.chain import LinkedFile, OpenDisk
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.generation import Guest
 from b2dinspect.inspection.volumes import Volume
@@ -168,7 +168,7 @@ class Inspection(NamedTuple):
     path: str
     file_size: int
     origin: str
-    links: tuple[Link, ...]
+    links: tuple[LinkedFile, ...]
     container: Container
     magic: Magic
     table: PartitionTable

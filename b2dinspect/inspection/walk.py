@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
-from b2dinspect.evidence.chain import Link, Rules, open_disk
+from b2dinspect.evidence.chain import LinkedFile, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
 from b2dinspect.inspection.choice import choices_for, data_choice
 from b2dinspect.inspection.facts import Inspection, Magic
@@ -43,7 +43,7 @@ def inspect(
 
 
 def inspect_disk(
-    disk: Container, path: str, *, origin: str = "file", links: tuple[Link, ...] = ()
+    disk: Container, path: str, *, origin: str = "file", links: tuple[LinkedFile, ...] = ()
 ) -> Inspection:
     """Return all facts about an opened disk, which whoever opened it closes."""
     magic = _test_magic(disk)

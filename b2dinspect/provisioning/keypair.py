@@ -15,7 +15,7 @@ from b2dinspect.userdata.private_key import is_private_key, public_line
 
 MAX_SIZE = 64 << 10
 SAMPLE_KEYS = Path(__file__).parent / "samples" / "keys"
-Kind = Literal["rsa", "ed25519"]
+KeyType = Literal["rsa", "ed25519"]
 
 
 class KeyPair(NamedTuple):
@@ -25,7 +25,7 @@ class KeyPair(NamedTuple):
     public: bytes
 
 
-def make_key(kind: Kind = "rsa") -> KeyPair:
+def make_key(kind: KeyType = "rsa") -> KeyPair:
     """Return a new key pair."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key

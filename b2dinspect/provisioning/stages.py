@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from b2dinspect.containers.writers import suffix
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.events import Done, Event, Started, Status, Write
-from b2dinspect.provisioning.keypair import KeyPair, Kind
+from b2dinspect.provisioning.keypair import KeyPair, KeyType
 
 if TYPE_CHECKING:
     from b2dinspect.guests import GuestProfile
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
     folder: Path
     size: int = DEFAULT_SIZE
     key: KeyPair | None = None
-    key_kind: Kind = "rsa"
+    key_kind: KeyType = "rsa"
     fault: str = ""
     tamper: str = ""
     ids: Identities = Identities()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from b2dinspect.errors import SourceError
 from b2dinspect.evidence.chain import open_disk
-from b2dinspect.evidence.packing import unpack
+from b2dinspect.evidence.packing import decompress
 from tests.evidence.handmade import MIB
 
 PACKERS = {"xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstandard.ZstdCompressor().compress}
@@ -41,7 +41,7 @@ class Pieces:
 @pytest.mark.parametrize("packing", PACKERS)
 def test_members_and_padding(packing: str) -> None:
     packed = PACKERS[packing](b"one") + bytes(20) + PACKERS[packing](b"two") + bytes(9)
-    assert b"".join(unpack(packing, Pieces(packed))) == b"onetwo"
+    assert b"".join(decompress(packing, Pieces(packed))) == b"onetwo"
 
 
 @pytest.mark.parametrize("packing", PACKERS)
@@ -53,11 +53,11 @@ def test_a_damaged_stream_is_one_clear_error(packing: str, data: st.DataObject) 
     cut = data.draw(st.booleans())
     try:
         if cut:
-            list(unpack(packing, Pieces(bytes(packed[:at]))))
+            list(decompress(packing, Pieces(bytes(packed[:at]))))
             assert at == 0
         else:
             packed[at] ^= data.draw(st.integers(1, 255))
-            list(unpack(packing, Pieces(bytes(packed))))
+            list(decompress(packing, Pieces(bytes(packed))))
     except SourceError as error:
         assert error.layer == packing
 
@@ -73,4 +73,4 @@ def test_a_bomb_comes_in_chunks(packing: str) -> None:
             piece, self.done = (b"" if self.done else packed), True
             return piece
 
-    assert max(len(chunk) for chunk in unpack(packing, Whole())) <= 140 * MIB // 4
+    assert max(len(chunk) for chunk in decompress(packing, Whole())) <= 140 * MIB // 4

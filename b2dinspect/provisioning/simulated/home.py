@@ -29,7 +29,7 @@ class Unpacked(NamedTuple):
     complaint: str
 
 
-def unpack(userdata: bytes, home: Path) -> Unpacked:
+def unpack_home(userdata: bytes, home: Path) -> Unpacked:
     """Unpack a userdata tar, remove the marker file, and keep the rest to its owner.
 
     A cut file is unpacked as far as it goes and keeps mode 0600, as GNU tar 1.34 leaves it.

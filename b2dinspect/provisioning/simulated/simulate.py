@@ -17,7 +17,7 @@ from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.disk.rework import keep_snapshot, rework
 from b2dinspect.provisioning.events import Event, Gave, Took
 from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
-from b2dinspect.provisioning.simulated.home import unpack
+from b2dinspect.provisioning.simulated.home import unpack_home
 from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step, perform
 from b2dinspect.source import SliceSource
@@ -185,7 +185,7 @@ def _unpack(state: State) -> Step:
     if userdata is None:
         raise StageFailed("no /var/lib/boot2docker/userdata.tar: the home directory stays empty", state)
     yield Took(f"/{USERDATA}, {len(userdata)} bytes")
-    unpacked = unpack(userdata, home)
+    unpacked = unpack_home(userdata, home)
     user, group, *_ = state.plan.profile.owner
     for name in unpacked.names:
         yield Gave(f"{name}  {user}:{group}")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2dinspect.provisioning.simulated.home import unpack
+from b2dinspect.provisioning.simulated.home import unpack_home
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC, build_userdata
 from tests.disks import PUB, TAR, TAR4096
 from tests.oracles import needs
@@ -38,7 +38,7 @@ def test_the_home_is_what_gnu_tar_makes_of_it(userdata: bytes, tmp_path: Path) -
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
     theirs.mkdir()
-    unpack(userdata, ours)
+    unpack_home(userdata, ours)
     subprocess.run(["tar", "xf", "-", "-C", theirs], input=userdata, capture_output=True, check=False)
     assert tree(ours) == tree(theirs)
 
@@ -52,7 +52,7 @@ def test_the_home_is_what_gnu_tar_makes_of_it(userdata: bytes, tmp_path: Path) -
     ],
 )
 def test_tar_complains(userdata: bytes, complaint: str, tmp_path: Path) -> None:
-    assert unpack(userdata, tmp_path).complaint == complaint
+    assert unpack_home(userdata, tmp_path).complaint == complaint
 
 
 def evil(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
@@ -80,7 +80,7 @@ def evil(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
 def test_nothing_leaves_the_home(userdata: bytes, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    assert unpack(userdata, home).complaint.startswith("not unpacked here")
+    assert unpack_home(userdata, home).complaint.startswith("not unpacked here")
     assert list(tmp_path.rglob("*")) == [home]
 
 
@@ -90,11 +90,11 @@ def test_any_bytes_are_unpacked_harmlessly(noise: bytes, at: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        unpack(TAR[:at] + noise + TAR[at + len(noise) :], home)
+        unpack_home(TAR[:at] + noise + TAR[at + len(noise) :], home)
         assert [path.name for path in Path(folder).iterdir()] == ["home"]
         assert all(path.is_file() or path.is_dir() for path in home.rglob("*"))
 
 
 def test_what_is_unpacked_is_private_where_the_tar_forgets_it(tmp_path: Path) -> None:
-    unpack(evil("file"), tmp_path)
+    unpack_home(evil("file"), tmp_path)
     assert os.access(tmp_path / "file", os.R_OK)
