@@ -34,7 +34,7 @@ def draw() -> str:
     """Return the picture of ``show``."""
     with inspect(str(HERE.parent / SAMPLE)) as opened:
         facts = opened._replace(path=SAMPLE)
-    return _svg([show(facts, examine(facts))], f"b2dinspect show {SAMPLE}")
+        return _svg([show(facts, examine(facts))], f"b2dinspect show {SAMPLE}")
 
 
 def draw_disk() -> str:
