@@ -9,7 +9,6 @@ import typer
 from b2dinspect.cli.common import FINDINGS, AllowChain, Json, ProgressBar, command, out, rules
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.machine.naming import machine_named
 from b2dinspect.render import console
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def diff(
 
     Exit status: 0 the same keys, 1 they differ, 2 trouble.
     """
+    from b2dinspect.machine.naming import machine_named
     from b2dinspect.views.comparison import compare, key_set, within_disk
 
     allowed = rules(folders)
