@@ -134,6 +134,7 @@ def flip(dice: random.Random, path: Path) -> list[Patch]:
 @needs_disks
 @needs("qemu-img")
 @pytest.mark.parametrize("name", DISKS)
+@pytest.mark.slow
 def test_random_faults(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(sleuthkit, "SECONDS_PER_ANSWER", 1)
     path, dice = DISKS[name](), random.Random(name)
@@ -144,6 +145,7 @@ def test_random_faults(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 @needs_disks
 @needs("qemu-img")
 @pytest.mark.parametrize("name", DISKS)
+@pytest.mark.slow
 def test_truncation(name: str) -> None:
     path, dice = DISKS[name](), random.Random(name)
     size = open_file(path).size
@@ -216,6 +218,7 @@ def test_the_first_bytes_of_a_foreign_disk(name: str) -> None:
 
 @needs_disks
 @pytest.mark.parametrize("name", RAW_POISON)
+@pytest.mark.slow
 def test_labels_of_filesystem_and_swap(name: str) -> None:
     poison = RAW_POISON[name][:16].split(b"\0")[0]
     label = poison.ljust(16, b"\0")
@@ -231,6 +234,7 @@ def test_labels_of_filesystem_and_swap(name: str) -> None:
 
 @needs_disks
 @pytest.mark.parametrize("name", POISON)
+@pytest.mark.slow
 def test_names_of_gpt_partitions(name: str) -> None:
     path = provisioned("autoformat")
     disk = open_file(path)
@@ -255,6 +259,7 @@ def test_the_comment_of_a_vdi(name: str) -> None:
 
 @needs_disks
 @pytest.mark.parametrize("name", RAW_POISON)
+@pytest.mark.slow
 def test_names_on_the_data_partition(name: str) -> None:
     from contextlib import closing
 
@@ -368,6 +373,7 @@ def nasty() -> list[Path]:
 
 @needs_disks
 @needs("qemu-img")
+@pytest.mark.slow
 def test_memory_is_bounded() -> None:
     paths = nasty()
     done = subprocess.run(

@@ -15,6 +15,7 @@ WARNED = [name for name in BROKEN if name != "imported"]
 
 
 @pytest.mark.parametrize("name", WARNED)
+@pytest.mark.slow
 def test_the_first_lines_are_enough_to_act(name: str) -> None:
     done = invoke("doctor", incident(name))
     assert done.returncode == 1
@@ -27,6 +28,7 @@ def test_the_first_lines_are_enough_to_act(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.slow
 def test_it_fits_the_screen(name: str, columns: int) -> None:
     text = invoke("doctor", incident(name), columns=columns).stdout.decode()
     assert is_harmless(text)
@@ -35,6 +37,7 @@ def test_it_fits_the_screen(name: str, columns: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_json(name: str) -> None:
     done = invoke("doctor", incident(name), "--json")
     found = document(done, "doctor")
@@ -72,6 +75,7 @@ def test_hostile_names(tmp_path: Path) -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_machines() -> None:
     for name in NAMES:
         incident(name)
@@ -102,6 +106,7 @@ def test_no_machines(tmp_path: Path) -> None:
     assert b"no machine on this host" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_machine_by_its_name(tmp_path: Path) -> None:
     folder = copy_of("userdata-lost", tmp_path / "store")
     env = {"HOME": str(tmp_path), "MACHINE_STORAGE_PATH": str(folder.parent.parent)}

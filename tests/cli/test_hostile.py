@@ -128,6 +128,7 @@ def test_ls_shows_one_name_a_line(disk: Disk) -> None:
 
 @pytest.mark.parametrize("command", ["show", "ls", "cat", "get"])
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.slow
 def test_messages(disk: Disk, tmp_path: Path, command: str, name: bytes) -> None:
     path = name.decode("utf-8", "surrogateescape")
     words = {"show": [path], "get": [disk.image, path, tmp_path]}.get(command, [disk.image, path])

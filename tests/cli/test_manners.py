@@ -106,6 +106,7 @@ def test_no_command_at_all_is_answered_with_help() -> None:
     "case",
     ["missing", "folder", "fifo", "empty", "qcow2", "cut gzip", "bad gzip", "cut VDI", "no\nline", "n" * 300],
 )
+@pytest.mark.slow
 def test_unreadable_evidence(tmp_path: Path, command: str, case: str) -> None:
     path = tmp_path / case
     packed = gzip.compress(bytes(range(256)) * 100)

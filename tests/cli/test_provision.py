@@ -261,6 +261,7 @@ def is_gone(group: int) -> bool:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) -> None:
     process = start("run", "--dir", tmp_path, *SMALL, "--serve", start_new_session=True)
     time.sleep(random.Random(seed).uniform(0.1, 1.5))

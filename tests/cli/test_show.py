@@ -29,6 +29,7 @@ def shown(name: str, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", MANIFEST)
+@pytest.mark.slow
 def test_text_of_a_packed_sample(name: str) -> None:
     packed = SAMPLES / f"{name}.gz"
     before = snapshot(packed)

@@ -82,6 +82,7 @@ def qemu_finds_fault(data: bytes) -> bool:
 @pytest.mark.parametrize(
     "options", ["cluster_size=512", "cluster_size=65536", "cluster_size=2M", "extended_l2=on"]
 )
+@pytest.mark.slow
 def test_random_writes_read_as_qemu_reads_them(tmp_path: Path, seed: int, options: str) -> None:
     path, dice = tmp_path / "disk.qcow2", random.Random(seed)
     run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, SIZE)

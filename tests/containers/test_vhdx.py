@@ -313,6 +313,7 @@ def test_cut_in_the_headers(size: int) -> None:
         {"header": {"log_guid": MODIFY, "log_offset": 0, "log_length": 0xFFFFFFFF}},
     ],
 )
+@pytest.mark.slow
 def test_huge_values_cost_no_memory(changes: dict[str, object]) -> None:
     image = make_vhdx([0, 2, (4 << 20) | 6, 6], **changes) + A
     tracemalloc.start()
@@ -336,6 +337,7 @@ SMALL = make_vhdx([A, 0, 2, B], bitmaps={3: b"\x0f" * 256}, flags=2, parent_name
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_damage_is_an_error_or_a_finding_but_nothing_else(data: st.DataObject) -> None:
     image = bytearray(SMALL)
     places = st.sampled_from([0, 65536, 131072, 196608, BAT, BAT + 32768, METADATA, METADATA + 65536])

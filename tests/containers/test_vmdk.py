@@ -61,6 +61,7 @@ def table(data: bytearray, copy: str) -> int:
 @needs("qemu-img")
 @pytest.mark.parametrize("variant", ["monolithicSparse", "streamOptimized"])
 @pytest.mark.parametrize("size", [MIB, SIZE, 20000 * MIB, 1 << 41])
+@pytest.mark.slow
 def test_qemu_finds_nothing_wrong(tmp_path: Path, variant: str, size: int) -> None:
     path = tmp_path / "disk.vmdk"
     with NewFile(path) as file:

@@ -402,6 +402,7 @@ def test_the_payload_has_what_the_contract_needs() -> None:
     )
 
 
+@pytest.mark.slow
 def test_recognised_without_being_told(disk: Container, row: Row) -> None:
     assert disk.format == row.format
     assert disk.findings == ()
@@ -417,6 +418,7 @@ def test_everything_in_one_read(disk: Container) -> None:
 
 
 @pytest.mark.parametrize("unit_share", ["511", "512", "unit-1", "unit", "unit+1", "2 units", "3 units"])
+@pytest.mark.slow
 def test_everything_in_strides(disk: Container, row: Row, unit_share: str) -> None:
     unit = row.unit
     strides = {"unit-1": unit - 1, "unit": unit, "unit+1": unit + 1, "2 units": 2 * unit, "3 units": 3 * unit}
@@ -450,6 +452,7 @@ def test_reads_across_every_edge(disk: Container, row: Row) -> None:
 
 @settings(max_examples=60)
 @given(offset=st.integers(0, SIZE + 10), length=st.integers(0, 3 * MIB))
+@pytest.mark.slow
 def test_any_range(disk: Container, offset: int, length: int) -> None:
     assert disk.pread(offset, length) == PAYLOAD[offset : offset + length]
 
@@ -540,6 +543,7 @@ def compare_readers(disk: Container, other: Container) -> None:
 
 @needs("qemu-img")
 @pytest.mark.parametrize("readable", [pytest.param(row, id=row.name) for row in ROWS if row.qemu_reads])
+@pytest.mark.slow
 def test_qemu_reads_the_same(readable: Row, tmp_path: Path) -> None:
     readable.make(tmp_path / "image")
     name = QEMU_NAMES.get(readable.format, readable.format)

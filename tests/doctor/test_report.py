@@ -57,6 +57,7 @@ def checked(page: str) -> Checker:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_every_incident(name: str) -> None:
     found = gather(keep(open_case(str(incident(name)))))
     page = html.page(found)
@@ -71,6 +72,7 @@ def test_every_incident(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFEST)
+@pytest.mark.slow
 def test_every_sample_with_its_hash(name: str, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     done = invoke("report", unpacked(name), "-o", page)
@@ -133,6 +135,7 @@ def test_output(tmp_path: Path) -> None:
 
 @needs("chromium")
 @pytest.mark.parametrize("width", [400, 1100])
+@pytest.mark.slow
 def test_a_browser_shows_it_without_complaint(width: int, tmp_path: Path) -> None:
     page, picture = tmp_path / "r.html", tmp_path / "r.png"
     invoke("report", incident("userdata-lost"), "-o", page)
@@ -145,6 +148,7 @@ def test_a_browser_shows_it_without_complaint(width: int, tmp_path: Path) -> Non
 
 @needs("chromium")
 @pytest.mark.parametrize("words", [("report", "-o"), ("map", "--html"), ("hexdump", "--html")], ids=" ".join)
+@pytest.mark.slow
 def test_axe_finds_no_fault(words: tuple[str, str], tmp_path: Path) -> None:
     page = tmp_path / "a.html"
     invoke(words[0], incident("userdata-lost"), words[1], page)

@@ -158,6 +158,7 @@ values = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(values)
+@pytest.mark.slow
 def test_any_json(tmp_path: Path, document: Any) -> None:
     config = read(tmp_path, json.dumps(document).encode())
     [*config.key_candidates()]

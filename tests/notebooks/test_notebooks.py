@@ -87,6 +87,7 @@ def test_the_stored_notebook_is_its_source_with_outputs(name: str, language: str
 
 
 @needs("mke2fs", "debugfs", "ssh")
+@pytest.mark.slow
 def test_all_run_and_every_solution_is_right() -> None:
     command = [sys.executable, str(NOTEBOOKS / "make.py"), "--solve"]
     done = subprocess.run(command, capture_output=True, timeout=300)

@@ -40,6 +40,7 @@ def names_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("image_format", sorted(written_formats()))
 @pytest.mark.parametrize("guest", GUESTS)
+@pytest.mark.slow
 def test_a_machine_lets_its_key_in_twice(guest: str, image_format: str, tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, guest, format=image_format)))
     assert [event.id for event in story.events if isinstance(event, Started)] == [
@@ -77,6 +78,7 @@ def test_the_hyperv_disk_is_a_resized_vhd(tmp_path: Path) -> None:
 
 @needs("e2fsck", "sfdisk", "sgdisk", "qemu-img", "dumpe2fs")
 @pytest.mark.parametrize("guest", GUESTS)
+@pytest.mark.slow
 def test_other_programs_accept_the_disk(guest: str, tmp_path: Path) -> None:
     disk = Path(tell(provision(plan(tmp_path, guest))).end.disk)
     run("qemu-img", "check", disk)
@@ -114,6 +116,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("guest", ["automount", "autoformat"])
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.slow
 def test_a_fault_shows_where_the_login_dies(fault: str, guest: str, tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, guest, fault=fault)))
     assert story.failed == FAILURES[fault]
@@ -273,6 +276,7 @@ def test_build_makes_a_disk_in_any_state(guest: str, wanted: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(("public", "tar"), [(PUB, TAR), (PUB4096, TAR4096)])
+@pytest.mark.slow
 def test_a_fresh_disk_begins_with_the_golden_tar(public: bytes, tar: bytes, tmp_path: Path) -> None:
     out = tmp_path / "disk.raw"
     tell(build(plan(tmp_path, format="raw", key=KeyPair(b"", public)), out, "fresh"))

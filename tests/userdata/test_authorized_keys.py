@@ -146,6 +146,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_keygen
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_generated_key(keys: Path, kind: str) -> None:
     path = keys / f"{kind}.pub"
     if not path.exists():
@@ -638,6 +639,7 @@ LONG = [
 
 
 @pytest.mark.parametrize("text", LONG, ids=lambda text: text[:12].decode() + "...")
+@pytest.mark.slow
 def test_long_text_takes_linear_time(text: bytes) -> None:
     lines = parse(text)  # would take hours if it were not
     assert len(lines) in (1, 10**5)

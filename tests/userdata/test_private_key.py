@@ -199,6 +199,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 def test_any_byte_changed(form: str) -> None:
     dice = random.Random(form)
     for _ in range(60):

@@ -20,6 +20,7 @@ def facts(name: str) -> Inspection:
 
 
 @pytest.mark.parametrize("name", MANIFEST)
+@pytest.mark.slow
 def test_every_byte_has_at_most_one_owner_and_every_field_its_own_bytes(name: str) -> None:
     disk = facts(name)
     for found in overview(disk):

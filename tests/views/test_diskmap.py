@@ -39,6 +39,7 @@ def test_every_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_every_incident(name: str) -> None:
     disk = case(incident(name)).disk
     if disk is not None:

@@ -90,6 +90,7 @@ def test_deleted_names_are_told() -> None:
 
 
 @needs("fls")
+@pytest.mark.slow
 def test_the_sleuth_kit_tells_the_same_deleted_names(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     run("qemu-img", "convert", "-O", "raw", disk(), raw)

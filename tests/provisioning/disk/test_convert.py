@@ -46,6 +46,7 @@ def test_qemu_img_finds_no_difference(target: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "subformat"), [(name, kind) for name, known in FORMATS.items() for kind in known.subformats]
 )
+@pytest.mark.slow
 def test_every_subformat_is_the_same_disk(target: str, subformat: str, tmp_path: Path) -> None:
     source, out = unpacked("out-of-order.vdi"), tmp_path / f"disk.{target}"
     status, _, complaint = invoke(source, out, "--verify", "--subformat", subformat)

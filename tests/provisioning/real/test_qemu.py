@@ -33,6 +33,7 @@ has_kernel = pytest.mark.skipif(
 pytestmark = [
     needs("qemu-system-x86_64", "ssh", "sshd", "busybox", "dash", "blkid", "fdisk", "mke2fs", "debugfs"),
     has_kernel,
+    pytest.mark.slow,
 ]
 
 PLACES = {"virtual_offset", "file_offset", "uuid", "partition_uuid", "path"}

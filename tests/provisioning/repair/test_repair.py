@@ -88,6 +88,7 @@ def add_docker_data(machine: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REPAIRABLE)
+@pytest.mark.slow
 def test_a_repaired_copy_lets_its_owner_in(name: str, tmp_path: Path) -> None:
     folder = copy_of(name, tmp_path)
     before = content(folder)
@@ -102,6 +103,7 @@ def test_a_repaired_copy_lets_its_owner_in(name: str, tmp_path: Path) -> None:
 
 @needs("e2fsck", "qemu-img", "debugfs")
 @pytest.mark.parametrize("name", ON_DISK)
+@pytest.mark.slow
 def test_nothing_else_on_the_disk_changes(name: str, tmp_path: Path) -> None:
     folder = copy_of(name, tmp_path)
     add_docker_data(folder)
@@ -119,6 +121,7 @@ def test_nothing_else_on_the_disk_changes(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REPAIRABLE)
+@pytest.mark.slow
 def test_a_repair_in_place_is_undone_to_the_byte(name: str, tmp_path: Path) -> None:
     folder = copy_of(name, tmp_path)
     before = content(folder)
@@ -155,6 +158,7 @@ def test_in_place_changes_only_the_files_own_blocks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image_format", ["raw", "vdi", "vhd", "vmdk", "qcow2"])
+@pytest.mark.slow
 def test_in_place_in_every_format(image_format: str, tmp_path: Path) -> None:
     image, key = tmp_path / f"disk.{image_format}", tmp_path / "id_rsa"
     words = ["convert", str(unpacked("provisioned-autoformat.vdi")), str(image)]
@@ -300,6 +304,7 @@ def test_bad_usage(words: tuple[str, ...], said: str) -> None:
 
 @needs("qemu-system-x86_64")
 @pytest.mark.parametrize("name", ["userdata-lost", "key-regenerated", "label-lost"])
+@pytest.mark.slow
 def test_a_real_linux_lets_the_owner_in(name: str, tmp_path: Path) -> None:
     folder = copy_of(name, tmp_path)
     assert repair(folder)[0] == 0

@@ -26,11 +26,13 @@ def test_every_row_that_a_directory_can_show_has_one() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_the_doctor_finds_the_cause_first_and_nothing_false(name: str) -> None:
     assert ids(incident(name)) == MANIFEST[name]["findings"]
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_the_first_finding_is_of_the_incidents_row(name: str) -> None:
     found = answer(incident(name)).findings
     if found:
@@ -39,6 +41,7 @@ def test_the_first_finding_is_of_the_incidents_row(name: str) -> None:
 
 @needs("mke2fs", "debugfs", "ssh")
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_each_can_be_made_again(name: str, tmp_path: Path) -> None:
     made = make(INCIDENTS[name], tmp_path / "one" / "machines")
     packed = tmp_path / f"{name}.tar.xz"

@@ -30,6 +30,7 @@ def test_every_recipe_has_a_sample_and_a_row_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow
 def test_sample_shows_what_the_manifest_says(name: str) -> None:
     expected = MANIFEST[name]["expected"]
     facts = keep(inspect(str(HERE / f"{name}.gz")))
