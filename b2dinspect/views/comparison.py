@@ -53,11 +53,13 @@ class KeySet(NamedTuple):
         label: What the side is.
         keys: Lines that sshd would accept; of equal keys the first.
         broken: Lines that it would not.
+        is_left_over: No guest reads them: they are the residue on a disk on which nothing decides.
     """
 
     label: str
     keys: tuple[Key, ...]
     broken: tuple[Key, ...] = ()
+    is_left_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,9 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether anything but equal keys was found."""
-        return bool(self.changed or self.only_left or self.only_right)
+        """Whether anything but equal keys was found, or keys that let nobody in."""
+        is_left_over = self.left.is_left_over or self.right.is_left_over
+        return bool(self.changed or self.only_left or self.only_right or is_left_over)
 
 
 def compare(left: KeySet, right: KeySet) -> Comparison:
@@ -157,7 +160,9 @@ def disk_side(facts: Inspection) -> KeySet:
         for key in facts.keys
         if key.tar is item
     ]
-    return _joined(facts.path if facts.effective else f"{facts.path} (residue)", found)
+    if facts.effective or item is None:
+        return _joined(facts.path, found)
+    return _joined(f"{facts.path} (residue, which no guest reads)", found)._replace(is_left_over=True)
 
 
 def _as_the_guest_has_it(key: FoundKey) -> Line:

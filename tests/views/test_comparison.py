@@ -199,6 +199,14 @@ def test_a_disk_with_only_a_residue() -> None:
     assert keys.keys[0].origin == "residue userdata: .ssh/authorized_keys"
 
 
+@needs_disks
+def test_a_residue_is_no_all_clear(tmp_path: Path) -> None:
+    """The key is the same, and nobody can log in with it."""
+    keys = key_set(str(provisioned("automount", tar=None)))
+    assert keys.is_left_over
+    assert compare(keys, keys).differs
+
+
 def test_a_disk_without_keys(tmp_path: Path) -> None:
     assert side(tmp_path, bytes(MIB)).keys == ()
 
@@ -210,7 +218,7 @@ def test_a_text_without_keys_has_only_broken_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"# nothing\n"])
 def test_an_empty_side(tmp_path: Path, content: bytes) -> None:
-    assert side(tmp_path, content)[1:] == ((), ())
+    assert side(tmp_path, content)[1:] == ((), (), False)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
