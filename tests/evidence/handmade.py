@@ -31,12 +31,12 @@ def told(opened: OpenDisk) -> str:
     return "\n".join(one.message for one in opened.container.findings)
 
 
-def differencing_vdi(path: Path, parent: Path) -> None:
+def differencing_vdi(path: Path, parent: Path, at: int = MIB) -> None:
     """A child with one block of its own, made of a dynamic image by changing its header."""
     base = open_container(MemorySource(parent.read_bytes()), "vdi")
     with NewFile(path) as file:
         writer = VdiWriter(file, base.size)
-        writer.pwrite(MIB, b"child" * 100)
+        writer.pwrite(at, b"child" * 100)
         writer.flush()
     data = bytearray(path.read_bytes())
     header = open_container(MemorySource(bytes(data)), "vdi").headers[1]
