@@ -22,13 +22,13 @@ from b2dinspect.containers.vdi import layout as vdi
 from b2dinspect.containers.vhd import layout as vhd
 from b2dinspect.containers.vhdx import layout as vhdx
 from b2dinspect.containers.vmdk import layout as vmdk
-from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Explanation, explanations
+from b2dinspect.doctor.explanations import LINKS, Explanation, explanations
 from b2dinspect.filesystems import superblock, swap
 from b2dinspect.partitions import gpt, mbr
+from b2dinspect.render.doctor import by_system
 from b2dinspect.userdata import tarball
 
 HERE = Path(__file__).parent / "site" / "reference"
-NAMES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
 STRUCTURES = (
     ("VDI", (("pre-header", vdi.PREHEADER), ("header 1.1", vdi.HEADER_1_1_PLUS))),
     (
@@ -65,13 +65,12 @@ def findings() -> str:
 
 def _finding(item: Explanation) -> str:
     row = f" (row {item.row})" if item.row else ""
-    fixes: dict[str, list[str]] = {}
-    for system in SYSTEMS:
-        fixes.setdefault(item.fix[system], []).append(NAMES[system])
-    lines = [f"### `{item.id}`: {item.title}{row}\n", f"{item.why}\n"]
-    for text, systems in fixes.items():
-        where = "Fix" if len(fixes) == 1 else f"Fix on {' and '.join(systems)}"
-        lines.append(f"- {where}: `{text}`")
+    lines = [f"### `{item.id}`: {item.title}{row}\n", f"{item.why}\n", f"- Fix: {item.fix}"]
+    for systems, commands in by_system(item):
+        where = f"On {systems}" if systems else "Type"
+        lines += [f"- {where}: `{command}`" for command in commands]
+    if item.end:
+        lines.append(f"- Then: {item.end}")
     lines.append(f"- Sure: {item.sure}\n")
     return "\n".join(lines)
 

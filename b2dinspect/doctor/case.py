@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from b2dinspect.errors import B2dError
+from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.evidence.file import Progress
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.machine.folder import Machine, open_machine
+from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys
 from b2dinspect.machine.naming import machine_named
+from b2dinspect.machine.packed import is_packed, unpack_into
 
 NO_KEYS = HostKeys(None, None)
 
@@ -26,6 +28,7 @@ class Case(NamedTuple):
         path: The disk image, or NAME.vbox that tells which one it is; "" for none.
         disk: Facts about the disk; None when there is none, or it cannot be read.
         trouble: Why the disk could not be read; "" when it was, or there is none.
+        scratch: Holds the machine directory, when a packed one was named; gone when the case is closed.
     """
 
     subject: str
@@ -33,16 +36,24 @@ class Case(NamedTuple):
     path: str
     disk: Inspection | None
     trouble: str = ""
+    scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def keys(self) -> HostKeys:
         """The host's key pair."""
         return self.machine.keys if self.machine else NO_KEYS
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether a packed machine directory was named."""
+        return self.scratch is not None
+
     def close(self) -> None:
         """Close the disk; the facts stay."""
         if self.disk is not None:
             self.disk.close()
+        if self.scratch is not None:
+            self.scratch.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -58,25 +69,59 @@ def open_case(
     rules: Rules | None = None,
     progress: Progress | None = None,
 ) -> Case:
-    """Return the facts about a machine's name, a machine directory, or a disk image.
+    """Return the facts about a machine's name, a machine directory, packed or not, or a disk image.
 
-    An image that lies beside a config.json is taken with its machine directory.
+    An image or NAME.vbox that lies in a machine directory is taken with it.
 
     Raises:
         UsageError: No such machine or file.
+        SourceError: A packed machine directory cannot be unpacked.
         EvidenceError: A disk image that was named itself cannot be read.
     """
     folder = machine_named(subject)
     if folder is not None:
-        machine = open_machine(folder)
-        path = str(machine.disk) if machine.disk else ""
-        rules = rules or Rules()
-        rules = rules._replace(folders=(*rules.folders, str(folder)))  # NAME.vbox lies one folder deeper
-        return _with_disk(Case(subject, machine, path, None), format_name, rules, progress)
-    parent = Path(subject).parent
-    machine_of_image = open_machine(parent) if subject != "-" and (parent / "config.json").is_file() else None
+        return _of_machine(subject, folder, format_name, rules, progress)
+    if is_packed(Path(subject)):
+        return _of_packed(subject, format_name, rules, progress)
+    folder = _around(Path(subject)) if subject != "-" else None
+    if folder is not None and Path(subject).suffix == ".vbox":
+        rules = _within(folder, rules)
     facts = inspect(subject, format_name=format_name, rules=rules, progress=progress)
-    return Case(subject, machine_of_image, subject, facts)
+    return Case(subject, open_machine(folder) if folder else None, subject, facts)
+
+
+def _around(path: Path) -> Path | None:
+    """Return the machine directory that an image, or NAME.vbox in a folder of its own, lies in."""
+    places = [path.parent, *([path.parent.parent] if path.suffix == ".vbox" else [])]
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
+def _within(folder: Path, rules: Rules | None) -> Rules:
+    """Return rules that allow what lies in a machine directory: NAME.vbox lies one folder deeper."""
+    rules = rules or Rules()
+    return rules._replace(folders=(*rules.folders, str(folder)))
+
+
+def _of_machine(
+    subject: str, folder: Path, format_name: str | None, rules: Rules | None, progress: Progress | None
+) -> Case:
+    machine = open_machine(folder)
+    path = str(machine.disk) if machine.disk else ""
+    return _with_disk(Case(subject, machine, path, None), format_name, _within(folder, rules), progress)
+
+
+def _of_packed(subject: str, format_name: str | None, rules: Rules | None, progress: Progress | None) -> Case:
+    scratch = tempfile.TemporaryDirectory(prefix="b2dinspect-")
+    try:
+        place = Path(scratch.name) / "machines" / "unpacked"
+        place.mkdir(parents=True)
+        place = place.rename(place.with_name(unpack_into(Path(subject), place)))
+        if not looks_like_machine(place):
+            raise UsageError(f"{subject} holds no machine directory: no config.json, id_rsa or disk in it")
+        return _of_machine(subject, place, format_name, rules, progress)._replace(scratch=scratch)
+    except BaseException:
+        scratch.cleanup()
+        raise
 
 
 def _with_disk(case: Case, format_name: str | None, rules: Rules | None, progress: Progress | None) -> Case:

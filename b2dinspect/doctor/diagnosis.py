@@ -7,9 +7,11 @@ from typing import Literal, NamedTuple
 from b2dinspect.doctor import disk as disk_checks
 from b2dinspect.doctor import host as host_checks
 from b2dinspect.doctor.case import Case
-from b2dinspect.doctor.explanations import LINKS, Explanation, explain
+from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Basis, Explanation, System, explain
+from b2dinspect.doctor.remedies import Remedy, remedy
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.login import lets_in
 from b2dinspect.machine.disks import DISKS
 from b2dinspect.units import size
 
@@ -31,18 +33,21 @@ class Link(NamedTuple):
         name: One of LINKS.
         status: ``unseen`` when it could not be looked at, or does not exist yet.
         text: What is there.
+        by: What that rests on.
     """
 
     name: str
     status: Status
     text: str
+    by: Basis = "bytes"
 
 
 class Diagnosed(NamedTuple):
-    """A finding and what it means."""
+    """A finding, what it means, and what to do about it on each system."""
 
     finding: Finding
     explanation: Explanation
+    remedies: dict[System, Remedy]
 
 
 class Diagnosis(NamedTuple):
@@ -65,42 +70,44 @@ class Diagnosis(NamedTuple):
         """Whether nothing was found that keeps anybody out."""
         return not any(item.finding.is_fault for item in self.findings)
 
+    @property
+    def key(self) -> Literal["none", "untold", "differs", "fits"]:
+        """How the host's private key and the disk agree: ``none`` without a key, ``untold`` without a tar."""
+        private, disk = self.case.keys.private, self.case.disk
+        if private is None or not private.identity:
+            return "none"
+        if disk is None or disk.effective is None:
+            return "untold"
+        return "fits" if lets_in(disk, private.identity) else "differs"
+
 
 def diagnose(case: Case) -> Diagnosis:
     """Run every check and put what they say in order."""
     found = [finding for check in host_checks.CHECKS for finding in check(case)]
     if case.disk is not None:
-        found += disk_checks.examine(case.disk)
-    found = _settled(case, found)
-    diagnosed = [Diagnosed(finding, explain(finding.id)) for finding in dict.fromkeys(found)]
+        found += disk_checks.examine(case.disk, host_checks.expectations(case))
+    diagnosed = [_diagnosed(case, finding) for finding in dict.fromkeys(found)]
     severity = {"error": 0, "warning": 1, "info": 2}
     diagnosed.sort(key=lambda item: (severity[item.finding.severity], LINKS.index(item.explanation.link)))
     links = tuple(_link(name, case, diagnosed) for name in LINKS)
     return Diagnosis(case, links, tuple(diagnosed), _advice(case, diagnosed))
 
 
-def _settled(case: Case, found: list[Finding]) -> list[Finding]:
-    """Leave out what another finding explains better."""
-    ids = {finding.id for finding in found}
-    explained = {"vbox-live"}
-    if "disk-blank-vmware" in ids:
-        explained.add("disk-blank")
-    if "label-missing" in ids:
-        explained.add("disk-foreign")
-    if "disk-too-small" in ids:
-        explained.add("userdata-cut")
-    return [finding for finding in found if finding.id not in explained]
+def _diagnosed(case: Case, finding: Finding) -> Diagnosed:
+    explanation = explain(finding.id)
+    return Diagnosed(finding, explanation, {system: remedy(case, explanation, system) for system in SYSTEMS})
 
 
 def _link(name: str, case: Case, found: list[Diagnosed]) -> Link:
     here = [item.finding for item in found if item.explanation.link == name and item.finding.is_fault]
     text, is_seen = _TEXTS[name](case)
+    by: Basis = "script" if name == "login" else "bytes"
     if here:
         worst = "BROKEN" if any(finding.severity == "error" for finding in here) else "odd"
-        return Link(name, worst, text if is_seen else here[0].message)  # type: ignore[arg-type]
+        return Link(name, worst, text if is_seen else here[0].message, by)  # type: ignore[arg-type]
     if name == "login" and any(item.finding.severity == "error" for item in found):
-        return Link(name, "BROKEN", "not with what is above")
-    return Link(name, "ok" if is_seen else "unseen", text)
+        return Link(name, "BROKEN", "not with what is above", by)
+    return Link(name, "ok" if is_seen else "unseen", text, by)
 
 
 Seen = tuple[str, bool]
@@ -199,7 +206,9 @@ def _login(case: Case) -> Seen:
         return "cannot be told", False
     if not case.keys.identity:
         return "whoever has the private key to one of these", True
-    return "the host's key is one of these", True
+    if lets_in(disk, case.keys.identity):
+        return "the host's key is one of these", True
+    return "the host's key is none of these", True
 
 
 _TEXTS = {

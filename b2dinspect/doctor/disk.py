@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL
@@ -15,6 +16,22 @@ from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST
 Check = Callable[[Inspection], Iterator[Finding]]
 
 
+class Expected(NamedTuple):
+    """What is known of a disk from its machine.
+
+    Attributes:
+        marker: Whether the driver writes a marker to an empty disk.
+        is_ours: Whether its layout is a guest's though its label is not, so that it is nobody else's disk.
+    """
+
+    marker: bool = True
+    is_ours: bool = False
+
+
+UNKNOWN = Expected()
+"""Of a disk without its machine."""
+
+
 def structures(facts: Inspection) -> Iterator[Finding]:
     """Pass on what the container, the table and the filesystems say of themselves."""
     yield from facts.container.findings
@@ -24,11 +41,11 @@ def structures(facts: Inspection) -> Iterator[Finding]:
     yield from facts.problems
 
 
-def state(facts: Inspection) -> Iterator[Finding]:
+def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
     """Say when the disk is in a state from which nobody logs in."""
-    if facts.state == "blank":
+    if facts.state == "blank" and expected.marker:
         yield Finding("disk-blank", "error", f"the disk is blank, so no key is on it: {facts.reason}", 0)
-    elif facts.state == "foreign":
+    elif facts.state == "foreign" and not expected.is_ours:
         yield Finding("disk-foreign", "warning", f"this is no boot2docker disk: {facts.reason}")
     elif facts.state == "partitioned":
         text = f"{facts.reason}: it was not made yet, or mkfs failed; the guest then lives in RAM"
@@ -228,13 +245,13 @@ def _is_cut(tar: Tarball) -> bool:
     return entry is None or bool(entry.missing)
 
 
-CHECKS: tuple[Check, ...] = (structures, state, marker, label, userdata, keys, same_keys)
+CHECKS: tuple[Check, ...] = (marker, label, userdata, keys, same_keys)
 """In the order in which they find the cause soonest: from the outside in."""
 
 
-def examine(facts: Inspection) -> list[Finding]:
+def examine(facts: Inspection, expected: Expected = UNKNOWN) -> list[Finding]:
     """Return all findings about a disk, gravest first, otherwise in the order of the checks."""
     order = {"error": 0, "warning": 1, "info": 2}
-    return sorted(
-        (finding for check in CHECKS for finding in check(facts)), key=lambda item: order[item.severity]
-    )
+    found = [*structures(facts), *state(facts, expected)]
+    found += [finding for check in CHECKS for finding in check(facts)]
+    return sorted(found, key=lambda item: order[item.severity])

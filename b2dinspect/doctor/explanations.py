@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from b2dinspect.errors import UsageError
 
@@ -24,7 +23,34 @@ LINKS = (
     "login",
 )
 """The chain from the host's key to the login, in order."""
-SYSTEMS = ("linux", "macos", "windows")
+KEYS = {*("link", "row", "title", "why", "fix", "do", "unix", "windows", "mends", "end", "by", "sure")}
+"""Of an explanation in the data file; any other is a driver's name."""
+System = Literal["linux", "macos", "windows"]
+SYSTEMS: tuple[System, ...] = ("linux", "macos", "windows")
+Mend = Literal[
+    "",
+    "userdata",
+    "label",
+    "marker",
+    "filesystem",
+    "size",
+    "tables",
+    "modes",
+    "key",
+    "public-key",
+    "paths",
+    "encoding",
+    "start",
+]
+"""What mends a finding: a part of a repair, the machine's next start, or nothing that this program does."""
+Basis = Literal["bytes", "script", "program", "guess"]
+SURE: dict[Basis, str] = {
+    "bytes": "certain: the bytes say so",
+    "script": "as sure as the guests' own scripts, which were booted to see what they do",
+    "program": "as sure as the source of docker-machine and ssh",
+    "guess": "likely: it fits what is there",
+}
+"""What a verdict rests on, in plain words."""
 
 
 class Explanation(NamedTuple):
@@ -36,8 +62,13 @@ class Explanation(NamedTuple):
         row: Its number in the list of what goes wrong in real life; 0 for none of them.
         title: What is wrong, in a few words.
         why: Why it matters, and where it comes from.
-        fix: What to do, by system; FOLDER, KEY and DISK stand for the machine's.
-        sure: How sure the doctor is.
+        fix: What to do, in one line.
+        commands: For each system, what to type; words in capitals stand for the machine's, see ``remedies``.
+        for_drivers: Further commands, for the machines of one driver.
+        mends: What mends it.
+        end: What remains when all is done, where that is not a healthy machine.
+        by: What the verdict rests on.
+        sure: The same in plain words.
     """
 
     id: str
@@ -45,12 +76,13 @@ class Explanation(NamedTuple):
     row: int
     title: str
     why: str
-    fix: dict[str, str]
+    fix: str
+    commands: dict[System, tuple[str, ...]]
+    for_drivers: dict[str, tuple[str, ...]]
+    mends: Mend
+    end: str
+    by: Basis
     sure: str
-
-    def fix_for(self, system: str = "") -> str:
-        """Return what to do on a system, by default this one."""
-        return self.fix[system or {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")]
 
 
 @functools.cache
@@ -64,19 +96,28 @@ def explanations() -> tuple[Explanation, ...]:
     return tuple(sorted(found, key=lambda item: LINKS.index(item.link)))
 
 
-def _explanation(name: str, values: dict[str, str | int]) -> Explanation:
-    everywhere = str(values.get("fix", ""))
-    fix = {system: str(values.get(system, values.get("unix", everywhere))) for system in SYSTEMS}
-    fix["windows"] = str(values.get("windows", everywhere or values.get("unix", "")))
+def _explanation(name: str, values: dict[str, Any]) -> Explanation:
+    everywhere, unix = values.get("do", ()), values.get("unix", ())
+    own = {"linux": unix, "macos": unix, "windows": values.get("windows", ())}
+    by: Basis = values.get("by", "bytes")
     return Explanation(
         name,
-        str(values["link"]),
-        int(values.get("row", 0)),
-        str(values["title"]),
-        " ".join(str(values["why"]).split()),
-        {system: " ".join(text.split()) for system, text in fix.items()},
-        str(values.get("sure", "certain: the bytes say so")),
+        values["link"],
+        values.get("row", 0),
+        values["title"],
+        _one_line(values["why"]),
+        _one_line(values["fix"]),
+        {system: (*everywhere, *own[system]) for system in SYSTEMS},
+        {key: tuple(commands) for key, commands in values.items() if key not in KEYS},
+        values.get("mends", ""),
+        _one_line(values.get("end", "")),
+        by,
+        values.get("sure", SURE[by]),
     )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def explain(finding_id: str) -> Explanation:

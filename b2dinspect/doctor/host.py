@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from b2dinspect.doctor.case import Case
+from b2dinspect.doctor.disk import Expected
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL, GuestProfile, data_sectors, profile_named
 from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.login import deciding_keys, lets_in
+from b2dinspect.inspection.volumes import Volume
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.disks import DISKS, VMWARE
 from b2dinspect.machine.files import about
 from b2dinspect.source import SECTOR
 from b2dinspect.units import size as shown
-from b2dinspect.userdata.authorized_keys import PublicKey
 
 Check = Callable[[Case], Iterator[Finding]]
 SMALLEST_DISK = 64 << 20
@@ -134,7 +136,7 @@ def disk_file(case: Case) -> Iterator[Finding]:
     for path in machine.leftovers:
         if path.name == "fixed.vhd":
             text = "fixed.vhd is left over from a create that did not come to its end"
-            yield about("leftover-fixed-vhd", "warning" if is_small or not disk else "info", text, path)
+            yield about("leftover-fixed-vhd", "info", text, path)
 
 
 def _is_small(disk: Inspection, asked: int | None) -> bool:
@@ -160,9 +162,6 @@ def virtualbox(case: Case) -> Iterator[Finding]:
             f"look at {machine.vbox} instead"
         )
         yield Finding("disk-stale", "warning", text, file=case.path)
-    elif stale and opened == machine.vbox.name:
-        text = f"the machine's disk is {live.location} since a snapshot; {', '.join(stale)} alone is stale"
-        yield about("disk-stale", "info", text, machine.vbox)
     if disk is None or opened in stale:
         return
     named, found = live.uuid.strip("{}"), disk.container.identity.strip("{}").lower()
@@ -220,14 +219,10 @@ def key_match(case: Case) -> Iterator[Finding]:
     disk = case.disk
     if disk is None or disk.effective is None or not case.keys.identity:
         return
-    valid = [
-        key.line.key
-        for key in disk.keys
-        if key.source == disk.effective.source and key.line.valid and isinstance(key.line.key, PublicKey)
-    ]
+    valid = deciding_keys(disk)
     entries = (disk.effective.kept or disk.effective.tar).entries
     is_cut = any(entry.missing and entry.name.endswith(b"authorized_keys") for entry in entries)
-    if not valid or is_cut or any(key.identity == case.keys.identity for key in valid):
+    if not valid or is_cut or lets_in(disk, case.keys.identity):
         return
     ours = next(half.line for half in (case.keys.private, case.keys.public) if half and half.identity)
     mine = ours.key.sha256 if ours and ours.key else ""
@@ -238,12 +233,8 @@ def key_match(case: Case) -> Iterator[Finding]:
 
 def lost_label(case: Case) -> Iterator[Finding]:
     """Row 9: the guest's own layout, with a filesystem that its label no longer tells."""
-    disk = case.disk
-    if disk is None or disk.state != "foreign" or disk.data is None or disk.data.by != "fallback":
-        return
-    volume = disk.data.volume
-    first, _ = data_sectors(_profile(disk), disk.container.size // SECTOR)
-    if volume.is_ext and volume.partition.number == 1 and volume.partition.start == first:
+    volume = unlabelled(case.disk) if case.disk else None
+    if volume is not None:
         text = (
             f"partition 1 lies where a guest makes it, and is labelled {volume.label.decode('latin-1')!a}, "
             f"not {DATA_LABEL.decode()!r}: the guest does not take it for its own"
@@ -251,7 +242,23 @@ def lost_label(case: Case) -> Iterator[Finding]:
         yield Finding("label-missing", "error", text, volume.partition.offset)
 
 
-def _profile(disk: Inspection) -> GuestProfile:
+def unlabelled(disk: Inspection) -> Volume | None:
+    """Return the filesystem that lies where a guest makes its own, and lacks the label; None for none."""
+    if disk.state != "foreign" or disk.data is None or disk.data.by != "fallback":
+        return None
+    volume = disk.data.volume
+    first, _ = data_sectors(profile_of(disk), disk.container.size // SECTOR)
+    is_there = volume.is_ext and volume.partition.number == 1 and volume.partition.start == first
+    return volume if is_there else None
+
+
+def expectations(case: Case) -> Expected:
+    """Return what the machine tells of its disk."""
+    has_marker = case.machine is None or case.machine.driver not in VMWARE
+    return Expected(has_marker, case.disk is not None and unlabelled(case.disk) is not None)
+
+
+def profile_of(disk: Inspection) -> GuestProfile:
     """Return the guest generation whose layout a disk has."""
     if disk.guest.profile != "unknown":
         return profile_named(disk.guest.profile)

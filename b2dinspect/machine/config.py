@@ -21,6 +21,8 @@ NAME = "config.json"
 MAX_SIZE = 1 << 20
 NEWEST = 3
 MIB = 1 << 20
+STORE = "@STORE@"
+"""Stands in the config.json of a packed machine for the store that the machine will be unpacked into."""
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -108,7 +110,27 @@ def parse_config(file: SmallFile) -> Config:
         return _broken(file, f"config.json is no JSON: {type(error).__name__}")
     if not isinstance(document, dict):
         return _broken(file, f"config.json holds no object but {type(document).__name__}", 0)
-    return _read(file, document, encoding)
+    return _read(file, placed(document, file.path.parent) if STORE in text else document, encoding)
+
+
+def placed(value: Any, folder: Path) -> Any:
+    """Return a JSON value with the place of a machine directory that was unpacked by hand."""
+    if isinstance(value, dict):
+        return {name: placed(one, folder) for name, one in value.items()}
+    if isinstance(value, list):
+        return [placed(one, folder) for one in value]
+    if isinstance(value, str) and value.startswith(STORE):
+        there = folder.absolute()
+        own = join(STORE, "machines", there.name)
+        if value == own or value.startswith(f"{own}/"):
+            return f"{there}{value[len(own) :]}"
+        return f"{store_folder(there)}{value[len(STORE) :]}"
+    return value
+
+
+def store_folder(folder: Path) -> Path:
+    """Return the store of a machine directory, which is ``STORE/machines/NAME``, or beside others in one."""
+    return folder.parent.parent if folder.parent.name == "machines" else folder.parent
 
 
 def decoded(data: bytes) -> tuple[str, str]:

@@ -12,9 +12,13 @@ from b2dinspect.evidence.vbox import Settings, read_settings
 from b2dinspect.findings import Finding
 from b2dinspect.machine.config import Config, read_config
 from b2dinspect.machine.disks import LEFTOVERS, DiskFiles, find_disks
-from b2dinspect.machine.files import about, is_folder, is_there, real_file
+from b2dinspect.machine.files import about, is_folder, is_there, read_small, real_file
 from b2dinspect.machine.iso import Iso, read_iso
 from b2dinspect.machine.keys import HostKeys, read_keys
+
+COPY_NOTE = "repaired-copy.json"
+"""In a copy that a repair made: of which machine directory, and what was done to it."""
+MAX_NOTE = 1 << 20
 
 
 class Machine(NamedTuple):
@@ -31,6 +35,7 @@ class Machine(NamedTuple):
         iso: The boot medium, if there is one.
         leftovers: Files that an interrupted create, or VMware's way, leaves behind.
         findings: What cannot be read, or leads out of the directory.
+        copy_of: The directory that this one is a repaired copy of; "" for an original.
     """
 
     folder: Path
@@ -43,6 +48,7 @@ class Machine(NamedTuple):
     iso: Iso | None
     leftovers: tuple[Path, ...]
     findings: tuple[Finding, ...]
+    copy_of: str = ""
 
     @property
     def driver(self) -> str:
@@ -86,6 +92,7 @@ def open_machine(folder: Path) -> Machine:
         read_iso(folder),
         tuple(folder / name for name in LEFTOVERS if is_there(folder / name)),
         (*refused, *problems),
+        _copied_from(folder),
     )
 
 
@@ -103,6 +110,18 @@ def _live_disk(disks: DiskFiles, vbox: Path | None, settings: Settings | None) -
 
 def _name_of(config: Config, folder: Path) -> str:
     return config.name if _is_plain(config.name) else folder.resolve().name
+
+
+def _copied_from(folder: Path) -> str:
+    """Return what a repaired copy says that it is a copy of."""
+    import json
+
+    file = read_small(folder / COPY_NOTE, MAX_NOTE)
+    try:
+        original = json.loads(file.data)["copy_of"] if file else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return original if isinstance(original, str) else ""
 
 
 def _is_plain(name: str) -> bool:

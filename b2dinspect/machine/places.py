@@ -75,3 +75,33 @@ def find_machines(folders: tuple[str, ...] = ()) -> tuple[Path, ...]:
         # server-… directories hold nothing but certificates
         found += [path for path in names if is_folder(path) and looks_like_machine(path)]
     return tuple(found)
+
+
+def store_of(folder: Path) -> tuple[Path | None, bool]:
+    """Return the store that a machine directory lies in, and whether its program looks there by itself.
+
+    None when it does not lie in any, so that docker-machine and minikube cannot know it.
+    """
+    there = folder.absolute()
+    if there.parent.name != "machines":
+        return None, False
+    store = there.parent.parent
+    if store.name == ".minikube" or _is_same(os.environ.get("MINIKUBE_HOME", ""), store):
+        own = os.environ.get("MINIKUBE_HOME")
+        places = [Path(own), Path(own) / ".minikube"] if own else _below_home(".minikube")
+    else:
+        own = os.environ.get("MACHINE_STORAGE_PATH")
+        places = [Path(own)] if own else _below_home(".docker", "machine")
+    return store, any(_is_same(place, store) for place in places)
+
+
+def _below_home(*names: str) -> list[Path]:
+    home = _home()
+    return [home.joinpath(*names)] if home else []
+
+
+def _is_same(one: Path | str, other: Path) -> bool:
+    try:
+        return bool(one) and other.samefile(one)
+    except (OSError, ValueError):
+        return False

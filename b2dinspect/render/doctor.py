@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,51 +9,45 @@ from rich.console import RenderableType
 from rich.padding import Padding
 
 from b2dinspect.render import json
-from b2dinspect.render.terminal import Line, Table, Verbatim
+from b2dinspect.render.shell import SYSTEM_NAMES, System, command_line, this_system
+from b2dinspect.render.terminal import Line, Table, Typed, Verbatim
 from b2dinspect.render.text import offset
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
     from b2dinspect.doctor.explanations import Explanation
+    from b2dinspect.doctor.remedies import Remedy
     from b2dinspect.inspection.choice import Chosen
 
 STATUS_STYLE = {"ok": "green", "odd": "yellow", "BROKEN": "bold red", "unseen": "dim"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-SYSTEM_NAMES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
-_PLACES = re.compile(r"\b(FOLDER|KEY|DISK|NAME)\b")
-_REPAIR = "b2dprovision repair FOLDER"
 
 
-def _quoted(text: str) -> str:
-    return shlex.quote(text)
+def remedies(one: Diagnosed) -> Iterator[tuple[str, Remedy, list[str]]]:
+    """Yield what to do about a finding: on which systems ("" for all), and the commands as typed there."""
+    groups: dict[tuple[str, ...], list[System]] = {}
+    for system, found in one.remedies.items():
+        lines = tuple(command_line(words, system) for words in found.commands)
+        groups.setdefault(lines, []).append(system)
+    for lines, systems in groups.items():
+        names = "" if len(groups) == 1 else ", ".join(SYSTEM_NAMES[system] for system in systems)
+        yield names, one.remedies[systems[0]], [*lines]
 
 
-def command_for(text: str, diagnosis: Diagnosis) -> str:
-    """Return a fix with the places of this machine in it."""
-    case = diagnosis.case
-    machine = case.machine
-    if machine is None:
-        text = text.replace(f"{_REPAIR} --in-place", _REPAIR).replace(
-            _REPAIR, "b2dprovision repair DISK --key KEY"
-        )
-    places = {
-        "FOLDER": _quoted(str(machine.folder)) if machine else "FOLDER",
-        "KEY": _quoted(str(machine.folder / "id_rsa")) if machine else "id_rsa",
-        "DISK": _quoted(case.path) if case.path else "DISK",
-        "NAME": _quoted(machine.name) if machine else "NAME",
-    }
-    return _PLACES.sub(lambda found: places[found[0]], text)
+def here(one: Diagnosed) -> tuple[str, list[str]]:
+    """Return what to do about a finding, and the commands as typed on this system."""
+    found = one.remedies[this_system()]
+    return found.text, [command_line(words) for words in found.commands]
 
 
-def diagnosis(item: Diagnosis, evidence: Sequence[bytes], system: str = "") -> Iterator[RenderableType]:
+def diagnosis(item: Diagnosis, evidence: Sequence[bytes]) -> Iterator[RenderableType]:
     """Yield the verdict and what to do, the chain, and each finding in full.
 
     Args:
         item: The diagnosis.
         evidence: For each finding the bytes that it points at.
-        system: The system whose fix comes first; "" for this one.
     """
-    yield from _verdict(item, system)
+    yield from _verdict(item)
     yield Line()
     yield _chain(item)
     for number, (one, data) in enumerate(zip(item.findings, evidence, strict=True), 1):
@@ -63,11 +55,11 @@ def diagnosis(item: Diagnosis, evidence: Sequence[bytes], system: str = "") -> I
         yield from _finding(number, one, data, item)
 
 
-def _verdict(item: Diagnosis, system: str) -> Iterator[RenderableType]:
+def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     case = item.case
     driver = f" ({case.machine.driver})" if case.machine and case.machine.driver else ""
     name = case.machine.name if case.machine else case.subject
-    where = f": {case.machine.folder!s}" if case.machine else ""
+    where = f": {case.subject if case.is_packed else str(case.machine.folder)}" if case.machine else ""
     yield Verbatim(name, style="bold").append(f"{driver}{where}", style="not bold")
     if item.is_healthy:
         yield Line.of(("Nothing wrong found", "bold green"), " with the key, the settings or the disk.")
@@ -78,8 +70,12 @@ def _verdict(item: Diagnosis, system: str) -> Iterator[RenderableType]:
     word, style = ("BROKEN", "bold red") if first.finding.severity == "error" else ("odd", "yellow")
     others = f" (and {more} more below)" if more else ""
     yield Line.of((f"{word} at {first.explanation.link}", style), f": {first.explanation.title}{others}")
+    text, commands = here(first)
+    yield Line(f"  Do: {text}.", style="bold")
+    for line in commands:
+        yield Typed(line, style="bold", indent=6)
     yield Padding(Line(first.finding.message), (0, 0, 0, 2))
-    yield Verbatim(f"  Do: {command_for(first.explanation.fix_for(system), item)}", style="bold")
+    yield Padding(Line(f"Sure: {first.explanation.sure}", style="dim"), (0, 0, 0, 2))
 
 
 def _chain(item: Diagnosis) -> Table:
@@ -94,7 +90,7 @@ def _chain(item: Diagnosis) -> Table:
 
 
 def _finding(number: int, one: Diagnosed, data: bytes, item: Diagnosis) -> Iterator[RenderableType]:
-    finding, explanation = one
+    finding, explanation = one.finding, one.explanation
     title = Line.of((f"{number}. {explanation.title} ", "bold"), (f"[{finding.id}]", "dim"))
     yield title
     yield _line(finding.severity, finding.message, SEVERITY_STYLE[finding.severity])
@@ -103,7 +99,7 @@ def _finding(number: int, one: Diagnosed, data: bytes, item: Diagnosis) -> Itera
     if data:
         yield _line("bytes", _dump(data))
     yield _line("why", explanation.why)
-    yield from _fixes(explanation, item)
+    yield from _fixes(one)
     yield _line("sure", explanation.sure)
 
 
@@ -122,15 +118,14 @@ def _place(one: Diagnosed, item: Diagnosis) -> str:
     return f"{file}, byte {offset(finding.offset)}{space}"
 
 
-def _fixes(explanation: Explanation, item: Diagnosis) -> Iterator[RenderableType]:
-    groups: dict[str, list[str]] = {}
-    for system, text in explanation.fix.items():
-        groups.setdefault(command_for(text, item), []).append(SYSTEM_NAMES[system])
-    for text, systems in groups.items():
-        where = "" if len(groups) == 1 else f"{', '.join(systems)}: "
-        line = Verbatim()
-        line.append("   fix     ", style="dim").append(f"{where}{text}")
-        yield line
+def _fixes(one: Diagnosed) -> Iterator[RenderableType]:
+    yield _line("fix", one.explanation.fix)
+    for systems, _, commands in remedies(one):
+        if systems and commands:
+            yield _line("", f"{systems}:")
+        yield from (Typed(line, indent=11) for line in commands)
+    if one.explanation.end:
+        yield _line("then", one.explanation.end)
 
 
 def _line(name: str, text: Line | str, style: str = "dim") -> Table:
@@ -149,15 +144,25 @@ def explanation(item: Explanation) -> Iterator[RenderableType]:
     yield Line()
     yield Line(item.why)
     yield Line()
-    for system, text in item.fix.items():
-        if system == "linux" or text != item.fix["linux"]:
-            name = "Fix" if len(set(item.fix.values())) == 1 else f"Fix on {_systems(item, text)}"
-            yield Verbatim(f"{name}: {text}")
+    yield Line(f"Fix: {item.fix}")
+    for systems, commands in by_system(item):
+        if commands:
+            yield Line(f"{systems}:" if systems else "")
+        yield from (Verbatim(f"  {line}") for line in commands)
+    if item.end:
+        yield Line(f"Then: {item.end}")
     yield Line(f"Sure: {item.sure}")
 
 
-def _systems(item: Explanation, text: str) -> str:
-    return " and ".join(SYSTEM_NAMES[system] for system, one in item.fix.items() if one == text)
+def by_system(item: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield an explanation's commands: on which systems ("" for all), and what to type there."""
+    groups: dict[tuple[str, ...], list[System]] = {}
+    for system, commands in item.commands.items():
+        groups.setdefault(commands, []).append(system)
+    for commands, systems in groups.items():
+        yield "" if len(groups) == 1 else ", ".join(SYSTEM_NAMES[system] for system in systems), commands
+    for driver, commands in item.for_drivers.items():
+        yield f"the driver {driver}", commands
 
 
 def explanation_list(items: Sequence[Explanation]) -> Table:
@@ -179,6 +184,7 @@ def machines(items: Sequence[Diagnosis]) -> Table:
     for item in items:
         row = machine_row(item)
         wrong = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
+        row["name"] += " (repaired copy)" if row["copy_of"] else ""
         cells = [str(row[name] or "-") for name in ("name", "driver", "state", "disk", "size_text", "key")]
         table.add_row(*(Line(cell) for cell in cells), wrong)
     return table
@@ -190,36 +196,27 @@ def machine_row(item: Diagnosis) -> dict[str, Any]:
 
     case = item.case
     disk, machine = case.disk, case.machine
-    ids = {one.finding.id for one in item.findings}
     faults = [one.finding.id for one in item.findings if one.finding.is_fault]
     return {
         "name": machine.name if machine else case.subject,
+        "copy_of": machine.copy_of if machine else "",
         "folder": str(machine.folder) if machine else "",
         "driver": machine.driver if machine else "",
         "state": disk.state if disk else ("unreadable" if case.trouble else ""),
         "disk": machine.disk.name if machine and machine.disk else "",
         "size": disk.container.size if disk else None,
         "size_text": size(disk.container.size) if disk else "",
-        "key": _key_state(item, ids),
+        "key": item.key,
         "first": faults[0] if faults else "",
         "findings": faults,
     }
 
 
-def _key_state(item: Diagnosis, ids: set[str]) -> str:
-    disk = item.case.disk
-    if not item.case.keys.identity:
-        return "none"
-    if disk is None or disk.effective is None:
-        return "untold"
-    return "differs" if ids & {"key-mismatch", "key-none", "userdata-cut-login"} else "fits"
-
-
 def choices(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]]) -> Table:
     """Return what each guest generation does with the disks: (name, program, choice) for each."""
     grid = Table.grid(padding=(0, 2))
-    for number in range(3):
-        grid.add_column(overflow="fold", no_wrap=number < 2)
+    for column in range(3):
+        grid.add_column(overflow="fold", no_wrap=column < 2)
     for name, program, chosen in found:
         action = chosen.choice.action
         style = {"mount": "green", "leave": "yellow", "format": "bold red"}[action]
@@ -268,7 +265,14 @@ def diagnosis_json(item: Diagnosis, evidence: Sequence[bytes]) -> dict[str, Any]
                 "row": one.explanation.row,
                 "title": one.explanation.title,
                 "why": one.explanation.why,
-                "fix": {system: command_for(text, item) for system, text in one.explanation.fix.items()},
+                "fix": one.explanation.fix,
+                "commands": {
+                    system: [command_line(words, system) for words in found.commands]
+                    for system, found in one.remedies.items()
+                },
+                "mends": one.explanation.mends,
+                "end": one.explanation.end,
+                "by": one.explanation.by,
                 "sure": one.explanation.sure,
                 "bytes": data.hex(),
             }

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from b2dinspect.render import style, svg
-from b2dinspect.render.doctor import SYSTEM_NAMES, command_for
+from b2dinspect.render.doctor import here, remedies
 from b2dinspect.render.hexdump import ROW, owner_colours, value
 from b2dinspect.render.markup import Html
 from b2dinspect.render.text import offset, size
@@ -86,15 +86,19 @@ def _verdict(report: Report) -> Html:
     first = found.findings[0]
     kind = first.finding.severity
     word = "BROKEN" if kind == "error" else "odd"
+    text, commands = here(first)
     return Html.of(
-        '<div class="verdict {}"><p><strong class="{}">{} at {}</strong>: {}</p><p>{}</p><p>Do: {}</p></div>',
+        '<div class="verdict {}"><p><strong class="{}">{} at {}</strong>: {}</p><p>{}</p><p>Do: {}.{}</p>'
+        "<p>Sure: {}.</p></div>",
         kind,
         kind,
         word,
         first.explanation.link,
         first.explanation.title,
         first.finding.message,
-        _code(command_for(first.explanation.fix_for(), found)),
+        text,
+        Html.join(Html.of("<br>{}", _code(line)) for line in commands),
+        first.explanation.sure,
     )
 
 
@@ -107,20 +111,24 @@ def _chain(report: Report) -> Html:
 
 
 def _finding(one: Diagnosed, data: bytes, report: Report) -> Html:
-    finding, explanation = one
+    finding, explanation = one.finding, one.explanation
     where = finding.file or report.diagnosis.case.path
     if finding.offset is not None:
         where += f", byte {offset(finding.offset)} of the {'file' if finding.space == 'file' else 'disk'}"
-    fixes: dict[str, list[str]] = {}
-    for system, fix in explanation.fix.items():
-        fixes.setdefault(command_for(fix, report.diagnosis), []).append(SYSTEM_NAMES[system])
+    typed = [
+        (f"type, {systems}" if systems else "type", Html.join(map(_code, lines), "<br>"))
+        for systems, _, lines in remedies(one)
+        if lines
+    ]
     severity = Html.of('<span class="{}">{}</span>', finding.severity, finding.severity)
     rows: list[tuple[object, object]] = [
         (severity, finding.message),
         ("where", _code(where)),
         *([("bytes", _code(data.hex(" ")))] if data else []),
         ("why", explanation.why),
-        *((f"fix, {', '.join(systems)}", _code(fix)) for fix, systems in fixes.items()),
+        ("fix", explanation.fix),
+        *typed,
+        *([("then", explanation.end)] if explanation.end else []),
         ("sure", explanation.sure),
     ]
     return Html.of("<h3>{} {}</h3>{}", explanation.title, _code(finding.id), _pairs(rows))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from b2dinspect.render.doctor import SYSTEM_NAMES, command_for
+from b2dinspect.render.doctor import here, remedies
 from b2dinspect.render.markup import Markdown
 from b2dinspect.render.text import offset, size
 
@@ -48,11 +48,14 @@ def _verdict(found: Diagnosis) -> Iterator[Markdown]:
         return
     first = found.findings[0].explanation
     yield Markdown.of("**Broken at {}:** {}\n", Markdown.prose(first.link), Markdown.prose(first.title))
-    yield Markdown.of("Do: {}\n", command_for(first.fix_for(), found))
+    text, commands = here(found.findings[0])
+    yield Markdown.of("Do: {}.\n", Markdown.prose(text))
+    yield from (Markdown.of("- {}", line) for line in commands)
+    yield Markdown.of("\nSure: {}.\n", Markdown.prose(first.sure))
 
 
 def _finding(one: Diagnosed, data: bytes, found: Diagnosis) -> Iterator[Markdown]:
-    finding, explanation = one
+    finding, explanation = one.finding, one.explanation
     title = Markdown.prose(explanation.title)
     yield Markdown.of("### {} ({}, {})\n", title, finding.id, Markdown.prose(finding.severity))
     yield Markdown.of("- what: {}", finding.message)
@@ -61,8 +64,12 @@ def _finding(one: Diagnosed, data: bytes, found: Diagnosis) -> Iterator[Markdown
     if data:
         yield Markdown.of("- bytes: {}", data.hex(" "))
     yield Markdown.of("- why: {}", Markdown.prose(explanation.why))
-    for system, fix in explanation.fix.items():
-        yield Markdown.of("- fix, {}: {}", Markdown.prose(SYSTEM_NAMES[system]), command_for(fix, found))
+    yield Markdown.of("- fix: {}", Markdown.prose(explanation.fix))
+    for systems, _, commands in remedies(one):
+        where = Markdown.prose(f"{systems}: " if systems else "")
+        yield from (Markdown.of("    - {}{}", where, line) for line in commands)
+    if explanation.end:
+        yield Markdown.of("- then: {}", Markdown.prose(explanation.end))
     yield Markdown.of("- sure: {}\n", Markdown.prose(explanation.sure))
 
 

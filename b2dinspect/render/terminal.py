@@ -14,7 +14,7 @@ from rich.text import Text
 
 from b2dinspect.render.text import column, visible
 
-__all__ = ["Line", "Screen", "Table", "Verbatim", "console", "lines"]
+__all__ = ["Line", "Screen", "Table", "Typed", "Verbatim", "console", "lines"]
 
 
 class Line(Text):
@@ -56,6 +56,14 @@ class Line(Text):
 
 class Verbatim(Line):
     """A line that is there to be copied: no width folds it."""
+
+
+class Typed(Verbatim):
+    """A command that is there to be typed: as a line, but a backslash of a path stays one."""
+
+    def __init__(self, command: str, style: str | Style = "", *, indent: int = 0) -> None:
+        super().__init__("", style)
+        Text.append(self, " " * indent + visible(command).replace("\\\\", "\\"))
 
 
 def lines(*parts: Line | str) -> Text:

@@ -283,6 +283,19 @@ def _padded(size: int) -> int:
     return -(-size // SECTOR) * SECTOR
 
 
+def resized(header: bytes, size: int) -> bytes:
+    """Return a header block of 512 bytes that tells another size of its content, with its checksum made anew.
+
+    Raises:
+        UserdataError: The size is larger than a tar header can say.
+    """
+    if size >= 8**11:
+        raise UserdataError("the file is too large for a tar", found=f"{size} bytes")
+    fields = HEADER.parse(header)
+    fields.size = b"%011o\0" % size
+    return _with_checksum(fields)
+
+
 def build_userdata(public_key: bytes) -> bytes:
     """Return the tar that docker-machine and minikube write for this public key file, byte for byte.
 
@@ -325,5 +338,9 @@ def _member(name: bytes, mode: int, content: bytes, typeflag: bytes = b"0") -> b
         "prefix": bytes(155),
         "padding": bytes(12),
     }
-    fields["checksum"] = b"%06o\0 " % sum(HEADER.build(fields))
-    return bytes(HEADER.build(fields)) + content.ljust(_padded(len(content)), b"\0")
+    return _with_checksum(fields) + content.ljust(_padded(len(content)), b"\0")
+
+
+def _with_checksum(fields: Any) -> bytes:
+    fields["checksum"] = b"%06o\0 " % _checksum(HEADER.build(fields))
+    return bytes(HEADER.build(fields))

@@ -14,6 +14,7 @@ from b2dinspect.cli.common import command, prepare_streams
 from b2dinspect.cli.provision.boot import boot
 from b2dinspect.cli.provision.build import build
 from b2dinspect.cli.provision.convert import convert
+from b2dinspect.cli.provision.prove import prove
 from b2dinspect.cli.provision.repair import repair
 from b2dinspect.cli.provision.run import run as run_machine
 from b2dinspect.cli.provision.samples import faults, incidents, samples
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (run_machine, build, boot, convert, repair, samples, incidents, faults):
+for function in (run_machine, build, boot, convert, repair, prove, samples, incidents, faults):
     app.command(function.__name__)(function)
 
 

@@ -1,8 +1,7 @@
-"""``b2dprovision repair``: get the owner back in, without losing the data."""
+"""``b2dprovision repair``: get the owner back in, without losing anything of anybody's."""
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +13,12 @@ from b2dinspect.cli.provision.common import ForceOption, KeyOption
 from b2dinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2dinspect.provisioning.repair.backup import FileChange
+    from b2dinspect.doctor.case import Case
+    from b2dinspect.provisioning.keypair import KeyPair
+    from b2dinspect.provisioning.repair.backup import FileChange, NewImage
+    from b2dinspect.provisioning.repair.ondisk import Wish
     from b2dinspect.provisioning.repair.plan import Repair
+    from b2dinspect.provisioning.repair.use import Use
 
 
 @command
@@ -25,8 +28,19 @@ def repair(
         typer.Argument(metavar="NAME|DIR|IMAGE", help="A machine by its name or directory, or a disk image."),
     ] = None,
     key: KeyOption = None,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Make a new key pair, for a machine that lost its own.")
+    ] = False,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop",
+            metavar="WHAT",
+            help="A key (SHA256:…) or a file in userdata.tar that may go, and does. Repeatable.",
+        ),
+    ] = None,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Change the files themselves; a backup is written first.")
+        bool, typer.Option("--in-place", help="Repair the machine itself; a backup is written first.")
     ] = False,
     out_path: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="Where the repaired copy goes.")
@@ -37,25 +51,24 @@ def repair(
     undo: Annotated[
         Path | None, typer.Option("--undo", metavar="BACKUP", help="Put back what a repair in place changed.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the byte changes and write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every change and write nothing.")] = False,
     cut: Annotated[
-        bool, typer.Option("--cut", help="Cut the new userdata.tar at 4096 bytes, as a guest would.")
+        bool, typer.Option("--cut", help="Make userdata.tar fit in the 4096 bytes that a guest keeps.")
     ] = False,
     force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Get the owner back in: put the key on the data partition, mend label, key files and paths.
+    """Get the owner back in: add the key to those on the disk, mend marker, label, key files and paths.
 
     Example: b2dprovision repair machines/default --dry-run
 
-    Works on a copy, NAME-repaired, unless --in-place is given. A simulated login proves the repair before
-    anything is written. Never writes to byte 0 of a used disk. Exit status: 0 repaired, or nothing to do, 1
-    something is left, 2 it could not be done.
+    Works on a copy, NAME-repaired, unless --in-place is given. Other people's keys and files stay. A
+    simulated login proves the repair before anything is written. Exit status: 0 repaired, or nothing to do,
+    1 something is left, 2 it could not be done.
     """
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
+    from b2dinspect.provisioning.repair.merge import WouldLoseError
     from b2dinspect.provisioning.repair.plan import plan_repair
 
     if undo is not None:
@@ -67,20 +80,54 @@ def repair(
         raise UsageError("standard input cannot be repaired; name a file")
     if in_place and out_path is not None:
         raise UsageError("--in-place changes the files themselves, --out makes a copy: choose one")
-    pair = None if key is None else _load(key)
+    wish = _wish(key, new_key, tuple(drop or ()), cut)
     with open_case(subject) as case:
-        plan = plan_repair(diagnose(case), pair, is_cut=cut)
-        screen = _Screen(plan, as_json)
-        if plan.actions and plan.logged_in is False:
-            complain("the simulated login fails even so: nothing is written")
-        elif plan.actions and dry_run:
-            screen.show_changes(_host_files(plan))
-        elif plan.actions and in_place:
-            screen.files, screen.backup = _in_place(plan, backup)
-            screen.written = subject
-        elif plan.actions:
-            screen.written = str(_copy(plan, subject, out_path, force))
+        if case.is_packed:
+            raise UsageError(f"{subject} is packed: unpack it, and repair the directory")
+        try:
+            plan = plan_repair(diagnose(case), wish)
+        except WouldLoseError as error:
+            names = " ".join(f"--drop {one.name}" for one in error.lost)
+            raise UsageError(f"{error}. Nothing is written. If all of that may go: {names}") from None
+        _carry_out(plan, subject, _Target(in_place, dry_run, out_path, backup, force), as_json)
+
+
+class _Target:
+    """Where a repair goes."""
+
+    def __init__(
+        self, in_place: bool, dry_run: bool, out_path: Path | None, backup: Path | None, force: bool
+    ) -> None:
+        self.in_place, self.dry_run, self.out_path = in_place, dry_run, out_path
+        self.backup, self.force = backup, force
+
+
+def _carry_out(plan: Repair, subject: str, target: _Target, as_json: bool) -> None:
+    from b2dinspect.provisioning.repair.use import after_copy, after_in_place
+
+    screen = _Screen(plan, as_json)
+    if plan.actions and plan.logged_in is False:
+        complain("the simulated login fails even so: nothing is written")
+    elif plan.actions and target.dry_run:
+        screen.show_changes(_host_files(plan))
+    elif plan.actions and target.in_place:
+        screen.files, screen.backup = _in_place(plan, target.backup)
+        screen.written = subject
+        screen.use = after_in_place(plan)
+    elif plan.actions:
+        copy, screen.is_new = _copy(plan, subject, target)
+        screen.written, screen.use = str(copy), after_copy(plan, copy)
     screen.end()
+
+
+def _wish(key: Path | None, new_key: bool, drop: tuple[str, ...], cut: bool) -> Wish:
+    from b2dinspect.provisioning.keypair import load_key, make_key
+    from b2dinspect.provisioning.repair.ondisk import Wish
+
+    if key is not None and new_key:
+        raise UsageError("--key names a key, --new-key makes one: choose one")
+    pair: KeyPair | None = make_key("rsa") if new_key else load_key(key) if key else None
+    return Wish(pair, new_key, drop, cut)
 
 
 class _Screen:
@@ -90,12 +137,14 @@ class _Screen:
         from b2dinspect.render import repair as render
 
         self._plan, self._as_json, self._render = plan, as_json, render
-        self.files: list[FileChange] = []
+        self.files: list[FileChange | NewImage] = []
         self.written = self.backup = ""
+        self.is_new = True
+        self.use: Use | None = None
         if not as_json:
             out(*render.plan(plan))
 
-    def show_changes(self, files: list[FileChange]) -> None:
+    def show_changes(self, files: list[FileChange | NewImage]) -> None:
         """Show what would change."""
         self.files = files
         if not self._as_json:
@@ -103,33 +152,32 @@ class _Screen:
 
     def end(self) -> None:
         """Say what was written, and end with status 1 when something is left."""
-        healthy = _check(self.written) if self.written else None
+        healthy, needs_start = _check(self.written) if self.written else (None, False)
         if self._as_json:
             from b2dinspect.render import json
 
-            document = self._render.repair_json(self._plan, self.files, self.written, self.backup, healthy)
-            print(json.dumps(document))  # noqa: T201
+            done = self._render.Done(self.files, self.written, self.backup, healthy, self.use)
+            print(json.dumps(self._render.repair_json(self._plan, done)))  # noqa: T201
         elif self.written:
-            _tell(self.written, self.backup, healthy)
-        if self._plan.left or self._plan.logged_in is False or healthy is False:
+            out(
+                *self._render.written(
+                    self.written, self.backup, bool(healthy), needs_start, self.is_new, self.use
+                )
+            )
+        is_left = any(one.explanation.mends != "start" for one in self._plan.left)
+        if is_left or self._plan.logged_in is False or (healthy is False and not needs_start):
             raise typer.Exit(FINDINGS)
 
 
-def _load(path: Path) -> Any:
-    from b2dinspect.provisioning.keypair import load_key
-
-    return load_key(path)
-
-
-def _host_files(plan: Repair) -> list[FileChange]:
-    from b2dinspect.provisioning.repair.plan import host_changes
+def _host_files(plan: Repair) -> list[FileChange | NewImage]:
+    from b2dinspect.provisioning.repair.writing import host_changes
 
     machine = plan.case.machine
-    return host_changes(plan, machine.folder.absolute()) if machine else []
+    return [*host_changes(plan, machine.folder.absolute())] if machine else []
 
 
-def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange], str]:
-    from b2dinspect.provisioning.repair.plan import repair_in_place
+def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange | NewImage], str]:
+    from b2dinspect.provisioning.repair.writing import repair_in_place
 
     machine = plan.case.machine
     folder = machine.folder if machine else Path(plan.case.path).absolute().parent
@@ -139,39 +187,53 @@ def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange], str]
     return files, str(path) if files else ""
 
 
-def _copy(plan: Repair, subject: str, out_path: Path | None, force: bool) -> Path:
+def _copy(plan: Repair, subject: str, target: _Target) -> tuple[Path, bool]:
+    """Write the copy, and return it; or one that an earlier run has made, and False."""
     from b2dinspect.containers.writers import kept_format, suffix
-    from b2dinspect.provisioning.repair.plan import repair_image_copy, repair_machine_copy
+    from b2dinspect.provisioning.repair import writing
 
     machine = plan.case.machine
     if machine is not None and Path(plan.case.subject).resolve() != Path(plan.case.path).resolve():
-        target = out_path or machine.folder.absolute().with_name(f"{machine.folder.resolve().name}-repaired")
-        repair_machine_copy(plan, target, force=force)
-        return target
+        name = f"{machine.folder.resolve().name}-repaired"
+        path = target.out_path or machine.folder.absolute().with_name(name)
+        if not target.force and writing.is_copy_of(plan, path):
+            return path, False
+        writing.repair_machine_copy(plan, path, force=target.force)
+        return path, True
     disk = plan.case.disk
     name = Path(subject).name
     stem = name.split(".")[0] if disk and disk.origin != "file" else Path(name).stem
     ending = suffix(kept_format(disk.container.format)) if disk else "img"
-    target = out_path or Path(subject).with_name(f"{stem}-repaired.{ending}")
-    repair_image_copy(plan, target, force=force)
-    return target
+    path = target.out_path or Path(subject).with_name(f"{stem}-repaired.{ending}")
+    if not target.force and path.is_file() and _is_repaired(plan, path):
+        return path, False
+    writing.repair_image_copy(plan, path, force=target.force)
+    if plan.new_key is not None:
+        writing.write_key(plan.new_key, path.with_suffix(".id_rsa"), force=target.force)
+    return path, True
 
 
-def _check(path: str) -> bool:
-    """Ask the doctor about the outcome."""
+def _is_repaired(plan: Repair, path: Path) -> bool:
+    """Tell whether an image is the same disk with nothing wrong any more."""
+    from b2dinspect.doctor.case import open_case
+    from b2dinspect.doctor.diagnosis import diagnose
+
+    def filesystem(case: Case) -> str:
+        return case.disk.data.volume.uuid if case.disk and case.disk.data else ""
+
+    with open_case(str(path)) as case:
+        return filesystem(case) == filesystem(plan.case) != "" and diagnose(case).is_healthy
+
+
+def _check(path: str) -> tuple[bool, bool]:
+    """Ask the doctor about the outcome: is nothing wrong, and is all that is left to start the machine."""
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
 
     with open_case(path) as case:
-        return diagnose(case).is_healthy
-
-
-def _tell(written: str, backup: str, healthy: bool | None) -> None:
-    word = "the doctor finds nothing wrong any more" if healthy else "the doctor still finds something"
-    lines = [f"written  {written}: {word}"]
-    if backup:
-        lines.append(f"undo     b2dprovision repair --undo {shlex.quote(backup)}")
-    say(*lines)
+        found = diagnose(case)
+        faults = [one for one in found.findings if one.finding.is_fault]
+        return found.is_healthy, all(one.explanation.mends == "start" for one in faults)
 
 
 def _undo(backup: Path, subject: str | None, as_json: bool) -> None:
@@ -179,7 +241,7 @@ def _undo(backup: Path, subject: str | None, as_json: bool) -> None:
 
     if subject is not None:
         raise UsageError("--undo knows from the backup what to put back: name nothing else")
-    files = [str(path) for path in undo(backup)]
+    files: list[Any] = [str(path) for path in undo(backup)]
     if as_json:
         from b2dinspect.render import json
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,55 @@ class FileChange(NamedTuple):
     patches: tuple[Patch, ...]
 
 
-def write_backup(path: Path, changes: list[FileChange]) -> None:
+class NewImage(NamedTuple):
+    """An image that takes the place of another one, which is kept under another name.
+
+    Attributes:
+        path: The image.
+        kept: Where the old one goes.
+        sha256: Of the new one.
+    """
+
+    path: Path
+    kept: Path
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, kept: Path, new: NewFile) -> NewImage:
+        """Return the exchange of an image for one that is written, but not yet in its place.
+
+        Raises:
+            UsageError: There is a kept one already.
+        """
+        if os.path.lexists(kept):
+            raise UsageError(
+                f"{kept} is there already, from an earlier repair: undo that one, or move the file away"
+            )
+        new.flush()
+        return cls(path, kept, _sha256(new.temporary))
+
+
+def keep_old(image: NewImage) -> None:
+    """Give the old image the name that it is kept under. It keeps the other one too, where that can be.
+
+    Raises:
+        SourceError: It cannot be done.
+    """
+    try:
+        try:
+            os.link(image.path, image.kept)
+        except OSError:  # a filesystem without hard links
+            image.path.rename(image.kept)
+    except OSError as error:
+        raise SourceError(f"{image.path}: {error.strerror}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_backup(path: Path, changes: Sequence[FileChange | NewImage]) -> None:
     """Write down what is there now. Paths are kept relative to the backup's folder.
 
     Raises:
@@ -73,7 +122,13 @@ def write_backup(path: Path, changes: list[FileChange]) -> None:
         file.pwrite(0, (json.dumps(document, indent=1) + "\n").encode())
 
 
-def _described(change: FileChange, folder: Path) -> dict[str, Any]:
+def _described(change: FileChange | NewImage, folder: Path) -> dict[str, Any]:
+    if isinstance(change, NewImage):
+        return {
+            "path": os.path.relpath(change.path, folder),
+            "kept": os.path.relpath(change.kept, folder),
+            "new_sha256": change.sha256,
+        }
     return {
         "path": os.path.relpath(change.path, folder),
         "existed": change.existed,
@@ -125,6 +180,11 @@ def undo(path: Path) -> list[Path]:
     """
     files = [_checked(path.parent, one) for one in _read(path)]
     for file, one in files:
+        if "kept" in one:
+            if (kept := path.parent / one["kept"]).exists():
+                kept.replace(file)
+                sync_folder(file.parent)
+            continue
         if not one["existed"]:
             file.unlink(missing_ok=True)
             sync_folder(file.parent)
@@ -184,6 +244,9 @@ def _checked(folder: Path, one: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     file = folder / one["path"]
     if _leaves(one["path"]):
         raise UsageError(f"{one['path']} is outside of the backup's folder")
+    if "kept" in one:
+        _check_kept(folder, file, one)
+        return file, one
     if not one["existed"] and not file.exists():
         return file, one
     try:
@@ -197,6 +260,18 @@ def _checked(folder: Path, one: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     if not fits:
         raise UsageError(f"{file} was changed since the repair: it is not touched")
     return file, one
+
+
+def _check_kept(folder: Path, file: Path, one: dict[str, Any]) -> None:
+    """Refuse an image that was changed since it took the place of the old one."""
+    if _leaves(one["kept"]):
+        raise UsageError(f"{one['kept']} is outside of the backup's folder")
+    try:
+        is_as_left = not file.exists() or _sha256(file) == one["new_sha256"]
+    except OSError as error:
+        raise SourceError(f"{file}: {error.strerror}") from error
+    if (folder / one["kept"]).exists() and not is_as_left:
+        raise UsageError(f"{file} was changed since the repair: it is not touched")
 
 
 def _is_known(fd: int, piece: dict[str, Any], old_size: int) -> bool:

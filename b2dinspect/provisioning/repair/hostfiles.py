@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from b2dinspect.machine.config import decoded, is_windows
+from b2dinspect.machine.config import decoded, is_windows, placed, store_folder
 from b2dinspect.machine.folder import Machine
+from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.repair.backup import FileChange, Patch
 from b2dinspect.userdata.private_key import public_line
 
@@ -20,6 +21,24 @@ def close_key(path: Path) -> FileChange:
     status = path.stat()
     mode = status.st_mode & 0o777
     return FileChange(path, True, status.st_size, status.st_size, mode, PRIVATE_MODE, ())
+
+
+def put_key(pair: KeyPair, folder: Path) -> list[FileChange]:
+    """Return the changes that give a machine another key pair."""
+    private = whole_file(folder / "id_rsa", pair.private, PRIVATE_MODE)
+    return [
+        private._replace(new_mode=PRIVATE_MODE),
+        whole_file(folder / "id_rsa.pub", pair.public, PRIVATE_MODE),
+    ]
+
+
+def plain_config(machine: Machine, folder: Path) -> FileChange | None:
+    """Return the change that writes config.json as UTF-8 without a byte order mark; None when it is none."""
+    file = machine.config.file
+    if file is None or not machine.config.is_readable:
+        return None
+    text = decoded(file.data)[0]
+    return whole_file(folder / "config.json", text.encode("utf-8", "surrogatepass"), PRIVATE_MODE)
 
 
 def make_public(machine: Machine, folder: Path) -> FileChange | None:
@@ -42,8 +61,8 @@ def move_paths(machine: Machine, folder: Path, at: Path | None = None) -> FileCh
     file = machine.config.file
     if file is None or not machine.config.is_readable:
         return None
-    document = json.loads(decoded(file.data)[0])
-    old, new = machine.config.store_path, _store(folder)
+    document = placed(json.loads(decoded(file.data)[0]), machine.folder)
+    old, new = machine.config.store_path, str(store_folder(folder))
     if old and not is_windows(old):
         document = _moved(document, os.path.join(old, ""), os.path.join(new, ""))  # noqa: PTH118
     driver = document["Driver"]
@@ -53,11 +72,6 @@ def move_paths(machine: Machine, folder: Path, at: Path | None = None) -> FileCh
         driver["StorePath"] = new
     text = json.dumps(document, indent=4, ensure_ascii=False)
     return whole_file((at or folder) / "config.json", text.encode("utf-8", "surrogatepass"), PRIVATE_MODE)
-
-
-def _store(folder: Path) -> str:
-    """Return the store of a machine directory: ``STORE/machines/NAME``."""
-    return str(folder.parent.parent if folder.parent.name == "machines" else folder.parent)
 
 
 def _moved(value: Any, old: str, new: str) -> Any:

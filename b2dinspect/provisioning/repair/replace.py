@@ -33,7 +33,7 @@ def check_writable(volume: Volume) -> None:
     where = f"partition {volume.partition.number}"
     if not volume.is_ext:
         raise UsageError(f"{where} is {volume.filesystem}: only ext4 can be repaired")
-    broken = [finding for finding in volume.findings if finding.id != "ext4-smaller-than-partition"]
+    broken = [finding for finding in volume.findings if finding.is_fault]
     if broken:
         text = (
             f"{where} is not changed: {broken[0].message}. Boot the machine once, or take a raw copy and run"

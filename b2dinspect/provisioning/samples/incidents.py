@@ -19,10 +19,11 @@ from typing import NamedTuple
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.reader import VmdkContainer
 from b2dinspect.containers.writers import new_disk
-from b2dinspect.errors import SourceError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import profile_named
 from b2dinspect.identity import PINNED_TIME, Identities
+from b2dinspect.machine.config import STORE
+from b2dinspect.machine.packed import unpack_into
 from b2dinspect.newfile import NewFile, NewFolder
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.rework import opened
@@ -35,9 +36,6 @@ from b2dinspect.provisioning.stages import DEFAULT_SIZE, Plan
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.tarball import build_userdata
 
-STORE = "@STORE@"
-"""Stands in a packed config.json for the folder that the machine is unpacked into."""
-MAX_UNPACKED = 64 << 20
 """Bytes that may come out of a packed incident: all of the tar, which holds no bytes for a hole."""
 Tweak = Callable[[Path], None]
 
@@ -296,51 +294,12 @@ def unpack(packed: Path, folder: Path) -> Path:
     """
     target = folder.absolute() / packed.name.removesuffix(".tar.xz")
     with NewFolder(target) as new:
-        try:
-            _extract(packed, new.temporary, target.name)
-        except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
-            raise SourceError(f"{packed} cannot be unpacked: {error}") from error
+        unpack_into(packed, new.temporary, target.name)
         config = new.temporary / "config.json"
         if config.is_file():
             text = json.dumps(_store(target))[1:-1]
             config.write_bytes(config.read_bytes().replace(STORE.encode(), text.encode()))
     return target
-
-
-def _extract(packed: Path, folder: Path, name: str) -> None:
-    """Write what is below ``name`` into ``folder``; holes stay holes."""
-    modes = {}
-    with lzma.open(packed) as stream, tarfile.open(fileobj=_Bounded(stream, packed), mode="r|") as tar:
-        for member in tar:
-            top, *inside = member.name.split("/")
-            is_below = top == name and inside and not {"", ".", ".."} & {*inside}
-            if not is_below or not (member.isreg() or member.isdir()):
-                raise SourceError(f"{packed} holds {member.name!r}, which is no file or folder in {name}")
-            path = folder.joinpath(*inside)
-            if member.isdir():
-                path.mkdir(mode=0o700)
-            else:
-                tar.makefile(member, path)
-            modes[path] = member.mode & 0o777
-    for path, mode in reversed(modes.items()):  # a folder after what is in it
-        path.chmod(mode)
-
-
-class _Bounded(io.RawIOBase):
-    """A stream from which not more than ``MAX_UNPACKED`` bytes come."""
-
-    def __init__(self, stream: lzma.LZMAFile, path: Path) -> None:
-        self._stream = stream
-        self._path = path
-        self._left = MAX_UNPACKED
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, ``size`` at most."""
-        data = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
-        self._left -= len(data)
-        if self._left < 0:
-            raise SourceError(f"{self._path} unpacks to more than {MAX_UNPACKED >> 20} MiB")
-        return data
 
 
 def rebuild(folder: Path, names: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:

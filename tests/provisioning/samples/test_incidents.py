@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.provisioning.samples.incidents import INCIDENTS, MAX_UNPACKED, make, pack, unpack
+from b2dinspect.machine.packed import MAX_UNPACKED
+from b2dinspect.provisioning.samples.incidents import INCIDENTS, make, pack, unpack
 from tests.incidents import MANIFEST, NAMES, PACKED, answer, ids, incident
 from tests.oracles import needs, run
 

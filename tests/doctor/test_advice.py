@@ -1,0 +1,194 @@
+"""What the doctor prints is typed, to the end: then the machine is healthy, or the text said why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from b2dinspect.cli.main import app as inspect_app
+from b2dinspect.cli.provision.main import app as provision_app
+from b2dinspect.doctor.case import open_case
+from b2dinspect.doctor.explanations import SYSTEMS, explanations
+from b2dinspect.doctor.remedies import remedy
+from tests.incidents import NAMES, PACKED, copy_of, incident
+from tests.oracles import needs, run
+
+HERE = ("chmod", "ssh-keygen", "tar", "e2fsck", "sgdisk", "sfdisk", "qemu-img")
+"""Programs of others that are run as they are."""
+GRAMMAR = {
+    "docker-machine": r"(--storage-path \S+ )?(start|stop|regenerate-certs) [\w.-]+",
+    "minikube": r"(start|stop) -p [\w.-]+",
+    "VBoxManage": r"internalcommands sethduuid \S+ [0-9a-f-]{36}|list hdds"
+    r"|storageattach \S+ --storagectl SATA --port 1 --device 0 --type hdd --medium \S+",
+    "docker": r"ps -a|logs [\w.-]+",
+    "podman": r"ps -a|logs [\w.-]+",
+    "icacls": r"\S+ /inheritance:r /grant:r \S+:R|\S+ /grant \*S-1-5-83-0:F",
+    "ssh": r"-i \S+ \w+@[\w.:]+",
+}
+"""What other programs take, those that are not on this machine or need one that is up."""
+
+
+def invoke(app: Any, words: list[str]) -> tuple[int, str]:
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    return done.exit_code, done.stdout
+
+
+def doctor(folder: Path) -> tuple[int, dict[str, Any], str]:
+    status, text = invoke(inspect_app, ["doctor", str(folder), "--json"])
+    return status, json.loads(text), invoke(inspect_app, ["doctor", str(folder)])[1]
+
+
+def replay_journal(folder: Path, scratch: Path) -> None:
+    """Do what a kernel does with a filesystem that was not unmounted."""
+    with open_case(str(folder)) as case:
+        assert case.disk is not None
+        assert case.disk.data is not None
+        path, offset = Path(case.path), case.disk.data.volume.partition.offset
+        image = case.disk.container.format
+    run("qemu-img", "convert", "-O", "raw", path, scratch / "raw")
+    subprocess.run(["e2fsck", "-fy", f"{scratch / 'raw'}?offset={offset}"], capture_output=True, check=False)
+    run("qemu-img", "convert", "-O", image, scratch / "raw", path)
+    (scratch / "raw").unlink()
+
+
+def start(words: list[str], scratch: Path) -> None:
+    folder = scratch / "machines" / words[-1]
+    with open_case(str(folder)) as case:
+        data = case.disk.data if case.disk else None
+        is_unclean = data is not None and any(one.is_fault for one in data.volume.findings)
+    if is_unclean:
+        replay_journal(folder, scratch)
+    assert invoke(provision_app, ["boot", str(folder), "--in-place"])[0] == 0
+
+
+def set_uuid(words: list[str], scratch: Path) -> None:
+    path = Path(words[3])
+    text = re.sub(
+        rb'(ddb\.uuid\.image=")[0-9a-f-]{36}', rb"\g<1>" + words[4].encode(), path.read_bytes(), count=1
+    )
+    path.write_bytes(text)
+
+
+PLAYED: dict[tuple[str, str], Callable[[list[str], Path], None]] = {
+    ("docker-machine", "start"): start,
+    ("minikube", "start"): start,
+    ("VBoxManage", "internalcommands"): set_uuid,
+}
+"""What is done in the place of a program that is not here."""
+
+
+def type_in(line: str, scratch: Path) -> None:
+    """Do what a line says."""
+    words = shlex.split(line)
+    program = words[0]
+    if program in ("b2dinspect", "b2dprovision"):
+        status, said = invoke(inspect_app if program == "b2dinspect" else provision_app, words[1:])
+        assert status in (0, 1), f"{line}: {said}"
+    elif program in HERE:
+        done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr!r}"
+    else:
+        assert re.fullmatch(GRAMMAR[program], " ".join(words[1:])), line
+        if play := PLAYED.get((program, words[1])):
+            play(words, scratch)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is home and store, and the current one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MACHINE_STORAGE_PATH", str(tmp_path))
+    monkeypatch.delenv("MINIKUBE_HOME", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@needs("mke2fs", "debugfs", "e2fsck", "qemu-img", "ssh")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_works_as_printed(name: str, place: Path) -> None:
+    folder = copy_of(name, place)
+    _, found, text = doctor(folder)
+    for one in found["findings"]:
+        for line in one["commands"]["linux"]:
+            assert f" {line}\n" in text
+            type_in(line, place)
+    status, after, text = doctor(folder)
+    if status:
+        ends = [one["end"] for one in after["findings"] if one["severity"] != "info"]
+        assert all(ends), [one["id"] for one in after["findings"]]
+        assert all(end in " ".join(text.split()) for end in ends)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str, place: Path) -> None:
+    folder = copy_of(name, place)
+    status, found, text = doctor(folder)
+    lines = text.splitlines()[:5]
+    if status:
+        assert lines[1].startswith(("BROKEN at ", "odd at "))
+        assert any(line.startswith("  Do: ") for line in lines)
+        commands = found["findings"][0]["commands"]["linux"]
+        assert all(f"      {line}" in lines for line in commands)
+    assert not re.search(r"\b(rm|delete|create)\b", " ".join(lines).replace("keeps no", ""))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_packed_machine_opens(name: str, place: Path) -> None:
+    shutil.copy(PACKED / f"{name}.tar.xz", place)
+    status, found, _ = doctor(Path(f"{name}.tar.xz"))
+    expected = doctor(incident(name))
+    assert (status, [one["id"] for one in found["findings"]]) == (
+        expected[0],
+        [one["id"] for one in expected[1]["findings"]],
+    )
+    for one in found["findings"]:
+        lines = one["commands"]["linux"]
+        assert not lines or lines[0] == f"tar -xf {name}.tar.xz"
+
+
+@pytest.mark.parametrize("name", ["moved", "key-mode", "userdata-lost", "snapshot", "healthy-minikube"])
+def test_a_machine_that_was_unpacked_by_hand(name: str, place: Path) -> None:
+    run("tar", "-xf", PACKED / f"{name}.tar.xz", "-C", place)
+    _, found, _ = doctor(Path(name))
+    assert [one["id"] for one in found["findings"]] == [
+        one["id"] for one in doctor(incident(name))[1]["findings"]
+    ]
+    invoke(provision_app, ["repair", name, "--in-place"])
+    assert invoke(provision_app, ["prove", name])[0] == 0
+
+
+@pytest.mark.parametrize("item", explanations(), ids=lambda item: item.id)
+def test_every_command_of_an_explanation_is_one(item: Any) -> None:
+    """On a machine where everything is known, each word has its meaning and each program takes its words."""
+    with open_case(str(incident("other-uuid"))) as case:
+        for system in SYSTEMS:
+            for command in remedy(case, item, system).commands:
+                assert not [word for word in command if re.search(r"\b[A-Z]{4,}\b", word) and word != "SATA"]
+                if command[0] in GRAMMAR:
+                    assert re.fullmatch(GRAMMAR[command[0]], " ".join(command[1:])), command
+                else:
+                    assert command[0] in ("b2dinspect", "b2dprovision", *HERE)
+
+
+def test_nothing_of_what_a_guest_does_is_certain_by_bytes() -> None:
+    for item in explanations():
+        assert item.by != "bytes" or "guest" not in item.title
+        assert not (item.by != "bytes" and item.sure.startswith("certain: the bytes"))
+
+
+def test_where_the_store_is_the_default_it_is_not_named(place: Path) -> None:
+    folder = copy_of("marker-damaged", place)
+    assert "docker-machine start marker-damaged" in doctor(folder)[2]
+    os.environ["MACHINE_STORAGE_PATH"] = str(place / "elsewhere")
+    assert f"docker-machine --storage-path {place} start marker-damaged" in doctor(folder)[2]
