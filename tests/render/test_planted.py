@@ -10,6 +10,7 @@ import re
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -23,6 +24,7 @@ from b2dinspect.guests import PROFILES
 from b2dinspect.inspection.choice import Candidate, choose_among
 from b2dinspect.provisioning import events
 from b2dinspect.provisioning.repair.backup import FileChange, Patch
+from b2dinspect.provisioning.repair.merge import EntryChange, KeyChange, Merged
 from b2dinspect.render import (
     console,
     diskmap,
@@ -203,10 +205,11 @@ def machine() -> Any:
 
 
 @pytest.fixture(scope="module")
-def facts() -> Any:
+def facts() -> Iterator[Any]:
     from b2dinspect.inspection.walk import inspect
 
-    return inspect(str(unpacked("keys-differ.vdi")))
+    with inspect(str(unpacked("keys-differ.vdi"))) as found:
+        yield found
 
 
 FINDINGS = (
@@ -251,7 +254,13 @@ class Planned:
     changes = ()
     logged_in = True
     proof = HOSTILE
-    left = (f"finding{HOSTILE}",)
+    left = (
+        SimpleNamespace(
+            finding=SimpleNamespace(id=f"finding{HOSTILE}"),
+            explanation=SimpleNamespace(end=HOSTILE, fix=HOSTILE),
+        ),
+    )
+    merged = planted(Merged(b"", (KeyChange("kept", "file", "", "line"),), (EntryChange("kept", "name", 1),)))
 
     class Action:
         id, why, how = HOSTILE, HOSTILE, HOSTILE
