@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import gc
-from typing import Annotated
 
-import typer
-
-from b2dinspect import __version__
-from b2dinspect.cli.cat import cat
-from b2dinspect.cli.choice import choice
 from b2dinspect.cli.common import command, prepare_streams
-from b2dinspect.cli.diff import diff
-from b2dinspect.cli.doctor import doctor, explain, machines
-from b2dinspect.cli.get import get
-from b2dinspect.cli.hexdump import hexdump
-from b2dinspect.cli.keys import keys
-from b2dinspect.cli.logs import logs
-from b2dinspect.cli.ls import ls
-from b2dinspect.cli.map import map_
-from b2dinspect.cli.report import report
-from b2dinspect.cli.show import show
-from b2dinspect.cli.tui import tui
-from b2dinspect.cli.verify import verify
+from b2dinspect.cli.program import program
 
-app = typer.Typer(
-    name="b2dinspect",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-COMMANDS = (
-    *(show, doctor, explain, machines, keys, diff, ls, cat, get),
-    *(hexdump, map_, report, tui, logs, choice, verify),
-)
-for function in COMMANDS:
-    app.command(function.__name__.rstrip("_"))(function)
-
-
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        print(f"b2dinspect {__version__}")  # noqa: T201
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
+COMMANDS = {
+    "show": "b2dinspect.cli.show:show",
+    "doctor": "b2dinspect.cli.doctor:doctor",
+    "explain": "b2dinspect.cli.doctor:explain",
+    "machines": "b2dinspect.cli.doctor:machines",
+    "keys": "b2dinspect.cli.keys:keys",
+    "diff": "b2dinspect.cli.diff:diff",
+    "ls": "b2dinspect.cli.ls:ls",
+    "cat": "b2dinspect.cli.cat:cat",
+    "get": "b2dinspect.cli.get:get",
+    "hexdump": "b2dinspect.cli.hexdump:hexdump",
+    "map": "b2dinspect.cli.map:map_",
+    "report": "b2dinspect.cli.report:report",
+    "tui": "b2dinspect.cli.tui:tui",
+    "logs": "b2dinspect.cli.logs:logs",
+    "choice": "b2dinspect.cli.choice:choice",
+    "verify": "b2dinspect.cli.verify:verify",
+}
+app = program(
+    "b2dinspect",
+    COMMANDS,
     """Read boot2docker disks: which SSH key is on them, where, and why a machine will not let you in.
 
     Nothing is ever written to a disk. Example: b2dinspect show disk.vdi
-    """
+    """,
+)
 
 
 @command

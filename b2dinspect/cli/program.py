@@ -1,0 +1,82 @@
+"""A program of many commands, each imported when it is called: all would take longer than most of them do."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from b2dinspect import __version__
+
+STYLE: dict[str, Any] = {
+    "rich_markup_mode": "markdown",
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class Commands(Mapping[str, Any]):
+    """Commands by name, made out of their functions when somebody asks for them.
+
+    Args:
+        places: Module and function of each, as ``b2dinspect.cli.show:show``, in the order of the help.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            module, _, function = self._places[name].partition(":")
+            alone = typer.Typer(add_completion=False, **STYLE)
+            alone.command(name)(getattr(importlib.import_module(module), function))
+            self._made[name] = get_command(alone)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def program(name: str, places: Mapping[str, str], help_text: str) -> typer.Typer:
+    """Return a program.
+
+    Args:
+        name: What people call it by.
+        places: Its commands: see ``Commands``.
+        help_text: What it is for, with an example.
+    """
+
+    class Group(TyperGroup):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.commands = Commands(places)  # type: ignore[assignment]
+
+        def list_commands(self, ctx: object) -> list[str]:
+            return list(places)
+
+    app = typer.Typer(name=name, cls=Group, no_args_is_help=True, **STYLE)
+    app.callback(help=help_text)(_options(name))
+    return app
+
+
+def _options(name: str) -> Callable[..., None]:
+    """Return what reads the options that stand before a command."""
+
+    def show_version(is_asked: bool) -> None:
+        if is_asked:
+            print(f"{name} {__version__}")  # noqa: T201
+            raise typer.Exit
+
+    def options(version: bool = False) -> None: ...
+
+    asked = typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
+    options.__annotations__["version"] = Annotated[bool, asked]
+    return options
