@@ -39,7 +39,7 @@ def proof(item: Proof) -> Iterator[RenderableType]:
     for failure in item.failures:
         yield Line(f"failed   {failure}")
     if item.owner_is_in is None:
-        yield Line("No private key of the owner's was at hand: name one with --key.")
+        yield Line("No private key of the owner's was at hand, so it was not tried.")
 
 
 def proof_json(subject: str, item: Proof) -> dict[str, Any]:
