@@ -17,9 +17,10 @@ from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.login import deciding_keys, lets_in
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.machine.config import is_windows
-from b2dinspect.machine.disks import DISKS, VMWARE
+from b2dinspect.machine.disks import DISKS, WITHOUT_MARKER
 from b2dinspect.machine.files import about
 from b2dinspect.source import SECTOR
+from b2dinspect.units import listed
 from b2dinspect.units import size as shown
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -104,6 +105,8 @@ def host_key(case: Case) -> Iterator[Finding]:
     if private is not None and private.is_open:
         mode = f"{private.file.mode:04o}"
         text = f"id_rsa has mode {mode}: others may read it, so docker-machine and ssh refuse it"
+        if private.others:
+            text = f"{listed(private.others)} may read id_rsa too, so ssh refuses it"
         yield about("key-permissions", "error", text, path)
     if public is None:
         if private is not None:
@@ -137,6 +140,9 @@ def disk_file(case: Case) -> Iterator[Finding]:
         if path.name == "fixed.vhd":
             text = "fixed.vhd is left over from a create that did not come to its end"
             yield about("leftover-fixed-vhd", "info", text, path)
+        elif path.name == "disk.qcow2.raw":
+            text = "disk.qcow2.raw is left over: qemu2 makes disk.qcow2 of it and deletes it"
+            yield about("leftover-raw", "info", text, path)
 
 
 def _is_small(disk: Inspection, asked: int | None) -> bool:
@@ -254,7 +260,7 @@ def unlabelled(disk: Inspection) -> Volume | None:
 
 def expectations(case: Case) -> Expected:
     """Return what the machine tells of its disk."""
-    has_marker = case.machine is None or case.machine.driver not in VMWARE
+    has_marker = case.machine is None or case.machine.driver not in WITHOUT_MARKER
     return Expected(has_marker, case.disk is not None and unlabelled(case.disk) is not None)
 
 
@@ -271,7 +277,7 @@ def profile_of(disk: Inspection) -> GuestProfile:
 def without_marker(case: Case) -> Iterator[Finding]:
     """Say that an empty VMware disk is no fault: its driver writes no marker."""
     machine, disk = case.machine, case.disk
-    if machine and disk and disk.state == "blank" and machine.driver in VMWARE:
+    if machine and disk and disk.state == "blank" and machine.driver in WITHOUT_MARKER:
         text = f"the driver {machine.driver} writes no marker: the guest formats an empty disk by itself"
         yield Finding("disk-blank-vmware", "info", text, 0)
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.machine.files import is_there, real_file
+from b2dinspect.machine.files import is_folder, is_there, real_file
 
 DISKS = {
     "virtualbox": "disk.vmdk",
     "hyperv": "disk.vhd",
     "kvm2": "NAME.rawdisk",
-    "kvm": "NAME.rawdisk",
+    "kvm": "NAME.img",
     "hyperkit": "NAME.rawdisk",
     "qemu2": "disk.qcow2",
     "qemu": "disk.qcow2",
@@ -20,6 +20,7 @@ DISKS = {
     "krunkit": "disk.img",
     "vmwarefusion": "NAME.vmdk",
     "vmware": "NAME.vmdk",
+    "parallels": "disk.hdd",
     "vmwarevsphere": "",
     "docker": "",
     "podman": "",
@@ -38,8 +39,10 @@ DISKS = {
 }
 """By driver; NAME stands for the machine, "" for a driver without a disk on this host."""
 
-VMWARE = ("vmware", "vmwarefusion", "vmwarevsphere")
-"""Drivers that write no marker: they copy the tar into the running guest."""
+WITHOUT_MARKER = ("vmwarefusion", "vmwarevsphere")
+"""Drivers that write no marker: they copy the tar into the running guest. minikube's vmware writes one."""
+VMWARE = (*WITHOUT_MARKER, "vmware")
+"""Drivers whose guests see a VMware disk."""
 COMMON = (
     "disk.vmdk",
     "disk.vhd",
@@ -49,9 +52,13 @@ COMMON = (
     "NAME.rawdisk",
     "NAME.vmdk",
     "NAME.qcow2",
+    "NAME.img",
 )
 SUFFIXES = (".rawdisk", ".vdi", ".vhdx")
-LEFTOVERS = ("fixed.vhd", "userdata.tar")
+LEFTOVERS = ("fixed.vhd", "userdata.tar", "disk.qcow2.raw")
+"""Of a create that did not come to its end (hyperv, qemu2), and VMware's way."""
+PARALLELS_IMAGE = ".hds"
+"""Ends the names of the images in a Parallels disk, which is a folder."""
 
 
 class DiskFiles(NamedTuple):
@@ -76,7 +83,7 @@ def find_disks(folder: Path, name: str, driver: str) -> DiskFiles:
     found: list[Path] = []
     refused: list[tuple[Path, str]] = []
     for path in dict.fromkeys(_candidates(folder, name, expected)):
-        real, error = real_file(path)
+        real, error = real_file(path, folder)
         if real is not None:
             found.append(path)
         elif is_there(path):
@@ -88,10 +95,21 @@ def find_disks(folder: Path, name: str, driver: str) -> DiskFiles:
 
 def _candidates(folder: Path, name: str, expected: str) -> Iterator[Path]:
     if expected:
-        yield folder / expected
+        yield from _images_in(folder / expected)
     for common in COMMON:
         yield folder / common.replace("NAME", name)
     try:
         yield from sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    except OSError:
+        return
+
+
+def _images_in(path: Path) -> Iterator[Path]:
+    """Yield a disk that is a file, or the images in one that is a folder."""
+    if not is_folder(path):
+        yield path
+        return
+    try:
+        yield from sorted(image for image in path.iterdir() if image.suffix == PARALLELS_IMAGE)
     except OSError:
         return

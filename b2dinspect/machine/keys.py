@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.machine.files import SmallFile, read_small
+from b2dinspect.machine.permissions import others
 from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
 
@@ -23,11 +24,13 @@ class KeyFile(NamedTuple):
         file: The file itself.
         line: Its public key; None when it holds none that can be read.
         error: Why not.
+        others: Who else may read it, on Windows.
     """
 
     file: SmallFile
     line: Line | None
     error: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def identity(self) -> bytes:
@@ -36,8 +39,8 @@ class KeyFile(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether others may read it, which is forbidden for a private key; Windows has no such bits."""
-        return os.name == "posix" and bool(self.file.mode & OTHERS)
+        """Whether others may read it, which is forbidden for a private key."""
+        return bool(self.others) or (os.name == "posix" and bool(self.file.mode & OTHERS))
 
 
 class HostKeys(NamedTuple):
@@ -62,7 +65,10 @@ class HostKeys(NamedTuple):
 
 def read_keys(folder: Path) -> HostKeys:
     """Return the key pair of a machine directory; never raises."""
-    return HostKeys(_private(folder / "id_rsa"), _public(folder / "id_rsa.pub"))
+    private = _private(folder / "id_rsa")
+    if private is not None and (found := others(private.file.path)):
+        private = private._replace(others=found)
+    return HostKeys(private, _public(folder / "id_rsa.pub"))
 
 
 def _private(path: Path) -> KeyFile | None:

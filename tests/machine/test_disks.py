@@ -77,3 +77,16 @@ def test_a_folder_is_no_disk(tmp_path: Path) -> None:
     found = find_disks(tmp_path, "default", "virtualbox")
     assert found.chosen is None
     assert "not a regular file" in found.refused[0][1]
+
+
+def test_the_image_in_a_parallels_disk(tmp_path: Path) -> None:
+    (tmp_path / "disk.hdd").mkdir()
+    image = tmp_path / "disk.hdd" / "disk.hdd.0.{5fbaabe3-6958-40ff-92a7-860e329aab41}.hds"
+    image.write_bytes(b"WithoutFreeSpace")
+    (tmp_path / "disk.hdd" / "DiskDescriptor.xml").write_bytes(b"<Parallels_disk_image/>")
+    assert find_disks(tmp_path, "m", "parallels").chosen == image
+
+
+def test_a_kvm_disk_is_an_img(tmp_path: Path) -> None:
+    (tmp_path / "m.img").write_bytes(b"x")
+    assert find_disks(tmp_path, "m", "kvm").chosen == tmp_path / "m.img"

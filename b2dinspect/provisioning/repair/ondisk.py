@@ -90,7 +90,12 @@ class Longer(ByteSource):
 
 
 def plan_disk(
-    disk: Inspection, needed: Collection[Mend], pair: KeyPair | None, wish: Wish, size: int | None = None
+    disk: Inspection,
+    needed: Collection[Mend],
+    pair: KeyPair | None,
+    wish: Wish,
+    size: int | None = None,
+    on_host: bytes | None = None,
 ) -> DiskPlan:
     """Work out what must change on a disk.
 
@@ -100,13 +105,14 @@ def plan_disk(
         pair: The key pair to let in.
         wish: What the user asks for.
         size: Virtual bytes that the disk should have, if that is known.
+        on_host: The tar in the machine directory that should be on the disk, if there is one.
 
     Raises:
         UsageError: The disk cannot be repaired; says why and what to do.
         WouldLoseError: Somebody's key or file does not fit.
         ToolError: A program that is needed is missing, or failed.
     """
-    work = _Work(disk, pair, wish)
+    work = _Work(disk, pair, wish, on_host)
     wants_key = pair is not None and wish.key is not None and not lets_in_pair(disk, pair)
     wants_tar = "userdata" in needed or wants_key or bool(wish.drop)
     if "size" in needed and size is not None and size > disk.container.size:
@@ -140,8 +146,10 @@ def lets_in_pair(disk: Inspection, pair: KeyPair) -> bool:
 class _Work:
     """A disk at work. Each method does one thing to the overlay and notes it."""
 
-    def __init__(self, disk: Inspection, pair: KeyPair | None, wish: Wish) -> None:
-        self.disk, self.wish = disk, wish
+    def __init__(
+        self, disk: Inspection, pair: KeyPair | None, wish: Wish, on_host: bytes | None = None
+    ) -> None:
+        self.disk, self.wish, self._on_host = disk, wish, on_host
         self.overlay = Overlay(disk.container)
         self.steps: list[Step] = []
         self.merged: Merged | None = None
@@ -194,7 +202,7 @@ class _Work:
         """Put the key into userdata.tar on the data partition."""
         check_writable(volume)
         item = self.disk.of_source("data")
-        old = item.content.pread(0, item.size) if item else None
+        old = item.content.pread(0, item.size) if item else self._on_host
         tar = self._merge(old, GUEST_KEEPS if self.wish.is_cut else None)
         with tempfile.TemporaryDirectory(prefix="b2dprovision-") as work:
             how = put_userdata(self.overlay, volume, tar, Path(work), Identities())

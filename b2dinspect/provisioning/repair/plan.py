@@ -11,6 +11,7 @@ from typing import NamedTuple
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
 from b2dinspect.doctor.explanations import Mend
+from b2dinspect.machine.files import read_small
 from b2dinspect.provisioning.disk.overlay import Change
 from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.repair.merge import Merged
@@ -19,6 +20,7 @@ from b2dinspect.provisioning.repair.proof import prove_login
 from b2dinspect.source import ByteSource
 from b2dinspect.userdata.private_key import public_line
 
+MAX_TAR = 1 << 20
 ON_HOST: dict[Mend, str] = {
     "modes": "id_rsa: mode 0600",
     "public-key": "id_rsa.pub made from id_rsa",
@@ -91,7 +93,7 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
     plan = DiskPlan(None, (), None, False)
     if case.disk is not None:
         size = case.machine.config.disk_size if case.machine else None
-        plan = plan_disk(case.disk, causes.keys(), pair, wish, size)
+        plan = plan_disk(case.disk, causes.keys(), pair, wish, size, _tar_on_host(case))
     asked = "the key that was asked for" if wish.key else "what goes with it"
     steps = [(step.mends, step.how) for step in plan.steps] + [*_on_host(case, causes, wish)]
     actions = tuple(Action(name, ", ".join(causes.get(name, [asked])), how) for name, how in steps)
@@ -106,6 +108,13 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
     return Repair(
         case, actions, changes, plan.merged, plan.overlay, plan.rewrites, new_key, left, proof, logged_in
     )
+
+
+def _tar_on_host(case: Case) -> bytes | None:
+    """Return the userdata.tar that VMware's driver keeps in the machine directory; None for none."""
+    path = case.machine.folder / "userdata.tar" if case.machine else None
+    file = read_small(path, MAX_TAR) if path else None
+    return file.data if file and file.data else None
 
 
 def _own_key(case: Case) -> KeyPair | None:
