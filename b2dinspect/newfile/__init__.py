@@ -6,9 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from b2dinspect.errors import SourceError, UsageError
+from b2dinspect.newfile.hold import hold, hold_folder, old_name, remove_folder, temporary_name
 
 
 class Sink(Protocol):
@@ -55,13 +56,53 @@ class NewFile:
             raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
             raise UsageError(f"{self.path} exists").naming("force")
-        self.temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
+        self.temporary = temporary_name(self.path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(self.temporary, flags, mode)
         except OSError as error:
             raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
+        hold(self._fd)
         self.size = 0
+
+    @classmethod
+    def replacing(cls, path: str | Path) -> Self:
+        """Return the new content of a file that is there: its owner, mode and attributes stay as they are.
+
+        Where the path is a link it stays one, and what it names gets the new content.
+
+        Raises:
+            UsageError: The owner cannot be kept.
+            SourceError: The file is not there, or none can be made beside it.
+        """
+        real = Path(os.path.realpath(path))
+        try:
+            status = real.stat()
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from error
+        file = cls(real, force=True, mode=0o600)
+        try:
+            file.take_after(real, status)
+        except OSError as error:
+            file.discard()
+            text = f"{path} cannot be replaced by a file of the same owner and mode: {error.strerror}"
+            raise UsageError(text) from error
+        return file
+
+    def take_after(self, path: Path, status: os.stat_result) -> None:
+        """Take owner, mode and extended attributes of another file.
+
+        Raises:
+            OSError: The system does not let us.
+        """
+        if hasattr(os, "fchown"):
+            mine = os.fstat(self._fd)
+            if (mine.st_uid, mine.st_gid) != (status.st_uid, status.st_gid):
+                os.fchown(self._fd, status.st_uid, status.st_gid)
+            os.fchmod(self._fd, status.st_mode & 0o7777)
+        for name in os.listxattr(path) if hasattr(os, "listxattr") else ():
+            with contextlib.suppress(OSError):  # some are the system's own business
+                os.setxattr(self._fd, name, os.getxattr(path, name))
 
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write ``data`` at ``offset`` (bytes), growing the file as needed."""
@@ -151,25 +192,24 @@ class NewFolder:
             error = UsageError(f"{self.path} exists")
             raise error if force else error.naming("force")
         self._force = force
-        self.temporary = self.path.with_name(f".{os.urandom(6).hex()}.part")
+        self.temporary = temporary_name(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.temporary.mkdir(mode=0o700)
         except OSError as error:
             raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
+        self._held = hold_folder(self.temporary)
 
     def commit(self) -> None:
-        """Give the folder its final name.
+        """Give the folder its final name; what had it before is removed when the new one stands.
 
         Raises:
             UsageError: Somebody else made a folder of that name meanwhile.
+            OSError: The disk is full or broken. The old folder is where it was.
         """
-        sync_folder(self.temporary)
+        sync_tree(self.temporary)
         if self._force and self.path.is_dir():
-            old = self.temporary.with_suffix(".old")
-            self.path.rename(old)
-            self.temporary.rename(self.path)
-            _remove(old)
+            self._replace()
         else:
             try:
                 self.temporary.rename(self.path)
@@ -177,9 +217,27 @@ class NewFolder:
                 raise UsageError(f"{self.path} exists").naming("force") from error
         sync_folder(self.path.parent)
 
+    def _replace(self) -> None:
+        from b2dinspect.newfile.exchange import exchange  # slow to import
+
+        if exchange(self.temporary, self.path):
+            return
+        old = old_name(self.path)
+        self.path.rename(old)
+        try:
+            self.temporary.rename(self.path)
+        except BaseException:
+            old.rename(self.path)
+            raise
+        sync_folder(self.path.parent)
+        remove_folder(old)
+
     def discard(self) -> None:
-        """Remove the temporary folder and what is in it."""
-        _remove(self.temporary)
+        """Remove what is under the temporary name, with all in it: the unfinished folder, or the old one."""
+        remove_folder(self.temporary)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def __enter__(self) -> NewFolder:
         return self
@@ -194,12 +252,6 @@ class NewFolder:
             self.discard()
 
 
-def _remove(folder: Path) -> None:
-    import shutil  # slow to import, and a NewFile needs none of it
-
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def sync_folder(path: Path) -> None:
     """Put the names in a folder on stable storage, where the system can do that."""
     with contextlib.suppress(OSError):  # Windows cannot open a folder; the rename is done all the same
@@ -208,3 +260,15 @@ def sync_folder(path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def sync_tree(path: Path) -> None:
+    """Put the regular files in a folder and all names in it on stable storage."""
+    for place, _, names in os.walk(path, topdown=False):
+        for name in names:
+            file = os.open(os.path.join(place, name), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))  # noqa: PTH118
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        sync_folder(Path(place))

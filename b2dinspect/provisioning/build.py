@@ -9,6 +9,7 @@ from typing import Literal
 
 from b2dinspect.containers.writers import new_disk
 from b2dinspect.newfile import NewFile
+from b2dinspect.newfile.hold import scratch
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.events import Event, Finished
 from b2dinspect.provisioning.faults import FAULTS
@@ -34,7 +35,8 @@ def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Ev
     """
     with ExitStack() as cleanup:
         wanted = wanted or _state_for(plan.fault)
-        work = out.parent if wanted in ("blank", "fresh") else _work_folder(cleanup)
+        # a fresh disk needs no workbench
+        work = out.parent if wanted in ("blank", "fresh") else cleanup.enter_context(scratch())
         file = cleanup.enter_context(NewFile(out, force=plan.force))
         disk = WorkDisk(new_disk(plan.format, file, disk_size(plan), plan.ids))
         state = State(plan, work, cleanup, disk=disk, disk_path=out)
@@ -46,12 +48,6 @@ def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Ev
             change_partition(disk, state, ACCIDENTS[plan.fault])
         disk.writer.flush()
     yield Finished(False, "", str(out), "the disk is made", ())
-
-
-def _work_folder(cleanup: ExitStack) -> Path:
-    import tempfile  # slow to import, and a fresh disk needs no workbench
-
-    return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-")))
 
 
 def _state_for(fault: str) -> DiskState:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from b2dinspect.newfile import NewFolder
+from b2dinspect.newfile.hold import scratch
 from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.provisioning.host.host import DISK_STAGE, HOST_STAGES
@@ -90,8 +90,8 @@ def _import_ahead(plan: Plan) -> None:
 def _workplace(plan: Plan) -> Iterator[State]:
     """Give a first state whose work folder and guests are gone at the end, however it comes."""
     with ExitStack() as cleanup:
-        work = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-"))
-        yield State(plan, Path(work), cleanup)
+        work = cleanup.enter_context(scratch())
+        yield State(plan, work, cleanup)
 
 
 def _host(state: State) -> Generator[Event, None, State]:

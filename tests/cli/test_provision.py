@@ -31,7 +31,7 @@ from tests.oracles import needs, run
 pytestmark = needs("mke2fs", "debugfs", "ssh")
 
 PROGRAM = (sys.executable, "-m", "b2dinspect.cli.provision")
-COMMANDS = ("run", "build", "boot", "convert", "repair", "samples", "incidents", "faults")
+COMMANDS = ("run", "build", "boot", "convert", "repair", "sweep", "samples", "incidents", "faults")
 SMALL = ("--size", "1200MiB", "--format", "vdi")
 
 
@@ -189,6 +189,36 @@ def test_boot_without_a_key_says_that_it_had_none_to_try() -> None:
     assert "No login was tried: no private key was given, and none lies beside the disk." in done.stdout
 
 
+def test_boot_in_place_keeps_owner_and_mode_and_a_link(tmp_path: Path) -> None:
+    disk, link = tmp_path / "kept" / "disk.img", tmp_path / "link.img"
+    disk.parent.mkdir()
+    assert invoke("build", disk, "--size", "1200MiB").exit_code == 0
+    disk.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(disk, 1234, 2345)
+    link.symlink_to(disk)
+    before = disk.stat()
+    invoke("boot", link, "--in-place")
+    after = disk.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert after.st_ino != before.st_ino
+    assert link.is_symlink()
+    assert keep(inspect(str(link))).state == "provisioned"
+
+
+def test_the_next_run_names_what_a_killed_one_left(tmp_path: Path) -> None:
+    (tmp_path / ".0123456789ab.part").write_bytes(b"half")
+    done = invoke("build", tmp_path / "disk.img", "--size", "1200MiB")
+    assert done.exit_code == 0
+    assert f"left .0123456789ab.part; b2dprovision sweep {tmp_path}" in done.stderr
+    assert "left by a killed run" in invoke("sweep", tmp_path, "--dry-run").stdout
+    assert names_in(tmp_path) == [".0123456789ab.part", "disk.img"]
+    assert "removed" in invoke("sweep", tmp_path).stdout
+    assert names_in(tmp_path) == ["disk.img"]
+    assert "nothing was left behind" in invoke("sweep", tmp_path).stdout
+    assert invoke("sweep", tmp_path / "nowhere").exit_code == 2
+
+
 def test_boot_in_place_formats_nothing_that_holds_something(tmp_path: Path) -> None:
     disk = patched(provisioned("autoformat"), (0, TAR.ljust(34 * 512, b"\0")))  # only the backup GPT is left
     image = tmp_path / "disk.img"
@@ -264,7 +294,9 @@ def is_gone(group: int) -> bool:
 @pytest.mark.slow
 def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) -> None:
     process = start("run", "--dir", tmp_path, *SMALL, "--serve", start_new_session=True)
-    time.sleep(random.Random(seed).uniform(0.1, 1.5))
+    assert process.stdout is not None
+    process.stdout.readline()  # until then the interpreter is starting, and an interrupt is its business
+    time.sleep(random.Random(seed).uniform(0, 1.5))
     process.send_signal(how)
     _, complaint = process.communicate(timeout=30)
     assert process.returncode in (-9, -2, -15, 130, 0)

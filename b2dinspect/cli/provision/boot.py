@@ -73,6 +73,7 @@ def boot(
     private = machine_folder.keys.private
     key_path = key or (private.file.path if private and not private.file.error else None)
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
+    common.name_leftovers(out.parent if out else image.parent)
     player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
     with ExitStack() as cleanup:
         with inspect(str(image), rules=rules([str(folder)] if named.folder else None)) as facts:
@@ -123,9 +124,8 @@ def _copy(facts: Inspection, plan: Plan, out: Path | None, cleanup: ExitStack, f
     from b2dinspect.provisioning.disk.rework import write_image
 
     if out is None:
-        import tempfile
+        from b2dinspect.newfile.hold import scratch
 
-        scratch = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-"))
-        out = Path(scratch) / f"copy.{plan.format}"
+        out = cleanup.enter_context(scratch()) / f"copy.{plan.format}"
     write_image(facts.container, out, plan, force=force)
     return out

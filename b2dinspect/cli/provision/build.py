@@ -72,6 +72,7 @@ def build(
     )
     wanted = next((name for name in STATES if state and name == state.value), None)
     events = build_disk(plan, out, wanted)
+    common.name_leftovers(out.parent)
     if as_json:
         common.follow(events, as_json=True)
     else:

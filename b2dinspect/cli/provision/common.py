@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, say
+from b2dinspect.cli.common import FINDINGS, complain, say
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import PROFILES
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Serving, Started
@@ -151,6 +151,17 @@ def conclude(events: Iterator[Event]) -> None:
             if isinstance(happened, Finished):
                 told = (f"  {name:<8} {value}" for name, value in places(happened))
                 say(ending(happened), *told)
+
+
+def name_leftovers(folder: Path) -> None:
+    """Say on stderr what a killed run has left in a folder, and how to be rid of it."""
+    from b2dinspect.newfile.leftovers import leftovers
+    from b2dinspect.render.shell import command_line
+
+    if found := leftovers(folder):
+        names = ", ".join(one.path.name for one in found)
+        swept = command_line(["b2dprovision", "sweep", str(folder)])
+        complain(f"a run that was killed has left {names}; {swept}")
 
 
 def exit_by(finished: Finished | None) -> None:

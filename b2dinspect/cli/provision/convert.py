@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from b2dinspect.cli.common import AllowChain, Image, PreferRedundant, ProgressBar, command, rules, say
-from b2dinspect.cli.provision.common import ForceOption, FormatOption, SeedOption
+from b2dinspect.cli.provision.common import ForceOption, FormatOption, SeedOption, name_leftovers
 
 
 @command
@@ -41,6 +41,7 @@ def convert(
 
     wanted = format_for(out.name, format_name)
     kind = subformat_for(wanted, subformat)
+    name_leftovers(out.parent)
     with ProgressBar() as progress, about(source):
         allowed = rules(folders, prefer_redundant)
         with open_disk(source, rules=allowed, progress=progress) as opened:

@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": "b2dinspect.cli.provision.convert:convert",
     "repair": "b2dinspect.cli.provision.repair:repair",
     "prove": "b2dinspect.cli.provision.prove:prove",
+    "sweep": "b2dinspect.cli.provision.sweep:sweep",
     "samples": "b2dinspect.cli.provision.samples:samples",
     "incidents": "b2dinspect.cli.provision.samples:incidents",
     "faults": "b2dinspect.cli.provision.samples:faults",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from b2dinspect.cli.common import FINDINGS, command, complain, out, say
-from b2dinspect.cli.provision.common import ForceOption, KeyOption
+from b2dinspect.cli.provision.common import ForceOption, KeyOption, name_leftovers
 from b2dinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def repair(
         except WouldLoseError as error:
             names = " ".join(f"--drop {one.name}" for one in error.lost)
             raise UsageError(f"{error}. Nothing is written. If all of that may go: {names}") from None
+        name_leftovers(case.machine.folder if case.machine else Path(case.path).parent)
         _carry_out(plan, subject, _Target(in_place, dry_run, out_path, backup, force), as_json)
 
 

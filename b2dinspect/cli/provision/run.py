@@ -97,4 +97,5 @@ def run(
         serves=serve,
         force=force,
     )
+    common.name_leftovers(folder)
     common.exit_by(common.follow(provision(plan), as_json=as_json, is_stepping=step))

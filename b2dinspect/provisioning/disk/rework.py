@@ -28,7 +28,7 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
     with opened(path) as old:
         if old.format not in written_formats():
             raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
-        file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
+        file = NewFile.replacing(path)
         try:
             disk = WorkDisk(new_disk(old.format, file, old.size, ids, like=old))
             disk.load(old)

@@ -190,7 +190,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 def _copy(path: Path) -> NewFile:
     """Return a new file with the image's content, holes kept."""
     with open_evidence(str(path)) as source:
-        file = NewFile(path, force=True, mode=path.stat().st_mode & 0o777)
+        file = NewFile.replacing(path)
         try:
             for offset, data in stored_chunks(source):
                 file.pwrite(offset, data)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.doctor.explanations import Mend
@@ -14,6 +12,7 @@ from b2dinspect.identity import Identities
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.login import lets_in
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.newfile.hold import scratch
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.keypair import KeyPair
@@ -204,8 +203,8 @@ class _Work:
         item = self.disk.of_source("data")
         old = item.content.pread(0, item.size) if item else self._on_host
         tar = self._merge(old, GUEST_KEEPS if self.wish.is_cut else None)
-        with tempfile.TemporaryDirectory(prefix="b2dprovision-") as work:
-            how = put_userdata(self.overlay, volume, tar, Path(work), Identities())
+        with scratch() as work:
+            how = put_userdata(self.overlay, volume, tar, work, Identities())
         self.note("userdata", f"userdata.tar: {how}")
 
     def make_filesystem(self) -> None:
@@ -224,8 +223,8 @@ class _Work:
         residue = self.disk.of_source("residue")
         old = residue.content.pread(0, residue.size) if residue else None
         tar = self._merge(old, None)
-        with tempfile.TemporaryDirectory(prefix="b2dprovision-") as work:
-            bench = Ext4Workbench(Path(work) / "ext4", part.size, Identities())
+        with scratch() as work:
+            bench = Ext4Workbench(work / "ext4", part.size, Identities())
             bench.make(profile, profile.name)
             bench.fill(profile.makes, Placed(USERDATA, tar))
             bench.check_in(self.overlay, part.offset)

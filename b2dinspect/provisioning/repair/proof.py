@@ -7,7 +7,6 @@ with what the bytes say: where the two differ, one of them is wrong.
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from b2dinspect.inspection.login import judge
 from b2dinspect.inspection.volumes import volumes_of
 from b2dinspect.machine.files import read_small
 from b2dinspect.machine.keys import MAX_SIZE
+from b2dinspect.newfile.hold import scratch
 from b2dinspect.partitions import read_table
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.disk.rework import write_image
@@ -258,7 +258,7 @@ class Booted:
         self._cleanup.close()
 
     def _boot(self) -> tuple[State, list[str]]:
-        work = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="b2dprovision-")))
+        work = self._cleanup.enter_context(scratch())
         state = State(self._plan, work, self._cleanup)
         failures: list[str] = []
         if self._engine.name == "simulate":
