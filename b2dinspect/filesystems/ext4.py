@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError, NotFoundError
-from b2dinspect.filesystems.sleuthkit import Node, SleuthKit
+from b2dinspect.filesystems.sleuthkit import EXT, Node, SleuthKit
 from b2dinspect.source import ByteSource, Closing, MemorySource, Run, RunsSource
 
 MAX_DEPTH = 128
@@ -39,11 +39,12 @@ class Ext4(Closing):
 
     Args:
         fs: The filesystem, from its first byte. Check its superblock first: The Sleuth Kit trusts it.
+        kind: ``ext``, ``iso9660`` or ``vfat``.
     """
 
-    def __init__(self, fs: ByteSource) -> None:
+    def __init__(self, fs: ByteSource, kind: str = EXT) -> None:
         self._fs = fs
-        self._kit = SleuthKit(fs)
+        self._kit = SleuthKit(fs, kind)
 
     def find(self, path: bytes) -> Entry:
         """Return the entry at an absolute or relative path from the root of the filesystem.

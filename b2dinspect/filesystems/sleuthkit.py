@@ -30,6 +30,10 @@ MAX_LINK = 4096
 _SPARSE = 0x2 | 0x1  # TSK_FS_ATTR_RUN_FLAG_SPARSE and _FILLER
 _LENGTH = struct.Struct("<I")
 
+EXT = "ext"
+KINDS = {EXT: "TSK_FS_TYPE_EXT_DETECT", "iso9660": "TSK_FS_TYPE_ISO9660", "vfat": "TSK_FS_TYPE_FAT_DETECT"}
+"""What is read through the library, and how it is told what to expect."""
+
 
 class Node(NamedTuple):
     """Facts about an inode.
@@ -60,8 +64,8 @@ class SleuthKit(Closing):
     SECONDS_PER_ANSWER, or crashes.
     """
 
-    def __init__(self, fs: ByteSource) -> None:
-        self._ask = _Child(fs) if hasattr(os, "fork") else _InProcess(fs)
+    def __init__(self, fs: ByteSource, kind: str = EXT) -> None:
+        self._ask = _Child(fs, kind) if hasattr(os, "fork") else _InProcess(fs, kind)
         self._names: dict[int, list[tuple[bytes, int]]] = {}
         try:
             self.root: int = self._ask("root")
@@ -99,7 +103,7 @@ class SleuthKit(Closing):
 class _Library:
     """The calls into pytsk3. Runs in the child."""
 
-    def __init__(self, fs: ByteSource) -> None:
+    def __init__(self, fs: ByteSource, kind: str) -> None:
         import pytsk3
 
         class Image(pytsk3.Img_Info):  # type: ignore[misc]
@@ -120,13 +124,16 @@ class _Library:
 
         self._image = Image()
         self._tsk = pytsk3
+        self._kind = kind
         self._fs: Any = None
 
     def answer(self, call: str, *arguments: Any) -> Any:
         """Return the result of a call; every failure becomes a FilesystemError."""
         try:
             if self._fs is None:
-                self._fs = self._tsk.FS_Info(self._image, offset=0, type=self._tsk.TSK_FS_TYPE_EXT_DETECT)
+                self._fs = self._tsk.FS_Info(
+                    self._image, offset=0, type=getattr(self._tsk, KINDS[self._kind])
+                )
             return getattr(self, f"_{call}")(*arguments)
         except (OSError, RuntimeError, AttributeError, ValueError, MemoryError, TypeError) as error:
             reason = self._image.failure or " ".join(str(error).split()) or type(error).__name__
@@ -194,8 +201,8 @@ class _Library:
 class _InProcess:
     """The library without the wall."""
 
-    def __init__(self, fs: ByteSource) -> None:
-        self._library = _Library(fs)
+    def __init__(self, fs: ByteSource, kind: str) -> None:
+        self._library = _Library(fs, kind)
 
     def __call__(self, call: str, *arguments: Any) -> Any:
         return self._library.answer(call, *arguments)
@@ -207,14 +214,14 @@ class _InProcess:
 class _Child:
     """The library in a forked child: one request and one answer at a time, marshalled over two pipes."""
 
-    def __init__(self, fs: ByteSource) -> None:
+    def __init__(self, fs: ByteSource, kind: str) -> None:
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:  # pragma: no cover - measured in the parent only
             os.close(request_write)
             os.close(answer_read)
-            _serve(fs, request_read, answer_write)
+            _serve(fs, kind, request_read, answer_write)
         os.close(request_read)
         os.close(answer_write)
         self._requests = os.fdopen(request_write, "wb")
@@ -266,14 +273,16 @@ class _Child:
             self.close()
 
 
-def _serve(fs: ByteSource, requests: int, answers: int) -> None:  # pragma: no cover - runs in the child
+def _serve(
+    fs: ByteSource, kind: str, requests: int, answers: int
+) -> None:  # pragma: no cover - runs in the child
     """Answer requests until the parent closes the pipe; never returns."""
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _limit_memory()
         _silence()
-        library = _Library(fs)
+        library = _Library(fs, kind)
         with os.fdopen(requests, "rb") as incoming, os.fdopen(answers, "wb") as outgoing:
             while True:
                 call, *arguments = _receive(incoming)

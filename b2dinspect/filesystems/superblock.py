@@ -15,7 +15,9 @@ from b2dinspect.fields import Bits, Named, UuidBE
 from b2dinspect.source import ByteSource, read_exactly
 
 OFFSET = 1024
+SIZE = 1024
 MAGIC = 0xEF53
+MAGIC_OFFSET = 56
 MAX_LOG_BLOCK_SIZE = 6  # 64 KiB
 LAYER = "ext4 superblock"
 
@@ -170,14 +172,29 @@ def parse_superblock(fs: ByteSource) -> tuple[Any, bytes]:
     Raises:
         FilesystemError: Not an ext filesystem, or a value that no such filesystem can have.
     """
-    raw = read_exactly(fs, OFFSET, SUPERBLOCK.sizeof(), FilesystemError, LAYER)
-    if raw[56:58] != MAGIC.to_bytes(2, "little"):
+    raw = read_exactly(fs, OFFSET, SIZE, FilesystemError, LAYER)
+    return parse_copy(raw), raw
+
+
+def has_magic(raw: bytes) -> bool:
+    """Tell whether these bytes can be a superblock: two of them say so."""
+    return raw[MAGIC_OFFSET : MAGIC_OFFSET + 2] == b"\x53\xef"
+
+
+def parse_copy(raw: bytes) -> Any:
+    """Return a superblock, primary or backup, parsed from its 1024 bytes.
+
+    Raises:
+        FilesystemError: No magic number, or a value that no such filesystem can have.
+    """
+    if not has_magic(raw):
+        found = raw[56:58].hex(" ")
         raise FilesystemError(
-            "no magic number", layer=LAYER, offset=OFFSET + 56, expected="53 ef", found=raw[56:58].hex(" ")
+            "no magic number", layer=LAYER, offset=OFFSET + 56, expected="53 ef", found=found
         )
     block = SUPERBLOCK.parse(raw)
     _check(block)
-    return block, raw
+    return block
 
 
 def _check(block: Any) -> None:

@@ -5,47 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any, Literal, NamedTuple
 
-from b2dinspect.errors import FilesystemError, MissingDataError
+from b2dinspect.errors import EvidenceError, FilesystemError, MissingDataError
 from b2dinspect.fields import Header
-from b2dinspect.filesystems import superblock, swap
+from b2dinspect.filesystems import backups, superblock, swap
+from b2dinspect.filesystems.signatures import by_signature
 from b2dinspect.findings import Finding
-from b2dinspect.guests import SWAP_SECTORS
 from b2dinspect.partitions.base import Partition, PartitionTable
-from b2dinspect.source import SECTOR, ByteSource, PatchedSource, SliceSource, read_lenient
+from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
-__all__ = ["Obstacle", "Volume", "identify", "remains_of", "volumes_of", "whole_disk"]
-
-GUEST_STARTS = (2048, 2048 + SWAP_SECTORS)
-"""Sectors where the guests' first fdisk or parted partition begins: without swap in front, and behind it."""
-
-SIGNATURES = (
-    ("btrfs", 0x10040, b"_BHRfS_M"),
-    ("xfs", 0, b"XFSB"),
-    ("ntfs", 3, b"NTFS    "),
-    ("vfat", 82, b"FAT32   "),
-    ("vfat", 54, b"FAT1"),
-    ("exfat", 3, b"EXFAT   "),
-    ("iso9660", 0x8001, b"CD001"),
-    ("squashfs", 0, b"hsqs"),
-    ("LUKS", 0, b"LUKS\xba\xbe"),
-    ("LVM", 512, b"LABELONE"),
-    ("LVM", 1024, b"LABELONE"),
-    ("BitLocker", 3, b"-FVE-FS-"),
-    ("apfs", 32, b"NXSB"),
-    ("hfsplus", 1024, b"H+\0\x04"),
-    ("hfsplus", 1024, b"HX\0\x05"),
-    ("hfs", 1024, b"BD"),
-    ("f2fs", 1024, b"\x10\x20\xf5\xf2"),
-    ("jfs", 0x8000, b"JFS1"),
-    ("linux_raid", 4096, b"\xfc\x4e\x2b\xa9"),
-)
-"""Name, offset and bytes, as libblkid knows them."""
+__all__ = ["Obstacle", "Volume", "ext_at", "identify", "named_at", "volumes_of", "whole_disk"]
 
 HEAD = 128 << 10
 """Bytes that must be zeros for a partition to count as empty; every signature lies within."""
-
-BACKUP_SUPERBLOCKS = ((8193, 1024), (16384, 2048), (32768, 4096))
-"""Block and block size: group 1 holds a copy in every ext filesystem with more than one group."""
 
 
 class Obstacle(NamedTuple):
@@ -88,8 +59,13 @@ class Volume(NamedTuple):
 
     @property
     def is_ext(self) -> bool:
-        """Whether its files can be read."""
+        """Whether it is ext2, 3 or 4, with a superblock that makes sense."""
         return self.superblock is not None
+
+    @property
+    def file_kind(self) -> str:
+        """By which its files are read, one of ``sleuthkit.KINDS``; "" when they are not."""
+        return "ext" if self.is_ext else self.filesystem if self.filesystem in ("iso9660", "vfat") else ""
 
 
 def volumes_of(disk: ByteSource, table: PartitionTable) -> tuple[Volume, ...]:
@@ -106,18 +82,6 @@ def whole_disk(disk: ByteSource) -> tuple[Volume, ...]:
     return () if whole.filesystem in ("none", "unknown") else (whole,)
 
 
-def remains_of(disk: ByteSource) -> tuple[Volume, ...]:
-    """Return the filesystems that begin where guests make partitions, although no table says so."""
-    found = []
-    for start in GUEST_STARTS:
-        sectors = disk.size // SECTOR - start
-        if sectors > 0:
-            volume = identify(disk, Partition("none", 0, start, sectors))
-            if volume.filesystem == "swap" or volume.is_ext:
-                found.append(volume)
-    return tuple(found)
-
-
 def identify(disk: ByteSource, partition: Partition) -> Volume:
     """Return what is on ``partition`` of ``disk``. Never raises for what the disk holds."""
     source = SliceSource(disk, partition.offset, partition.size)
@@ -128,9 +92,7 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
     try:
         source.pread(0, 4096)
     except MissingDataError as error:
-        fault = Finding(
-            "filesystem-missing", "error", f"partition {partition.number}: {error}", partition.offset
-        )
+        fault = Finding("filesystem-missing", "error", f"{partition.place}: {error}", partition.offset)
         return Volume(partition, source, "unreadable", findings=(fault,))
     try:
         block, raw = superblock.parse_superblock(source)
@@ -141,7 +103,23 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
             or _from_backup(partition, source, error)
             or _unrecognised(partition, source, error)
         )
-    return _ext(partition, source, block, raw)
+    return _from_primary(partition, source, block, raw)
+
+
+def ext_at(disk: ByteSource, partition: Partition) -> Volume | None:
+    """Return the ext filesystem that begins with ``partition``, whatever was written over its beginning."""
+    source = SliceSource(disk, partition.offset, partition.size)
+    try:
+        block, raw = superblock.parse_superblock(source)
+    except (FilesystemError, MissingDataError) as error:
+        return _from_backup(partition, source, error)
+    return _from_primary(partition, source, block, raw)
+
+
+def named_at(disk: ByteSource, partition: Partition) -> Volume | None:
+    """Return what begins with ``partition`` by its signature: swap, or what is named and not read."""
+    source = SliceSource(disk, partition.offset, partition.size)
+    return _swap(partition, source) or _by_signature(partition, source)
 
 
 def _swap(part: Partition, source: ByteSource) -> Volume | None:
@@ -219,41 +197,59 @@ def _ext_findings(part: Partition, source: ByteSource, block: Any, where: int) -
     return findings
 
 
-def _from_backup(part: Partition, source: ByteSource, error: FilesystemError) -> Volume | None:
-    """Return the filesystem as a backup superblock describes it, when the primary is broken."""
-    for block_number, block_size in BACKUP_SUPERBLOCKS:
-        offset = block_number * block_size
-        copy = read_lenient(source, offset, superblock.SUPERBLOCK.sizeof())
-        patched = PatchedSource(source, superblock.OFFSET, copy)
-        try:
-            block, raw = superblock.parse_superblock(patched)
-        except FilesystemError:
-            continue
-        if block.block_group != 1 or superblock.block_size(block) != block_size:
-            continue
+def _from_primary(part: Partition, source: ByteSource, block: Any, raw: bytes) -> Volume:
+    """Return the filesystem as its superblock has it, with a copy's descriptors when its own are gone."""
+    primary = backups.Copy(superblock.OFFSET, block, raw)
+    if not backups.has_descriptors(source, primary) and (copy := backups.find_backup(source, block.uuid)):
         text = (
-            f"the primary superblock of partition {part.number} is damaged ({error}); "
-            f"read through its backup in block {block_number}: "
-            f"e2fsck -b {block_number} -B {block_size} on a copy would restore it"
+            f"the group descriptors of {part.place} are damaged; read through their copy in block "
+            f"{copy.number + 1}: {_restore(copy)}"
         )
-        fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
-        return _ext(part, patched, block, raw, offset, fault)
-    return None
+        fault = Finding("ext4-descriptors-damaged", "error", text, part.offset + superblock.OFFSET)
+        found = _ext(part, backups.view(source, copy), block, raw)
+        return found._replace(findings=(fault, *found.findings), obstacle=Obstacle("unmountable", text))
+    return _ext(part, source, block, raw)
+
+
+def _from_backup(part: Partition, source: ByteSource, error: EvidenceError) -> Volume | None:
+    """Return the filesystem as a backup superblock describes it, when the primary is broken."""
+    copy = backups.find_backup(source)
+    if copy is None:
+        return None
+    text = (
+        f"the primary superblock of {part.place} is damaged ({error}); "
+        f"read through its backup in block {copy.number}: {_restore(copy)}"
+    )
+    fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
+    return _ext(part, backups.view(source, copy), copy.block, copy.raw, copy.offset, fault)
+
+
+def _restore(copy: backups.Copy) -> str:
+    size = superblock.block_size(copy.block)
+    return f"e2fsck -b {copy.number} -B {size} on a copy would restore it"
 
 
 def _by_signature(part: Partition, source: ByteSource) -> Volume | None:
-    for name, offset, signature in SIGNATURES:
-        if read_lenient(source, offset, len(signature)) == signature:
-            label, identity = _btrfs_names(source) if name == "btrfs" else (b"", "")
-            return Volume(part, source, name, label, identity)
-    return None
+    kind = by_signature(source)
+    if kind is None:
+        return None
+    label, identity = _btrfs_names(source) if kind == "btrfs" else (_label(source, kind), "")
+    return Volume(part, source, kind, label, identity)
+
+
+def _label(source: ByteSource, kind: str) -> bytes:
+    """Return the label of a filesystem that is told by its signature, where that is one read away."""
+    where = {"iso9660": (0x8028, 32), "xfs": (108, 12)}.get(kind)
+    if kind == "vfat":
+        where = (71, 11) if read_lenient(source, 82, 3) == b"FAT" else (43, 11)
+    return read_lenient(source, *where).rstrip(b" \0") if where else b""
 
 
 def _unrecognised(part: Partition, source: ByteSource, error: FilesystemError) -> Volume:
     if error.offset == superblock.OFFSET + 56 or error.message == "cut short":
         is_empty = not read_lenient(source, 0, HEAD).strip(b"\0")
         return Volume(part, source, "none" if is_empty else "unknown")
-    text = f"partition {part.number}: {error}"
+    text = f"{part.place}: {error}"
     fault = Finding("ext4-superblock-damaged", "error", text, part.offset + (error.offset or 0))
     return Volume(part, source, "unreadable", findings=(fault,))
 

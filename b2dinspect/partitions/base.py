@@ -43,6 +43,13 @@ class Partition(NamedTuple):
         return self.start + self.sectors
 
     @property
+    def place(self) -> str:
+        """What a person calls it: ``partition 1``, ``the whole disk``, or by the sector where it begins."""
+        if self.number:
+            return f"partition {self.number}"
+        return f"what begins at sector {self.start}" if self.start else "the whole disk"
+
+    @property
     def offset(self) -> int:
         """Virtual offset of the first byte."""
         return self.start * SECTOR
