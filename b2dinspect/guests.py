@@ -13,6 +13,17 @@ USERDATA_PATHS = (b"/var/lib/boot2docker/userdata.tar", b"/vm/userdata.tar")
 """Where a provisioned disk keeps its tar: today's place, and the old layout's."""
 
 SWAP_SECTORS = 1000 * 2048
+SWAP_LABEL = b"boot2dockerswap"
+"""Label that autoformat gives its swap."""
+
+KIN_MARKERS = (
+    (b"boot2podman, please format-me", "boot2podman"),
+    (b"greenbox, please format-me", "greenbox"),
+)
+"""Markers of kin, which write their tar to byte 0 as docker-machine does; none of our guests takes them.
+
+Source: boot2podman/machine and greenbox, whose drivers and init scripts name them.
+"""
 
 
 class GuestProfile(NamedTuple):
@@ -72,7 +83,7 @@ PROFILES = (
         program="boot2docker >= 18.09, autoformat",
         table="gpt",
         swap=True,
-        swap_label=b"boot2dockerswap",
+        swap_label=SWAP_LABEL,
         inode_ratio=8192,
         directories=(),
         falls_back=False,

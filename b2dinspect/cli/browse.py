@@ -20,22 +20,32 @@ Partition = Annotated[
     typer.Option("--partition", metavar="N", help="Another partition; 0 is a disk without a table."),
 ]
 
+Offset = Annotated[
+    int | None,
+    typer.Option("--offset", metavar="BYTE", help="What begins at this byte of the disk, named or not."),
+]
+
 
 @contextmanager
 def opened(
-    image: str, path: str, partition: int | None, format_name: str | None, allowed: Rules
+    image: str,
+    path: str,
+    partition: int | None,
+    offset: int | None,
+    format_name: str | None,
+    allowed: Rules,
 ) -> Iterator[tuple[Ext4, Entry]]:
     """Give the files of a disk's data partition and the entry at ``path``.
 
     Raises:
         UsageError: No such partition.
-        FilesystemError: Not ext2, 3 or 4, or the path is not on it.
+        FilesystemError: Nothing whose files are read, or the path is not on it.
     """
     with examine(image, format_name, allowed) as facts:
-        volume = volume_for(facts, partition)
-        if not volume.is_ext:
+        volume = volume_for(facts, partition, offset)
+        if not volume.file_kind:
             raise FilesystemError(
-                f"partition {volume.partition.number} holds {volume.filesystem}, not ext2, 3 or 4"
+                f"{volume.partition.place} holds {volume.filesystem}, not ext2, 3 or 4, ISO 9660 or FAT"
             )
-        with Ext4(volume.source) as files:
+        with Ext4(volume.source, volume.file_kind) as files:
             yield files, files.find(as_path(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from b2dinspect.cli.browse import Partition, Path, opened
+from b2dinspect.cli.browse import Offset, Partition, Path, opened
 from b2dinspect.cli.common import AllowChain, Format, Image, PreferRedundant, command, rules, write_bytes
 
 CHUNK = 1 << 20
@@ -13,6 +13,7 @@ def cat(
     image: Image,
     path: Path,
     partition: Partition = None,
+    offset: Offset = None,
     format_name: Format = None,
     folders: AllowChain = None,
     prefer_redundant: PreferRedundant = False,
@@ -21,7 +22,10 @@ def cat(
 
     Example: b2dinspect cat disk.vdi /var/lib/boot2docker/userdata.tar | tar tvf -
     """
-    with opened(image, path, partition, format_name, rules(folders, prefer_redundant)) as (files, entry):
+    with opened(image, path, partition, offset, format_name, rules(folders, prefer_redundant)) as (
+        files,
+        entry,
+    ):
         content = files.content(entry)
         for offset in range(0, content.size, CHUNK):
             write_bytes(content.pread(offset, CHUNK))

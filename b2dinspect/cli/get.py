@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.browse import Partition, Path, opened
+from b2dinspect.cli.browse import Offset, Partition, Path, opened
 from b2dinspect.cli.common import (
     FINDINGS,
     TROUBLE,
@@ -38,6 +38,7 @@ def get(
     path: Path,
     destination: Annotated[str, typer.Argument(metavar="DEST", help="File, or directory to copy into.")],
     partition: Partition = None,
+    offset: Offset = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     format_name: Format = None,
     folders: AllowChain = None,
@@ -53,7 +54,10 @@ def get(
     Exit status: 0 all copied, 1 something in the directory left out, 2 nothing copied.
     """
     allowed = rules(folders, prefer_redundant)
-    with opened(image, path, partition, format_name, allowed) as (files, entry), ProgressBar() as progress:
+    with (
+        opened(image, path, partition, offset, format_name, allowed) as (files, entry),
+        ProgressBar() as progress,
+    ):
         target = HostPath(destination)
         copier = _Copier(image, files, force, progress)
         if entry.type == "directory":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.browse import Partition, opened
+from b2dinspect.cli.browse import Offset, Partition, opened
 from b2dinspect.cli.common import AllowChain, Format, Image, Json, PreferRedundant, command, out, rules
 from b2dinspect.render import console
 
@@ -16,6 +16,7 @@ def ls(
     image: Image,
     path: Annotated[str, typer.Argument(metavar="[PATH]", help="Path on the data partition.")] = "/",
     partition: Partition = None,
+    offset: Offset = None,
     as_json: Json = False,
     format_name: Format = None,
     folders: AllowChain = None,
@@ -27,7 +28,10 @@ def ls(
 
     Symbolic links are shown with their target and never followed.
     """
-    with opened(image, path, partition, format_name, rules(folders, prefer_redundant)) as (files, entry):
+    with opened(image, path, partition, offset, format_name, rules(folders, prefer_redundant)) as (
+        files,
+        entry,
+    ):
         entries = files.list(entry) if entry.type == "directory" else [entry]
     if as_json:
         from b2dinspect.render import json

@@ -22,10 +22,12 @@ class Expected(NamedTuple):
     Attributes:
         marker: Whether the driver writes a marker to an empty disk.
         is_ours: Whether its layout is a guest's though its label is not, so that it is nobody else's disk.
+        is_machines: Whether it is the disk of a machine directory.
     """
 
     marker: bool = True
     is_ours: bool = False
+    is_machines: bool = False
 
 
 UNKNOWN = Expected()
@@ -36,7 +38,7 @@ def structures(facts: Inspection) -> Iterator[Finding]:
     """Pass on what the container, the table and the filesystems say of themselves."""
     yield from facts.container.findings
     yield from facts.table.findings
-    for volume in facts.volumes:
+    for volume in (*facts.volumes, *facts.living):
         yield from volume.findings
     yield from facts.problems
 
@@ -47,6 +49,9 @@ def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
         yield Finding("disk-blank", "error", f"the disk is blank, so no key is on it: {facts.reason}", 0)
     elif facts.state == "foreign" and not expected.is_ours:
         yield Finding("disk-foreign", "warning", f"this is no boot2docker disk: {facts.reason}")
+    elif facts.state == "partitioned" and facts.ownership.owner == "unknown" and not expected.is_machines:
+        text = f"nothing says that this is a boot2docker disk: {facts.reason}"
+        yield Finding("disk-foreign", "warning", text)
     elif facts.state == "partitioned":
         text = f"{facts.reason}: it was not made yet, or mkfs failed; the guest then lives in RAM"
         yield Finding("filesystem-none", "error", text)
@@ -55,7 +60,10 @@ def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
 def marker(facts: Inspection) -> Iterator[Finding]:
     """Weigh the marker at byte 0 against the rest of the disk."""
     magic = facts.magic
-    if magic.damaged_at:
+    if facts.ownership.owner == "other":
+        yield from _marker_on_foreign(facts)
+        return
+    if magic.damaged_at and not facts.living:
         at = magic.damaged_at[0]
         text = (
             f"the marker at byte 0 is damaged: byte {at} is {magic.data[at]:#04x} instead of {MAGIC[at]:#04x}"
@@ -64,12 +72,12 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("magic-damaged", "error", text, at)
     elif facts.magic.copy_offset is not None and facts.table.kind == "none" and facts.state == "damaged":
         yield Finding("magic-damaged", "error", facts.reason, 0)
-    if facts.remains:
+    if facts.living:
         guests = listed(facts.formatters)
         outcome = f"{guests} will format it at the next boot" if guests else "no guest finds its data"
-        found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.remains)
+        found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.living)
         text = f"no partition table lists {found}: the disk was used before, and {outcome}; work on a copy"
-        yield Finding("table-gone", "error", text, facts.remains[0].partition.offset)
+        yield Finding("table-gone", "error", text, facts.living[0].partition.offset)
     if not magic.found or facts.table.kind == "none":
         return
     if facts.table.unseen:
@@ -89,6 +97,15 @@ def marker(facts: Inspection) -> Iterator[Finding]:
             "the 18.09 guest would format this disk"
         )
         yield Finding("magic-beside-table", "warning", text, 0)
+
+
+def _marker_on_foreign(facts: Inspection) -> Iterator[Finding]:
+    if facts.magic.found and facts.formatters:
+        text = (
+            f"the marker is at byte 0 of somebody else's disk: {listed(facts.formatters)} "
+            "will format it at the next boot; do not boot it"
+        )
+        yield Finding("magic-over-data", "error", text, 0)
 
 
 def _takers(data: DataChoice) -> str:

@@ -250,7 +250,12 @@ def lost_label(case: Case) -> Iterator[Finding]:
 
 def unlabelled(disk: Inspection) -> Volume | None:
     """Return the filesystem that lies where a guest makes its own, and lacks the label; None for none."""
-    if disk.state != "foreign" or disk.data is None or disk.data.by != "fallback":
+    if (
+        not disk.ownership.is_ours
+        or disk.state != "foreign"
+        or disk.data is None
+        or disk.data.by != "fallback"
+    ):
         return None
     volume = disk.data.volume
     first, _ = data_sectors(profile_of(disk), disk.container.size // SECTOR)
@@ -261,7 +266,8 @@ def unlabelled(disk: Inspection) -> Volume | None:
 def expectations(case: Case) -> Expected:
     """Return what the machine tells of its disk."""
     has_marker = case.machine is None or case.machine.driver not in WITHOUT_MARKER
-    return Expected(has_marker, case.disk is not None and unlabelled(case.disk) is not None)
+    is_ours = case.disk is not None and unlabelled(case.disk) is not None
+    return Expected(has_marker, is_ours, case.machine is not None)
 
 
 def profile_of(disk: Inspection) -> GuestProfile:

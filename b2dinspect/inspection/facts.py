@@ -15,6 +15,8 @@ from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import Tarball
 
 Source = Literal["fresh", "data", "residue"]
+Owner = Literal["ours", "other", "unknown", "nobody"]
+Sure = Literal["certain", "likely"]
 DiskState = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
 
 Names = frozenset[bytes] | None
@@ -116,6 +118,56 @@ class Userdata(NamedTuple):
         return None if within is None else self.volume.partition.offset + within
 
 
+class Resemblance(NamedTuple):
+    """What somebody else's disk seems to be.
+
+    Attributes:
+        what: In words, "Ubuntu 22.04".
+        sure: ``certain`` when its own bytes say so, ``likely`` when they fit.
+        by: What it is told by, and where.
+    """
+
+    what: str
+    sure: Sure
+    by: str
+
+
+class Ownership(NamedTuple):
+    """Whose disk it is.
+
+    Attributes:
+        owner: ``ours`` is boot2docker's or minikube's, ``other`` somebody else's; ``unknown`` holds
+            something that nothing says anything about, ``nobody`` is blank.
+        sure: How sure that is.
+        evidence: What says that it is ours, one sentence for each sign.
+        seems: What else it seems to be, surest first.
+    """
+
+    owner: Owner
+    sure: Sure
+    evidence: tuple[str, ...] = ()
+    seems: tuple[Resemblance, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this may be taken for a boot2docker disk, and changed as one."""
+        return self.owner == "ours"
+
+    @property
+    def text(self) -> str:
+        """Whose it is, and by what, in one sentence."""
+        if self.is_ours:
+            return f"boot2docker's: {'; '.join(self.evidence)}"
+        if self.seems:
+            first = self.seems[0]
+            return (
+                f"this seems to be {first.what} ({first.sure}: {first.by}); nothing of boot2docker is on it"
+            )
+        if self.owner == "nobody":
+            return "blank"
+        return "nothing says whose it is: no label, marker, userdata.tar or directory of boot2docker"
+
+
 class FoundKey(NamedTuple):
     """One line of an authorized_keys file that is meant to be a key.
 
@@ -153,9 +205,10 @@ class Inspection(NamedTuple):
         magic: The marker test.
         table: The partition table.
         volumes: What is on each partition, or on the whole disk when there is no table.
-        remains: Filesystems where guests put them, on a disk whose table is gone.
+        living: Filesystems and swap areas that no table names: overwritten, shifted, or their table is gone.
         choices: What each generation would do at its next boot, were this the only disk, as ``PROFILES`` go.
         data: The volume that holds the data, if there is one.
+        ownership: Whose disk it is.
         guest: Which generation made the disk.
         state: See the README's list.
         reason: Why this state, in one sentence.
@@ -173,9 +226,10 @@ class Inspection(NamedTuple):
     magic: Magic
     table: PartitionTable
     volumes: tuple[Volume, ...]
-    remains: tuple[Volume, ...]
+    living: tuple[Volume, ...]
     choices: tuple[Choice, ...]
     data: DataChoice | None
+    ownership: Ownership
     guest: Guest
     state: DiskState
     reason: str

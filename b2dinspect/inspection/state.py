@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.guests import DATA_LABEL
-from b2dinspect.inspection.facts import Choice, DataChoice, DiskState, Magic, Names
+from b2dinspect.inspection.facts import Choice, DataChoice, DiskState, Magic, Names, Ownership
 from b2dinspect.inspection.keys import HEAD
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
@@ -31,7 +31,8 @@ class Layers(NamedTuple):
     magic: Magic
     table: PartitionTable
     volumes: tuple[Volume, ...]
-    remains: tuple[Volume, ...]
+    living: tuple[Volume, ...]
+    ownership: Ownership
     choices: tuple[Choice, ...]
     data: DataChoice | None
     names: Names
@@ -40,6 +41,8 @@ class Layers(NamedTuple):
 
 def tell_state(layers: Layers) -> tuple[DiskState, str]:
     """Return the state of the disk and the reason for it."""
+    if layers.ownership.owner == "other":
+        return "foreign", layers.ownership.text + _format_warning(layers)
     if fault := _damage(layers):
         return "damaged", fault + _format_warning(layers)
     data, table = layers.data, layers.table
@@ -55,6 +58,8 @@ def _damage(layers: Layers) -> str:
     table, data = layers.table, layers.data
     if table.unseen:
         return table.unseen
+    if data is not None and data.volume in layers.living:
+        return _unnamed(layers)
     if data is not None:
         if data.volume.obstacle:
             return data.volume.obstacle.reason
@@ -64,10 +69,16 @@ def _damage(layers: Layers) -> str:
         number = unreadable[0].partition.number
         faults = unreadable[0].findings
         return faults[0].message if faults else f"partition {number} lies outside the disk"
-    if layers.remains:
-        listed = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in layers.remains)
-        return f"no partition table, but the disk still holds {listed}"
-    return ""
+    return _unnamed(layers)
+
+
+def _unnamed(layers: Layers) -> str:
+    """Return what lives on the disk though no table names it; "" for nothing, or for swap behind a table."""
+    has_table = layers.table.kind != "none"
+    if not layers.living or (has_table and all(one.filesystem == "swap" for one in layers.living)):
+        return ""
+    places = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in layers.living)
+    return f"no partition{'' if has_table else ' table'} names it, but the disk still holds {places}"
 
 
 def _format_warning(layers: Layers) -> str:

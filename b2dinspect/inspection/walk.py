@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import LinkedFile, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
+from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choices_for, data_choice
 from b2dinspect.inspection.facts import Inspection, Magic
 from b2dinspect.inspection.generation import tell_guest
 from b2dinspect.inspection.keys import at_start, on_data_partitions
+from b2dinspect.inspection.living import living_on
 from b2dinspect.inspection.login import judge
+from b2dinspect.inspection.ownership import BLANK, tell_owner
 from b2dinspect.inspection.state import Layers, tell_state
-from b2dinspect.inspection.volumes import Volume, remains_of, volumes_of
-from b2dinspect.partitions import read_table
+from b2dinspect.inspection.volumes import Volume, ext_at, identify, volumes_of
+from b2dinspect.partitions import Partition, read_table
 from b2dinspect.source import SECTOR, read_lenient
 from b2dinspect.userdata.tarball import MAGIC
 
@@ -49,13 +54,16 @@ def inspect_disk(
     magic = _test_magic(disk)
     table = read_table(disk)
     volumes = volumes_of(disk, table)
-    remains = remains_of(disk) if table.kind == "none" and not volumes else ()
+    living = () if _is_settled(volumes) else living_on(disk, volumes)
     choices = choices_for(disk, table, volumes)
-    data = data_choice(volumes or remains, choices)
+    data = data_choice((*volumes, *living), choices)
     files = on_data_partitions(data)
-    userdata = (*files.userdata, *at_start(disk, magic, volumes or remains))
+    userdata = (*files.userdata, *at_start(disk, magic, (*volumes, *living)))
     guest = tell_guest(table, volumes, data.volume if data else None, files.names or ())
-    layers = Layers(disk, magic, table, volumes, remains, choices, data, files.names, files.unreadable)
+    ownership = tell_owner(disk, magic, (*volumes, *living), userdata)
+    layers = Layers(
+        disk, magic, table, volumes, living, ownership, choices, data, files.names, files.unreadable
+    )
     state, reason = tell_state(layers)
     return Inspection(
         path=path,
@@ -66,9 +74,10 @@ def inspect_disk(
         magic=magic,
         table=table,
         volumes=volumes,
-        remains=remains,
+        living=living,
         choices=choices,
         data=data,
+        ownership=BLANK if state == "blank" else ownership,
         guest=guest,
         state=state,
         reason=reason,
@@ -76,6 +85,11 @@ def inspect_disk(
         keys=judge(userdata, choices, guest.profile),
         problems=files.problems,
     )
+
+
+def _is_settled(volumes: Sequence[Volume]) -> bool:
+    """Tell whether a guest finds its data, so that nobody needs to search for it."""
+    return any(one.label == DATA_LABEL and one.filesystem != "swap" and not one.obstacle for one in volumes)
 
 
 def _test_magic(disk: Container) -> Magic:
@@ -88,22 +102,40 @@ def _test_magic(disk: Container) -> Magic:
     return Magic(False, disk.locate(0), data, differing if is_near else (), copy)
 
 
-def volume_for(inspection: Inspection, number: int | None) -> Volume:
-    """Return the volume to browse: partition ``number``, or the data partition.
+def volume_for(inspection: Inspection, number: int | None, offset: int | None = None) -> Volume:
+    """Return the volume to browse: partition ``number``, what begins at a byte, or the data partition.
 
-    A filesystem on the whole disk is taken without being asked for: there is no other.
+    Without either, a disk with but one filesystem means that one.
 
     Raises:
-        UsageError: There is no such partition, or no data partition.
+        UsageError: There is no such partition, or no data partition, or no filesystem begins there.
     """
+    if offset is not None:
+        return _volume_at(inspection, offset)
     if number is None:
-        if inspection.data is not None:
-            return inspection.data.volume
-        if [volume.partition.number for volume in inspection.volumes] == [0]:
-            return inspection.volumes[0]
-        raise UsageError(f"no data partition on this disk ({inspection.reason})").naming("partition")
+        return _only_volume(inspection)
     for volume in inspection.volumes:
         if volume.partition.number == number:
             return volume
     numbers = ", ".join(str(volume.partition.number) for volume in inspection.volumes) or "none"
     raise UsageError(f"no partition {number}; this disk has {numbers}")
+
+
+def _volume_at(inspection: Inspection, offset: int) -> Volume:
+    disk = inspection.container
+    if offset % SECTOR or not 0 <= offset < disk.size:
+        raise UsageError(f"byte {offset} is no beginning of a sector of {SECTOR} bytes on this disk")
+    for volume in (*inspection.living, *inspection.volumes):
+        if volume.partition.offset == offset and volume.file_kind:
+            return volume
+    part = Partition("none", 0, offset // SECTOR, (disk.size - offset) // SECTOR)
+    return ext_at(disk, part) or identify(disk, part)
+
+
+def _only_volume(inspection: Inspection) -> Volume:
+    if inspection.data is not None:
+        return inspection.data.volume
+    there = [one for one in (*inspection.volumes, *inspection.living) if one.file_kind]
+    if len(there) == 1:
+        return there[0]
+    raise UsageError(f"no data partition on this disk ({inspection.reason})").naming("partition")

@@ -11,7 +11,7 @@ from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
 from b2dinspect.guests import PROFILES
-from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
+from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.render.terminal import Line, Table, lines
 from b2dinspect.render.text import as_text, offset, size
@@ -36,6 +36,8 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     sheet.add_row("File", _file(facts))
     sheet.add_row("State", _state(facts))
     sheet.add_row("Table", _table(facts))
+    if facts.ownership.owner in ("other", "unknown"):
+        sheet.add_row("Owner", _owner(facts.ownership))
     sheet.add_row("Guest", _guest(facts))
     sheet.add_row("Magic", _magic(facts))
     sheet.add_row("Userdata", userdata(facts))
@@ -71,12 +73,8 @@ def _table(facts: Inspection) -> RenderableType:
     table = facts.table
     if table.kind in ("none", "damaged") or not table.partitions:
         whole = [f"{volume.filesystem} on the whole disk{_label(volume)}" for volume in facts.volumes]
-        remains = [
-            f"not in a table: {volume.filesystem}{_label(volume)} at sector {volume.partition.start}"
-            for volume in facts.remains
-        ]
         kind = table.kind if table.kind in ("none", "damaged") else f"{table.kind.upper()} without partitions"
-        return lines(kind, *whole, *remains)
+        return lines(kind, *whole, *_living(facts))
     grid = Table.grid(padding=(0, 2))
     for column in range(4):
         grid.add_column(overflow="fold", no_wrap=column != 1)
@@ -87,7 +85,22 @@ def _table(facts: Inspection) -> RenderableType:
             what += f", type {part.type_name or part.type}"
         place = Line(f"sectors {part.start}-{part.end - 1}", style="dim")
         grid.add_row(f"{part.number}", Line(what), size(part.size), place)
-    return Group(Line(table.kind.upper()), grid)
+    return Group(Line(table.kind.upper()), grid, *map(Line, _living(facts)))
+
+
+def _living(facts: Inspection) -> list[str]:
+    return [
+        f"not in a table: {one.filesystem}{_label(one)} at sector {one.partition.start}, "
+        f"byte {one.partition.offset}"
+        for one in facts.living
+    ]
+
+
+def _owner(ownership: Ownership) -> RenderableType:
+    if not ownership.seems:
+        return Line("unknown; nothing of boot2docker is on it")
+    head = Line("somebody else's; it seems to be", style="bold")
+    return lines(head, *(f"{one.what} ({one.sure}: {one.by})" for one in ownership.seems))
 
 
 def _label(volume: Volume) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
-from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
+from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import Entry as TarEntry
@@ -55,6 +55,7 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
         },
         "state": facts.state,
         "reason": facts.reason,
+        "ownership": ownership(facts.ownership),
         "guest": {"profile": facts.guest.profile, "evidence": [*facts.guest.evidence]},
         "magic": {
             "found": facts.magic.found,
@@ -65,10 +66,21 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
         },
         "table": {"kind": facts.table.kind, "reasons": [*facts.table.reasons]},
         "partitions": [_partition(volume) for volume in facts.volumes],
+        "living": [_partition(volume) | {"offset": volume.partition.offset} for volume in facts.living],
         "data_partition": facts.data and facts.data.volume.partition.number,
         "userdata": [_userdata(item) for item in facts.userdata],
         "keys": [key(item) for item in facts.keys],
         "findings": [finding(item) for item in findings],
+    }
+
+
+def ownership(found: Ownership) -> dict[str, Any]:
+    """Return whose disk it is, and by what."""
+    return {
+        "owner": found.owner,
+        "sure": found.sure,
+        "evidence": [*found.evidence],
+        "seems": [one._asdict() for one in found.seems],
     }
 
 

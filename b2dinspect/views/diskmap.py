@@ -189,7 +189,7 @@ def _fixed(facts: Inspection) -> Iterator[Part]:
     elif facts.table.kind == "gpt":
         yield Part("table", "GPT", 0, GPT_SECTORS * SECTOR)
         yield Part("table", "backup GPT", max(0, size - 33 * SECTOR), 33 * SECTOR)
-    for volume in (*facts.volumes, *facts.remains):
+    for volume in (*facts.volumes, *facts.living):
         part, name = volume.partition, volume.filesystem
         label = f" {volume.label.decode('utf-8', 'surrogateescape')!r}" if volume.label else ""
         kind: Kind = "swap" if name == "swap" else "data" if volume.is_ext else "other"

@@ -122,7 +122,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         "no boot2docker disk: no marker",
         None,
     ),
-    "empty table": (lambda: look(empty_table()), ["filesystem-none"], "or mkfs failed", None),
+    "empty table": (lambda: look(empty_table()), ["disk-foreign"], "nothing says that this is", None),
     "marker over a used GPT disk": (
         lambda: look(provisioned("autoformat"), (0, TAR)),
         ["gpt-only-backup", "magic-over-data"],

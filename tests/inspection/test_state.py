@@ -136,7 +136,7 @@ def test_a_marker_written_over_a_used_gpt_disk_is_not_fresh() -> None:
 def test_a_marker_written_over_a_used_mbr_disk_is_not_fresh() -> None:
     facts = look(provisioned("automount"), (0, build_userdata(PUB)))
     assert (facts.magic.found, facts.state) == (True, "damaged")
-    assert [volume.filesystem for volume in facts.remains] == ["swap", "ext4"]
+    assert [volume.filesystem for volume in facts.living] == ["swap", "ext4"]
 
 
 def test_data_behind_a_blank_start_is_not_blank() -> None:

@@ -237,7 +237,7 @@ class _Work:
         return self.merged.tar
 
     def _must_be_unused(self) -> None:
-        if self.disk.table.kind != "none" or self.disk.volumes or self.disk.remains:
+        if self.disk.table.kind != "none" or self.disk.volumes or self.disk.living:
             raise UsageError("there is a table or a filesystem on the disk: byte 0 is not written")
 
 
@@ -251,4 +251,9 @@ def _data_volume(disk: Inspection) -> Volume:
         raise UsageError(f"there is no data partition to repair: {disk.reason}")
     if disk.data.others:
         raise UsageError("several partitions carry the label: decide which one is to lose it (e2label)")
+    if disk.data.volume in disk.living:
+        raise UsageError(
+            f"no partition table names the filesystem at sector {disk.data.volume.partition.start}: "
+            "no guest finds it before the table is restored, so nothing on it is changed"
+        )
     return disk.data.volume

@@ -85,6 +85,7 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
         ToolError: A program that is needed is missing, or failed.
     """
     case = diagnosis.case
+    _must_be_ours(case)
     pair = wish.key or _own_key(case)
     causes: dict[Mend, list[str]] = {}
     for one in diagnosis.findings:
@@ -115,6 +116,17 @@ def _tar_on_host(case: Case) -> bytes | None:
     path = case.machine.folder / "userdata.tar" if case.machine else None
     file = read_small(path, MAX_TAR) if path else None
     return file.data if file and file.data else None
+
+
+def _must_be_ours(case: Case) -> None:
+    """Refuse a disk of somebody else, and one of which nothing tells whose it is, unless a machine has it.
+
+    Raises:
+        UsageError: It is not repaired; says whose it seems to be.
+    """
+    owner = case.disk.ownership if case.disk else None
+    if owner and (owner.owner == "other" or (owner.owner == "unknown" and case.machine is None)):
+        raise UsageError(f"this disk is not repaired: {owner.text}")
 
 
 def _own_key(case: Case) -> KeyPair | None:
