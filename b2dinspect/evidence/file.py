@@ -86,9 +86,19 @@ def _from_descriptor(fd: int, path: str) -> FileSource:
         if stat.S_ISBLK(status.st_mode):
             return FileSource(fd, os.lseek(fd, 0, os.SEEK_END), "block device")
         if stat.S_ISDIR(status.st_mode):
-            raise UsageError(f"{path} is a directory; name a disk image in it")
+            raise UsageError(f"{path} {_about_folder(path)}")
         text = f"{path} is neither a file nor a block device; to read a stream, give - and redirect it"
         raise UsageError(text)
     except BaseException:
         os.close(fd)
         raise
+
+
+def _about_folder(path: str) -> str:
+    """Return what is to be said of a directory that was named as an image."""
+    if os.path.lexists(os.path.join(path, "DiskDescriptor.xml")):  # noqa: PTH118
+        return (
+            "is a Parallels disk in a folder, which is not read; convert the .hds in it first "
+            "(qemu-img convert -f parallels -O raw)"
+        )
+    return "is a directory; name a disk image in it"

@@ -71,7 +71,7 @@ def digest(path: Path) -> str:
     """Return a hash of what a sparse file stores, of its size, and of its times."""
     if path.is_dir():
         return "".join(digest(one) for one in sorted(path.iterdir()))
-    found, status = hashlib.sha256(), path.stat()
+    found, status, pages = hashlib.sha256(), path.stat(), set[int]()
     with path.open("rb") as file:
         position = 0
         while position < status.st_size:
@@ -80,10 +80,12 @@ def digest(path: Path) -> str:
             except OSError:
                 break
             end = os.lseek(file.fileno(), position, os.SEEK_HOLE)
-            for page in range(position // PAGE * PAGE, end, PAGE):  # where holes are may change by itself
-                if data := os.pread(file.fileno(), PAGE, page).strip(b"\0"):
-                    found.update(page.to_bytes(8, "big") + data)
+            pages.update(range(position // PAGE, -(-end // PAGE)))
             position = end
+        for page in sorted(pages):  # where holes are may change by itself: zeros do not count
+            data = os.pread(file.fileno(), PAGE, page * PAGE)
+            if data.strip(b"\0"):
+                found.update(page.to_bytes(8, "big") + data)
     return f"{found.hexdigest()} {status.st_size} {status.st_mtime_ns}"
 
 
