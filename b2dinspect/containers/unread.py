@@ -1,7 +1,7 @@
 """Formats of disks and archives that are recognised, named and not read, with the way from one to raw.
 
 Source: libewf (EVF, EVF2), Apple's koly trailer as qemu block/dmg.c reads it, the AFF4 standard 1.0 (a zip
-that begins with container.description), AFFLIB (AFF10), qemu block/parallels.c, qed.h, vmdk.c (SESparse, COWD).
+that begins with container.description), AFFLIB (AFF10), qemu's parallels.c, qed.h, vmdk.c.
 """
 
 from __future__ import annotations

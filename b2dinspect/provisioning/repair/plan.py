@@ -11,6 +11,7 @@ from typing import NamedTuple
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
 from b2dinspect.doctor.explanations import Mend
+from b2dinspect.errors import UsageError
 from b2dinspect.machine.files import read_small
 from b2dinspect.provisioning.disk.overlay import Change
 from b2dinspect.provisioning.keypair import KeyPair
