@@ -44,17 +44,21 @@ class Settings(NamedTuple):
     @property
     def live(self) -> Medium | None:
         """The image that the machine writes to now."""
-        return next((medium for uuid in self.attached for medium in self.media if medium.uuid == uuid), None)
+        by_uuid = self._by_uuid()
+        return next((by_uuid[uuid] for uuid in self.attached if uuid in by_uuid), None)
 
     @property
     def stale(self) -> tuple[Medium, ...]:
         """The images below the live one, which the machine no longer writes to."""
-        by_uuid = {medium.uuid: medium for medium in self.media}
-        found: list[Medium] = []
+        by_uuid = self._by_uuid()
+        found: dict[str, Medium] = {}
         medium = self.live
-        while medium and (medium := by_uuid.get(medium.parent)) and medium not in found:
-            found.append(medium)
-        return tuple(found)
+        while medium and (medium := by_uuid.get(medium.parent)) and medium.uuid not in found:
+            found[medium.uuid] = medium
+        return tuple(found.values())
+
+    def _by_uuid(self) -> dict[str, Medium]:
+        return {medium.uuid: medium for medium in reversed(self.media)}  # of two, the first counts
 
 
 class _Reader:
@@ -62,12 +66,12 @@ class _Reader:
         self.media: list[Medium] = []
         self.attached: list[str] = []
         self._disks: list[str] = []
-        self._path: list[str] = []
+        self._snapshots = 0
         self._device = ""
 
     def start(self, name: str, values: dict[str, Any]) -> None:
         """Take note of a disk or a device; snapshots keep copies of old settings, which do not count."""
-        self._path.append(name)
+        self._snapshots += name == "Snapshot"
         if name == "HardDisk":
             uuid = values.get("uuid", "").lower()
             self.media.append(
@@ -76,12 +80,12 @@ class _Reader:
             self._disks.append(uuid)
         elif name == "AttachedDevice":
             self._device = values.get("type", "")
-        elif name == "Image" and self._device == "HardDisk" and "Snapshot" not in self._path:
+        elif name == "Image" and self._device == "HardDisk" and not self._snapshots:
             self.attached.append(values.get("uuid", "").lower())
 
     def end(self, name: str) -> None:
         """Leave an element."""
-        self._path.pop()
+        self._snapshots -= name == "Snapshot"
         if name == "HardDisk":
             self._disks.pop()
 

@@ -18,6 +18,10 @@ BLANK_LIMIT = 64 << 20
 """Stored bytes that are read to call a disk blank."""
 
 
+MAX_PIECES = 1 << 14
+"""Runs of stored bytes that are looked at for the same."""
+
+
 class Layers(NamedTuple):
     """What the layers of a disk hold: the state is decided from it.
 
@@ -132,13 +136,13 @@ def _without_table(layers: Layers) -> tuple[DiskState, str]:
 def _all_zeros(disk: Container) -> tuple[DiskState, str]:
     """Look through what is stored, up to a limit, for anything but zeros."""
     looked = 0
-    for extent in disk.extents():
+    for number, extent in enumerate(disk.extents()):
         if extent.kind == "missing":
             return "damaged", f"no marker, no table, and the content from byte {extent.offset} on is missing"
         if extent.kind == "zero":
             continue
         for offset in range(extent.offset, extent.offset + extent.length, HEAD):
-            if looked >= BLANK_LIMIT:
+            if looked >= BLANK_LIMIT or number >= MAX_PIECES:
                 return (
                     "blank",
                     f"no marker, no table; the first {looked} stored bytes are zeros, more were not read",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 MAX_LINKS = 8
+MAX_HEADERS = 100
 
 
 def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = False) -> RenderableType:
@@ -45,7 +46,11 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     sheet.add_row("Odd", _findings(findings))
     if not with_headers:
         return sheet
-    return Group(sheet, *(part for header in all_headers(facts) for part in ("", _header(header))))
+    headers = [*all_headers(facts)]
+    parts = [part for header in headers[:MAX_HEADERS] for part in ("", _header(header))]
+    if len(headers) > MAX_HEADERS:
+        parts += ["", f"and {len(headers) - MAX_HEADERS} more structures; --json tells all"]
+    return Group(sheet, *parts)
 
 
 def _file(facts: Inspection) -> RenderableType:

@@ -118,15 +118,25 @@ class Line(NamedTuple):
         return self.kind == "key"
 
 
+MAX_LINES = 1 << 14
+"""Lines of a file that are read: more is no file of keys, and each costs memory."""
+
+
 def parse(text: bytes) -> tuple[Line, ...]:
     r"""Read a whole file. Never raises; takes time linear in its size.
 
-    The raw lines joined by ``\n`` are the file again, but for a ``\n`` at its very end.
+    The raw lines joined by ``\n`` are the file again, but for a ``\n`` at its very end. All that is left
+    behind MAX_LINES stands in one broken line.
     """
-    rows = text.split(b"\n")
-    if not rows[-1]:
+    rows = text.split(b"\n", MAX_LINES)
+    rest = rows.pop() if len(rows) > MAX_LINES else b""
+    if not rest and rows and not rows[-1]:
         rows.pop()
-    return tuple(_read_line(number, raw) for number, raw in enumerate(rows, 1))
+    lines = tuple(_read_line(number, raw) for number, raw in enumerate(rows, 1))
+    if not rest:
+        return lines
+    error = f"this line and what follows, {len(rest)} bytes, are not read: {MAX_LINES} lines are the most"
+    return (*lines, Line(len(rows) + 1, "broken", rest.removesuffix(b"\n"), error=error))
 
 
 def decode_blob(blob: bytes) -> PublicKey:

@@ -11,12 +11,17 @@ import binascii
 import re
 import struct
 import warnings
+from collections.abc import Iterator
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.userdata.authorized_keys import decode_blob
 
 LAYER = "private key"
 OPENSSH_MAGIC = b"openssh-key-v1\0"
+MAX_BITS = 16384
+"""Of an RSA modulus, as in ssh-keygen(1)."""
+MAX_PROVEN_BITS = 4096
+"""Of a modulus whose factors are proven to be primes: a third of a second; four times as many, a minute."""
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----")
 
 
@@ -67,12 +72,46 @@ def _from_pem(data: bytes) -> bytes:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+    is_short = _largest_number(data) <= MAX_PROVEN_BITS // 8 + 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a kind of key is old is not news to a forensic tool
-            public = load_pem_private_key(data, None).public_key()
+            key = load_pem_private_key(data, None, unsafe_skip_rsa_key_validation=not is_short)
+            public = key.public_key()
             return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     except TypeError as error:
         raise UserdataError("is encrypted; name its .pub file instead", layer=LAYER) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise UserdataError(f"cannot be decoded: {' '.join(str(error).split())}", layer=LAYER) from error
+
+
+def _largest_number(data: bytes) -> int:
+    """Return the bytes of the largest number in a key, before anybody calculates with it; 0 if encrypted.
+
+    Raises:
+        UserdataError: It has more than MAX_BITS.
+    """
+    body = data.partition(b"PRIVATE KEY-----")[2].partition(b"-----END")[0]
+    try:
+        der = binascii.a2b_base64(b"".join(body.split()))
+    except binascii.Error:
+        return 0  # headers before the base64
+    largest = max(_number_sizes(der), default=0)
+    if largest > MAX_BITS // 8 + 1:
+        raise UserdataError(f"has a number of {8 * largest} bits, which no key has", layer=LAYER)
+    return largest
+
+
+def _number_sizes(der: bytes, depth: int = 0) -> Iterator[int]:
+    """Yield the bytes of each INTEGER, within sequences and octet strings too (ITU-T X.690, section 8)."""
+    at = 0
+    while at + 2 <= len(der) and depth < 6:
+        tag, length, at = der[at], der[at + 1], at + 2
+        if length > 0x80:
+            width = length & 0x7F
+            length, at = int.from_bytes(der[at : at + width], "big"), at + width
+        if tag == 0x02:
+            yield length
+        elif tag in (0x30, 0x04):
+            yield from _number_sizes(der[at : at + length], depth + 1)
+        at += length

@@ -17,6 +17,8 @@ from b2dinspect.userdata.tarball import GUEST_KEEPS
 MIB = 1 << 20
 GPT_SECTORS = 34
 """Sectors of a GPT with its protective MBR: header, and 128 entries of 128 bytes."""
+MAX_PIECES = 1 << 15
+"""Pieces of the disk that are looked at."""
 MAX_RUNS = 4096
 """Runs of stored data that are told apart; beyond, neighbours are joined."""
 
@@ -92,11 +94,14 @@ class DiskMap(NamedTuple):
 
 def draw(facts: Inspection) -> DiskMap:
     """Return the picture of a disk."""
-    extents = [one for one in facts.container.extents() if one.kind != "zero"]
+    looked = [*islice(facts.container.extents(), MAX_PIECES)]
+    extents = [one for one in looked if one.kind != "zero"]
     size = facts.container.size
-    stored = tuple(_joined(_stored(extents)))
+    end = looked[-1].offset + looked[-1].length if len(looked) == MAX_PIECES else size
+    unseen = [Part("missing", f"not looked at: {MAX_PIECES} pieces come before", end, size - end)]
+    stored = (*_joined(_stored(extents)), *(unseen if end < size else ()))
     return DiskMap(
-        _file(facts, extents),
+        _file(facts, extents, is_whole=end == size),
         Strip("the disk", 0, size, tuple(_layout(facts)), stored, tuple(_marks(facts))),
         _cut(Strip("its first MiB", 0, size, tuple(_layout(facts)), stored, tuple(_marks(facts))), MIB),
     )
@@ -125,8 +130,9 @@ def _joined(parts: Iterable[Part]) -> list[Part]:
     return found
 
 
-def _file(facts: Inspection, extents: list[Extent]) -> Strip:
+def _file(facts: Inspection, extents: list[Extent], *, is_whole: bool) -> Strip:
     """Return what the file holds in file order; what no block of the disk is in is metadata."""
+    rest = "headers and tables" if is_whole else "headers, tables, and blocks that were not looked at"
     size = facts.container.file.size
     blocks = sorted((one.file_offset, one.length) for one in extents if one.file_offset is not None)
     data = _joined(
@@ -137,10 +143,10 @@ def _file(facts: Inspection, extents: list[Extent]) -> Strip:
     known = _structures(facts) if facts.container.is_packed else None
     parts, position = list[Part](), 0
     for part in data:
-        parts += _between(known, position, part.offset)
+        parts += _between(known, rest, position, part.offset)
         parts.append(part)
         position = max(position, part.end)
-    parts += _between(known, position, size)
+    parts += _between(known, rest, position, size)
     return Strip(f"the file ({facts.container.format})", 0, size, tuple(parts))
 
 
@@ -152,7 +158,7 @@ def _structures(facts: Inspection) -> list[tuple[int, int]]:
     return sorted([*found, *((one.offset, one.offset + one.length) for one in tables)])
 
 
-def _between(known: list[tuple[int, int]] | None, start: int, end: int) -> list[Part]:
+def _between(known: list[tuple[int, int]] | None, rest: str, start: int, end: int) -> list[Part]:
     """Return what is between blocks: metadata; and packed blocks where structures are known and end."""
     parts, position = list[Part](), start
     for first, last in [(start, end)] if known is None else known:
@@ -160,7 +166,7 @@ def _between(known: list[tuple[int, int]] | None, start: int, end: int) -> list[
         if first < last:
             if position < first:
                 parts.append(Part("stored", "packed blocks, with gaps between", position, first - position))
-            parts.append(Part("metadata", "headers and tables", first, last - first))
+            parts.append(Part("metadata", rest, first, last - first))
             position = last
     if position < end:
         parts.append(Part("stored", "packed blocks, with gaps between", position, end - position))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_CLUSTERS = 1 << 26
 """Clusters of the file whose uses are counted: a byte each."""
+MAX_SPARE_RUNS = 1 << 18
+"""Runs of entries that are looked at beyond one for each cluster of the file, which packed ones may be."""
 MAX_SNAPSHOT_ENTRIES = 1 << 24
 """Entries of snapshots' tables that are looked at; more, and refcounts are not compared."""
 MOST = 255
@@ -35,7 +37,8 @@ class Survey:
         allocated: Bytes of the disk that are stored.
         is_packed: Whether any cluster is compressed.
         refcounts: The refcount table.
-        is_whole: Whether all tables of the disk were looked at; if not, they are false.
+        is_whole: Whether the tables are no more than the file can hold; if not, they are false.
+        is_cut: Whether there was more in them than is looked at.
         outside, shared, crooked: Faults of clusters of the disk.
         tables_outside: Faults of L2 tables.
         low, leaked: Clusters of the file whose refcount is less, or more, than their uses.
@@ -46,6 +49,7 @@ class Survey:
         self.allocated = 0
         self.is_packed = False
         self.is_whole = True
+        self.is_cut = False
         self.outside, self.shared, self.crooked = Fault(), Fault(), Fault()
         self.tables_outside = Fault()
         self.low, self.leaked = Fault(), Fault()
@@ -56,7 +60,7 @@ class Survey:
         self._mark_metadata()
         self._walk(disk._tables)
         features = disk.header.get("incompatible_features", 0)
-        is_comparable = complete and self.is_whole and self._clusters <= MAX_CLUSTERS
+        is_comparable = complete and self.is_whole and not self.is_cut and self._clusters <= MAX_CLUSTERS
         if is_comparable and self._walk_snapshots() and not features & (layout.DIRTY | layout.CORRUPT):
             self._compare()
 
@@ -84,6 +88,7 @@ class Survey:
             self._mark(header.snapshots_offset, _snapshot_table_size(disk))
 
     def _walk(self, tables: Tables) -> None:
+        runs = 0
         for count, (number, entry) in enumerate(tables.used()):
             if count > self._clusters:  # more tables than the file has clusters
                 self.is_whole = False
@@ -96,6 +101,10 @@ class Survey:
             self._mark(where, self._size)
             first = number * tables.per_table
             for index, run, value, bitmap in _runs(tables, table):
+                runs += 1
+                if runs > self._clusters + MAX_SPARE_RUNS:
+                    self.is_cut = True
+                    return
                 self._note(
                     first + index, run, value, bitmap, where + index * len(table) * 8 // tables.per_table
                 )
@@ -273,6 +282,9 @@ def survey_findings(survey: Survey) -> Iterator[Finding]:
     if survey.leaked.count:
         text = f"cluster {survey.leaked.number} of the file is leaked: its refcount says it is used"
         yield Finding("qcow2-leak", "warning", text + survey.leaked.more, survey.leaked.offset, "file")
+    if survey.is_cut:
+        text = f"the L2 tables hold more than the {survey._clusters + MAX_SPARE_RUNS} runs that are looked at"
+        yield Finding("qcow2-tables-cut", "warning", text, disk._tables.offset, "file")
     if not survey.is_whole:
         text = "the L1 table points to more L2 tables than the file has clusters: it is false"
         yield Finding("qcow2-tables-false", "error", text, disk._tables.offset, "file")
