@@ -119,10 +119,19 @@ def advised(error: B2dError) -> str:
     return f"{error}; {option}" if option else str(error)
 
 
+_signature = "b2dinspect"
+
+
+def sign_as(program: str) -> None:
+    """Set the name with which this program signs what it complains about."""
+    global _signature
+    _signature = program
+
+
 def complain(message: str) -> None:
     """Print one line on stderr. It may quote evidence, so it is escaped."""
     with contextlib.suppress(OSError):  # nobody is listening: the exit status tells it all the same
-        sys.stderr.write(f"b2dinspect: {visible(message)}\n")
+        sys.stderr.write(f"{_signature}: {visible(message)}\n")
 
 
 def say(*lines: str) -> None:

@@ -49,7 +49,7 @@ def get(
     Example: b2dinspect get disk.vdi /var/lib/docker/volumes ./rescued
 
     Symbolic links and special files are reported and left out. Each file appears whole or not at all, holes
-    stay holes, times are kept, owners and modes are not.
+    stay holes, times are kept, owners are not; nobody may read a copy who could not read the file.
 
     Exit status: 0 all copied, 1 something in the directory left out, 2 nothing copied.
     """
@@ -115,7 +115,7 @@ class _Copier:
             self._leave_out(entry.name, target, f"a {entry.type} file")
         else:
             try:
-                self._copy_content(self._files.content(entry), target)
+                self._copy_content(self._files.content(entry), target, entry.node.mode)
                 os.utime(target, (entry.node.mtime, entry.node.mtime))
             except (EvidenceError, UsageError) as error:
                 self._leave_out(entry.name, target, str(error))
@@ -124,12 +124,13 @@ class _Copier:
                     raise SourceError(f"cannot write {target}: {error.strerror}") from error
                 self._leave_out(entry.name, target, error.strerror or str(error))
 
-    def _copy_content(self, content: ByteSource, target: HostPath) -> None:
-        from b2dinspect.newfile import NewFile
+    def _copy_content(self, content: ByteSource, target: HostPath, mode: int) -> None:
+        from b2dinspect.newfile import NewFile, narrow
 
         if self._is_evidence(target):
             raise UsageError(f"{target} is the disk image itself")
-        with NewFile(target, force=self._force and target not in self._written) as file:
+        is_replacing = self._force and target not in self._written
+        with NewFile(target, force=is_replacing, mode=narrow(mode)) as file:
             self._written.add(target)
             for extent in content.extents():
                 if extent.kind == "zero":

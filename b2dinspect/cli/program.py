@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from b2dinspect import __version__
+from b2dinspect.cli.common import sign_as
 
 STYLE: dict[str, Any] = {
     "rich_markup_mode": "markdown",
@@ -75,7 +76,8 @@ def _options(name: str) -> Callable[..., None]:
             print(f"{name} {__version__}")  # noqa: T201
             raise typer.Exit
 
-    def options(version: bool = False) -> None: ...
+    def options(version: bool = False) -> None:
+        sign_as(name)
 
     asked = typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
     options.__annotations__["version"] = Annotated[bool, asked]

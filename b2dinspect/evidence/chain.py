@@ -268,7 +268,7 @@ class _Opener:
         """Return the identity in an image's headers, which are read once; "" when it has none."""
         if place not in self._identities:
             self._identities[place] = ""
-            with open_evidence(self._roots.resolve(place), self._progress) as file:
+            with open_evidence(self._roots.resolve(place), self._progress, is_resolved=True) as file:
                 self._identities[place] = known.identity(file)
         return self._identities[place]
 
@@ -295,7 +295,7 @@ class _Opener:
             return
         if len(self._files) >= MAX_FILES:
             raise RefusedError(f"the disk has more than {MAX_FILES} files")
-        file = open_evidence(real, self._progress)
+        file = open_evidence(real, self._progress, is_resolved=True)
         try:
             if file.origin in ("block device", "stream"):
                 raise RefusedError(f"{real} is not a regular file")

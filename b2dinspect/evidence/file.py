@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
+from b2dinspect.evidence.opening import open_named, open_resolved
 from b2dinspect.evidence.packing import HEAD, packing_of
 from b2dinspect.source import FileSource
 
@@ -26,15 +27,21 @@ def about(path: str) -> Iterator[None]:
         raise
 
 
-def open_evidence(path: str, progress: Progress | None = None) -> FileSource:
+def open_evidence(path: str, progress: Progress | None = None, *, is_resolved: bool = False) -> FileSource:
     """Open ``path`` for reading; ``-`` is standard input. The caller closes it.
+
+    Args:
+        path: The file.
+        progress: Told of unpacking.
+        is_resolved: Whether an image or a directory named it, and ``Roots`` found where it really is: a link
+            in its path is refused.
 
     Raises:
         UsageError: The path is a directory or something else that is not a disk image.
         SourceError: It cannot be opened or read, or it is larger than can be spooled.
     """
     with about(path):
-        return _standard_input(progress) if path == "-" else _open_file(path, progress)
+        return _standard_input(progress) if path == "-" else _open_file(path, progress, is_resolved)
 
 
 def _standard_input(progress: Progress | None) -> FileSource:
@@ -46,8 +53,8 @@ def _standard_input(progress: Progress | None) -> FileSource:
     return spool(stream, stream_length(stream), "stream", progress)
 
 
-def _open_file(path: str, progress: Progress | None) -> FileSource:
-    source = _from_descriptor(_open_for_reading(path), path)
+def _open_file(path: str, progress: Progress | None, is_resolved: bool) -> FileSource:
+    source = _from_descriptor(_open_for_reading(path, is_resolved), path)
     try:
         packing = packing_of(source.pread(0, HEAD))
         if packing is None:
@@ -62,15 +69,9 @@ def _open_file(path: str, progress: Progress | None) -> FileSource:
     return unpacked
 
 
-def _open_for_reading(path: str) -> int:
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    # A FIFO must not make us wait for a writer; the access time of evidence is evidence.
-    flags |= getattr(os, "O_NONBLOCK", 0)
+def _open_for_reading(path: str, is_resolved: bool) -> int:
     try:
-        try:
-            return os.open(path, flags | getattr(os, "O_NOATIME", 0))
-        except PermissionError:
-            return os.open(path, flags)
+        return open_resolved(path) if is_resolved else open_named(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SourceError(f"cannot be opened: {reason}") from error

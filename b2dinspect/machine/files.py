@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from b2dinspect.evidence.opening import open_resolved
 from b2dinspect.evidence.roots import RefusedError, Roots
 from b2dinspect.findings import Finding
 
@@ -67,11 +68,13 @@ def read_small(path: Path, limit: int) -> SmallFile | None:
     if real is None:
         return SmallFile(path, 0, 0, b"", 0.0, error)
     try:
-        fd = os.open(real, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        fd = open_resolved(str(real))
     except OSError as failure:
         return _unreadable(path, real, failure.strerror or "cannot be opened")
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return _unreadable(path, real, "is not a regular file")
         known = (path, stat.S_IMODE(status.st_mode), status.st_size)
         if status.st_size > limit:
             text = f"{status.st_size} bytes, which is too large for what it should be ({limit} at most)"
@@ -83,7 +86,10 @@ def read_small(path: Path, limit: int) -> SmallFile | None:
 
 
 def _unreadable(path: Path, real: Path, reason: str) -> SmallFile:
-    status = real.stat()
+    try:
+        status = real.stat()
+    except OSError:  # gone meanwhile
+        return SmallFile(path, 0, 0, b"", 0.0, reason)
     return SmallFile(path, stat.S_IMODE(status.st_mode), status.st_size, b"", status.st_mtime, reason)
 
 

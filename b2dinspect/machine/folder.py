@@ -145,7 +145,7 @@ def _settings(folder: Path, name: str) -> tuple[Path | None, Settings | None, li
         if real is None:
             return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {error}", path)]
         try:
-            with open_evidence(str(real)) as file:
+            with open_evidence(str(real), is_resolved=True) as file:
                 return path, read_settings(file), []
         except B2dError as failure:
             return path, None, [about("vbox-unreadable", "warning", f"{path.name}: {failure}", path)]

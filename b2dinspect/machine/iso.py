@@ -62,7 +62,7 @@ def read_iso(folder: Path) -> Iso | None:
     if real is None:
         return Iso(path, 0, "", error)
     try:
-        file = open_evidence(str(real))
+        file = open_evidence(str(real), is_resolved=True)
     except B2dError as failure:
         return Iso(path, 0, "", str(failure))
     with file:

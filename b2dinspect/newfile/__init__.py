@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -26,6 +27,11 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Reach stable storage."""
+
+
+def narrow(mode: int) -> int:
+    """Return the permission bits of a copy: the owner's, and what others could read before, they may read."""
+    return 0o600 | mode & 0o044
 
 
 class NewFile:
@@ -108,10 +114,11 @@ class NewFile:
         """Write ``data`` at ``offset`` (bytes), growing the file as needed."""
         view = memoryview(data)
         position = offset
-        while view:
-            os.lseek(self._fd, position, os.SEEK_SET)
-            count = os.write(self._fd, view)
-            view, position = view[count:], position + count
+        with self._named():
+            while view:
+                os.lseek(self._fd, position, os.SEEK_SET)
+                count = os.write(self._fd, view)
+                view, position = view[count:], position + count
         self.size = max(self.size, position)
 
     def pread(self, offset: int, length: int) -> bytes:
@@ -124,12 +131,23 @@ class NewFile:
 
     def truncate(self, size: int) -> None:
         """Set the size in bytes; a longer file gets a hole."""
-        os.ftruncate(self._fd, size)
+        with self._named():
+            os.ftruncate(self._fd, size)
         self.size = size
 
     def flush(self) -> None:
         """Put everything written so far on stable storage."""
-        os.fsync(self._fd)
+        with self._named():
+            os.fsync(self._fd)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let an error say which file it is about: a descriptor does not know its name."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
 
     def commit(self) -> None:
         """Give the file its final name.

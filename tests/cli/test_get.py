@@ -198,3 +198,13 @@ def test_cat_and_get_agree(disk: Disk, tmp_path: Path) -> None:
     done: subprocess.CompletedProcess[bytes] = invoke("cat", disk.image, "docs/sub/sparse")
     invoke("get", disk.image, "docs/sub/sparse", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == done.stdout
+
+
+def test_a_secret_file_stays_secret(disk: Disk, tmp_path: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        assert invoke("get", disk.image, "docs/a.txt", tmp_path / "copy").returncode == 0
+    finally:
+        os.umask(umask)
+    assert (disk.tree / "docs/a.txt").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o640

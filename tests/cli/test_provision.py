@@ -354,3 +354,17 @@ def test_a_full_disk_is_one_clear_error(words: tuple[str, ...], small_disk: Path
         assert not path.name.startswith("."), path
     if words[0] == "build":
         assert names_in(small_disk) == []
+
+
+def test_a_secret_disk_stays_secret(tmp_path: Path) -> None:
+    source = tmp_path / "disk.img"
+    source.write_bytes(bytes(1 << 20))
+    source.chmod(0o600)
+    assert invoke("convert", source, tmp_path / "disk.vdi").exit_code == 0
+    assert (tmp_path / "disk.vdi").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_program_signs_with_its_own_name(tmp_path: Path) -> None:
+    done = invoke("convert", tmp_path / "nothing.vdi", tmp_path / "disk.img")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("b2dprovision: ")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.newfile import NewFile, NewFolder
+from b2dinspect.newfile import NewFile, NewFolder, narrow
 
 
 @pytest.fixture
@@ -238,3 +238,23 @@ def test_a_folder_where_none_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SourceError, match="cannot create"):
         NewFolder(tmp_path / "file" / "machine")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    file = NewFile(tmp_path / "new")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, file._fd)
+    os.close(full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        file.pwrite(0, b"x")
+    file.discard()
+    assert raised.value.filename == str(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("mode", "copy"),
+    [(0o600, 0o600), (0o644, 0o644), (0o755, 0o644), (0o640, 0o640), (0o4777, 0o644), (0, 0o600)],
+)
+def test_nobody_may_read_a_copy_who_could_not_read_the_file(mode: int, copy: int) -> None:
+    assert narrow(mode) == copy

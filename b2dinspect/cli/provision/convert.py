@@ -36,6 +36,7 @@ def convert(
     from b2dinspect.evidence.chain import open_disk
     from b2dinspect.evidence.file import about
     from b2dinspect.identity import Identities
+    from b2dinspect.newfile import narrow
     from b2dinspect.provisioning.disk.convert import convert as copy
     from b2dinspect.render.text import size
 
@@ -47,8 +48,17 @@ def convert(
         with open_disk(source, rules=allowed, progress=progress) as opened:
             disk = opened.container
             ids = Identities.from_seed(seed)
+            mode = 0o644 if source == "-" else narrow(Path(source).stat().st_mode)
             copied = copy(
-                disk, out, wanted, ids, subformat=kind, verify=verify, force=force, progress=progress
+                disk,
+                out,
+                wanted,
+                ids,
+                subformat=kind,
+                verify=verify,
+                force=force,
+                mode=mode,
+                progress=progress,
             )
     compared = ", read back and compared" if verify else ""
     say(f"{out}: {wanted}, a disk of {size(disk.size)}, {size(copied)} copied{compared}")

@@ -26,6 +26,7 @@ def convert(
     subformat: str | None = None,
     verify: bool = False,
     force: bool = False,
+    mode: int = 0o644,
     progress: Progress | None = None,
 ) -> int:
     """Write a disk into a new image, which appears when it is whole, and return the bytes that were copied.
@@ -38,6 +39,7 @@ def convert(
         subformat: One of the format's; some keep the disk in another file beside ``out``.
         verify: Read it back and compare, before it gets its name.
         force: Replace an existing file.
+        mode: Permission bits of the new files.
         progress: Told of the bytes copied, and of the bytes that the source stores.
 
     Raises:
@@ -48,8 +50,8 @@ def convert(
     apart = data_file(format_name, subformat, out)
     # the descriptor gets its name last: whoever sees it finds the data too
     with (
-        NewFile(out, force=force) if apart else nullcontext() as beside,
-        NewFile(apart or out, force=force) as file,
+        NewFile(out, force=force, mode=mode) if apart else nullcontext() as beside,
+        NewFile(apart or out, force=force, mode=mode) as file,
     ):
         writer = new_disk(format_name, file, disk.size, ids, subformat=subformat)
         copied = _copy(disk, writer, progress)
