@@ -19,6 +19,7 @@ from b2dinspect.cli.common import (
     Image,
     PreferRedundant,
     ProgressBar,
+    advised,
     command,
     complain,
     rules,
@@ -118,7 +119,7 @@ class _Copier:
                 self._copy_content(self._files.content(entry), target, entry.node.mode)
                 os.utime(target, (entry.node.mtime, entry.node.mtime))
             except (EvidenceError, UsageError) as error:
-                self._leave_out(entry.name, target, str(error))
+                self._leave_out(entry.name, target, advised(error))
             except OSError as error:
                 if error.errno in NO_USE_GOING_ON:
                     raise SourceError(f"cannot write {target}: {error.strerror}") from error

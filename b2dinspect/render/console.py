@@ -27,6 +27,8 @@ STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 MAX_LINKS = 8
 MAX_HEADERS = 100
+MAX_BROKEN = 100
+MAX_KEYS = 1000
 
 
 def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = False) -> RenderableType:
@@ -259,11 +261,13 @@ def verification(path: str, disk: Container) -> Group:
 def key_list(keys: Sequence[FoundKey]) -> Group:
     """Return every key line with both fingerprints, for ``keys --fingerprints``; fits 80 columns."""
     parts: list[RenderableType] = []
-    for key in keys:
+    for key in keys[:MAX_KEYS]:
         head = Line.of((key.source, "bold"), f" {key.file}:{key.line.number}  ")
         sha256, *rest = [*_fingerprint(key.line)] or [Line("  no key")]
         md5 = [Line(f"  {key.line.key.md5}")] if key.line.key else []
         parts += [head.append_text(_kind(key.line)), sha256, *md5, *rest, *_why_not(key)]
+    if len(keys) > MAX_KEYS:
+        parts.append(Line(f"and {len(keys) - MAX_KEYS} more lines; --json tells all"))
     return Group(*parts)
 
 
@@ -287,9 +291,11 @@ def comparison(item: Comparison) -> Group:
     for one, right in item.changed:
         parts += [Line(f"  left:  {_tail(one.line)}"), Line(f"  right: {_tail(right.line)}")]
     for side in (item.left, item.right):
-        for key in side.broken:
+        for key in side.broken[:MAX_BROKEN]:
             text = f"  {key.origin} line {key.line.number} is not accepted: {key.line.error}"
             parts.append(Line(text, style="yellow"))
+        if len(side.broken) > MAX_BROKEN:
+            parts.append(Line(f"  and {len(side.broken) - MAX_BROKEN} more lines that are not accepted"))
     if not marks:
         parts.append(Line("  no keys on either side", style="dim"))
     return Group(*parts)

@@ -66,10 +66,10 @@ def test_file_of_somebody_else_is_opened_without_noatime(
 ) -> None:
     path, real_open = write(b"plain"), os.open
 
-    def strict_open(name: str, flags: int) -> int:
+    def strict_open(name: str, flags: int, *, dir_fd: int | None = None) -> int:
         if flags & os.O_NOATIME:
             raise PermissionError(1, "Operation not permitted")
-        return real_open(name, flags)
+        return real_open(name, flags, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", strict_open)
     assert content(open_evidence(path)) == b"plain"

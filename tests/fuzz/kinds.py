@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.fuzz.edits import Content, Place
+from tests.fuzz.edits import MAX_GROWN, Content, Place
 from tests.fuzz.trial import Probe
 from tests.oracles import PATH, run
 
@@ -33,6 +33,7 @@ class Kind(NamedTuple):
         probes: Who reads it. The first is the quickest, and takes four inputs of five.
         is_text: Whether it is short, so that it may also grow.
         needs: Programs that make it.
+        most: Bytes to which it may grow. A packed one grows a thousandfold, and to unpack it takes as long.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Kind(NamedTuple):
     probes: Sequence[Probe]
     is_text: bool = False
     needs: tuple[str, ...] = ()
+    most: int = MAX_GROWN
 
     @property
     def is_possible(self) -> bool:
@@ -366,7 +368,11 @@ def _kinds() -> Iterator[Kind]:
     yield Kind("VMDK descriptor", _vmdk_whole, IMAGE, True, needs=(*mkfs, "qemu-img"))
     for name in ("gz", "xz", "bz2", "zst"):
         yield Kind(
-            f"packed {name}", make(_packed, name=name), (_cli("show", "@"), _cli("keys", "@", raw=True)), True
+            f"packed {name}",
+            make(_packed, name=name),
+            (_cli("show", "@"), _cli("keys", "@", raw=True)),
+            True,
+            most=64 << 10,
         )
     yield Kind("userdata tar on a disk", _userdata, IMAGE, True)
     machine = Probe("read machine", _machine)
@@ -448,22 +454,26 @@ def _seen(image: Path) -> tuple[list[Place], list[Place]]:
     from b2dinspect.inspection.walk import inspect
     from b2dinspect.views.annotation import all_headers
 
-    facts = inspect(str(image))
-    places, stretches = [], []
-    for header in all_headers(facts):
-        base = header.offset if header.space == "file" else facts.container.locate(header.offset)
-        if base is None:
-            continue
-        for field in header.fields():
-            is_gpt = field.offset == 0 and field.value in (b"EFI PART", int.from_bytes(b"EFI PART", "little"))
-            places.append(
-                Place(base + field.offset, max(1, field.size), "GPT signature" if is_gpt else field.name)
-            )
-        stretches.append(Place(base, len(header.data), header.name))
-    for extent in facts.container.extents():
-        start = extent.file_offset
-        if extent.kind == "data" and start is not None and len(stretches) < 200:
-            stretches.append(Place(start, min(extent.length, 4096), "block"))
+    places: list[Place] = []
+    stretches: list[Place] = []
+    with inspect(str(image)) as facts:
+        for header in all_headers(facts):
+            base = header.offset if header.space == "file" else facts.container.locate(header.offset)
+            if base is None:
+                continue
+            for field in header.fields():
+                is_gpt = field.offset == 0 and field.value in (
+                    b"EFI PART",
+                    int.from_bytes(b"EFI PART", "little"),
+                )
+                places.append(
+                    Place(base + field.offset, max(1, field.size), "GPT signature" if is_gpt else field.name)
+                )
+            stretches.append(Place(base, len(header.data), header.name))
+        for extent in facts.container.extents():
+            start = extent.file_offset
+            if extent.kind == "data" and start is not None and len(stretches) < 200:
+                stretches.append(Place(start, min(extent.length, 4096), "block"))
     return places, 4 * stretches
 
 

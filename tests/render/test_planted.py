@@ -198,10 +198,11 @@ def check_json(document: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def machine() -> Any:
+def machine() -> Iterator[Any]:
     found = gather(case(incident("snapshot")))
     assert found.diagnosis.case.disk
-    return found
+    yield found
+    found.diagnosis.case.close()
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +222,8 @@ FINDINGS = (
 def screens(facts: Any, machine: Any) -> dict[str, Callable[[], Any]]:
     """Return every function that draws for a terminal, with all that it takes planted."""
     bad, report = planted(facts), planted(machine)
-    found = planted(diagnose(case(incident("key-regenerated"))))
+    with case(incident("key-regenerated")) as opened:
+        found = planted(diagnose(opened))
     regions = [planted(one) for one in overview(facts)]
     candidates = [Candidate(facts.container, facts.table, facts.volumes)]
     choices = [(one.name + HOSTILE, HOSTILE, planted(choose_among(one, candidates))) for one in PROFILES]
