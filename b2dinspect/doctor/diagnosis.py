@@ -16,10 +16,8 @@ from b2dinspect.machine.disks import DISKS
 from b2dinspect.units import size
 
 Status = Literal["ok", "odd", "BROKEN", "unseen"]
-NOT_THE_DISK = {
-    "docker": "the machine is a container: see `docker ps -a` and `docker logs NAME`",
-    "podman": "the machine is a container: see `podman ps -a` and `podman logs NAME`",
-}
+ENGINES = ("docker", "podman")
+"""Drivers that run the machine as a container."""
 ELSEWHERE = (
     "the way to the machine: is it running, has its address changed, does its host-only network exist, "
     "is VT-x or AMD-V free for it"
@@ -229,8 +227,8 @@ def _advice(case: Case, found: list[Diagnosed]) -> str:
     if any(item.finding.is_fault for item in found):
         return ""
     driver = case.machine.driver if case.machine else ""
-    if driver in NOT_THE_DISK:
-        return NOT_THE_DISK[driver]
+    if driver in ENGINES:
+        return f"the machine is a container of {driver}'s, and its log tells more: {driver} logs"
     if DISKS.get(driver) == "":
         return "the machine is somewhere else: its provider's console shows more"
     return ELSEWHERE

@@ -64,6 +64,9 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     if item.is_healthy:
         yield Line.of(("Nothing wrong found", "bold green"), " with the key, the settings or the disk.")
         yield Line(f"Look elsewhere: {item.advice}.")
+        if case.disk is not None and case.subject != "-":
+            yield Line("To see a guest boot the disk in memory, and who gets in:")
+            yield Typed(command_line(("b2dprovision", "prove", case.subject)), indent=6)
         return
     first = item.findings[0]
     more = len([one for one in item.findings if one.finding.is_fault]) - 1

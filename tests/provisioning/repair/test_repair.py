@@ -199,7 +199,7 @@ def test_a_dry_run_shows_the_bytes_and_writes_nothing(tmp_path: Path) -> None:
     item = facts.of_source("data")
     assert item is not None
     assert item.virtual_offset is not None
-    assert f"{item.virtual_offset:#x}" in said
+    assert f"disk byte {item.virtual_offset + 1536:#x}" in said  # where the size of authorized_keys stands
     assert "kept      SHA256:uVcALUZsDxV2a9JbaLU3Xhh3mQivNmgcHk1leumBtZo" in said
     assert "added     SHA256:QIi1kTMPuf518CxdQC4kd2sCJQ2kYnYhyEaWRNDzwhQ (the owner's)" in said
     assert content(folder) == before
