@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from construct import Adapter, Array, Bytes, Construct, Renamed, Struct, Subconstruct
@@ -65,6 +66,28 @@ class UuidBE(Adapter):  # type: ignore[misc]
 
     def _encode(self, obj: uuid.UUID, context: object, path: str) -> bytes:
         return obj.bytes
+
+
+@cache
+def size_of(layout: Construct) -> int:
+    """Return the bytes that a declaration of fixed size takes. Construct adds its parts up at each call."""
+    size: int = layout.sizeof()
+    return size
+
+
+@cache
+def offset_of(layout: Struct, name: str) -> int:
+    """Return where a field of a declaration begins, in bytes from the start of the structure.
+
+    Raises:
+        KeyError: No such field.
+    """
+    offset = 0
+    for part in layout.subcons:
+        if part.name == name:
+            return offset
+        offset += size_of(part)
+    raise KeyError(name)
 
 
 class Field(NamedTuple):

@@ -37,6 +37,7 @@ class Roots:
         own = [] if path == "-" else [os.path.dirname(os.path.abspath(path))]
         given = [*own, *(os.path.abspath(folder) for folder in folders)]
         self.folders = tuple(dict.fromkeys([*given, *(os.path.realpath(folder) for folder in given)]))
+        self._names: dict[str, list[str]] = {}
 
     def resolve(self, path: str) -> str:
         """Return where a path really is.
@@ -89,12 +90,17 @@ class Roots:
     def siblings(self, image: str, suffix: str, limit: int) -> Iterator[str]:
         """Yield files beside an image and in the roots whose names end so, of the first ``limit`` names."""
         for folder in self._folders_for(image):
+            found = [name for name in self._names_in(folder, limit) if name.lower().endswith(suffix)]
+            yield from (path for name in found if (path := os.path.join(folder, name)) != image)
+
+    def _names_in(self, folder: str, limit: int) -> list[str]:
+        """Return the first ``limit`` names of a folder, sorted; each folder is listed once."""
+        if folder not in self._names:
             try:
-                names = sorted(os.listdir(folder)[:limit])
+                self._names[folder] = sorted(os.listdir(folder)[:limit])
             except OSError:
-                continue
-            found = [os.path.join(folder, name) for name in names if name.lower().endswith(suffix)]
-            yield from (path for path in found if path != image)
+                self._names[folder] = []
+        return self._names[folder]
 
     def _folders_for(self, image: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*([os.path.dirname(image)] if image else []), *self.folders]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from b2dinspect.containers.vdi import SIGNATURE
 from b2dinspect.errors import ContainerError
-from b2dinspect.fields import Bits, Header, Named, UuidLE
+from b2dinspect.fields import Bits, Header, Named, UuidLE, offset_of, size_of
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
 FREE = 0xFFFFFFFF
@@ -73,7 +74,7 @@ HEADER_1_1_PLUS = Struct(
     "lchs_sectors" / Int32ul * "logical geometry: sectors a track",
     "lchs_sector_size" / Int32ul * "bytes",
 )
-PREHEADER_SIZE = PREHEADER.sizeof()
+PREHEADER_SIZE = size_of(PREHEADER)
 ENTRY_SIZE = 4
 
 
@@ -83,6 +84,28 @@ def read_headers(file: ByteSource) -> tuple[tuple[Header, Header], Any]:
     Raises:
         ContainerError: One of them is cut short, or makes no sense.
     """
+    pre_header, version = _read_preheader(file)
+    layout = _layout(file, version)
+    data = read_exactly(file, PREHEADER_SIZE, size_of(layout), ContainerError, "VDI header")
+    header = layout.parse(data)
+    _check(header, layout)
+    name = f"VDI header {version[0]}.{version[1]}"
+    return (pre_header, Header(name, "file", PREHEADER_SIZE, layout, data)), header
+
+
+def read_uuid(file: ByteSource) -> UUID:
+    """Return ``uuid_create``; nothing else of the header is looked at.
+
+    Raises:
+        ContainerError: No VDI, or one that is cut short.
+    """
+    layout = _layout(file, _read_preheader(file)[1])
+    at = PREHEADER_SIZE + offset_of(layout, "uuid_create")
+    return UUID(bytes_le=read_exactly(file, at, 16, ContainerError, "VDI header"))
+
+
+def _read_preheader(file: ByteSource) -> tuple[Header, tuple[int, int]]:
+    """Return the pre-header, and the version that it tells."""
     raw = read_exactly(file, 0, PREHEADER_SIZE, ContainerError, "VDI pre-header")
     pre = PREHEADER.parse(raw)
     if pre.signature != SIGNATURE:
@@ -94,15 +117,7 @@ def read_headers(file: ByteSource) -> tuple[tuple[Header, Header], Any]:
             found=hex(pre.signature),
         )
     version = (pre.version_major, pre.version_minor)
-    layout = _layout(file, version)
-    data = read_exactly(file, PREHEADER_SIZE, layout.sizeof(), ContainerError, "VDI header")
-    header = layout.parse(data)
-    _check(header, layout)
-    headers = (
-        Header("VDI pre-header", "file", 0, PREHEADER, raw),
-        Header(f"VDI header {version[0]}.{version[1]}", "file", PREHEADER_SIZE, layout, data),
-    )
-    return headers, header
+    return Header("VDI pre-header", "file", 0, PREHEADER, raw), version
 
 
 def _layout(file: ByteSource, version: tuple[int, int]) -> Struct:
@@ -118,16 +133,16 @@ def _layout(file: ByteSource, version: tuple[int, int]) -> Struct:
         )
     raw = read_exactly(file, PREHEADER_SIZE, 4, ContainerError, "VDI header")
     size = int.from_bytes(raw, "little")
-    if size < HEADER_1_1.sizeof():
+    if size < size_of(HEADER_1_1):
         raise ContainerError(
             "header size is too small", layer="VDI header", offset=72, expected=">= 384", found=size
         )
-    return HEADER_1_1 if size < HEADER_1_1_PLUS.sizeof() else HEADER_1_1_PLUS
+    return HEADER_1_1 if size < size_of(HEADER_1_1_PLUS) else HEADER_1_1_PLUS
 
 
 def _check(header: Any, layout: Struct) -> None:
     """Refuse values that no reader could work with, before any of them is used."""
-    header_end = PREHEADER_SIZE + layout.sizeof()
+    header_end = PREHEADER_SIZE + size_of(layout)
     checks = [
         ("type", header.type in TYPES, "1 to 4"),
         ("block_size", header.block_size >= SECTOR and header.block_size % SECTOR == 0, "a multiple of 512"),
@@ -144,7 +159,7 @@ def _check(header: Any, layout: Struct) -> None:
         ]
     for name, is_sound, expected in checks:
         if not is_sound:
-            offset = PREHEADER_SIZE + _field_offset(layout, name)
+            offset = PREHEADER_SIZE + offset_of(layout, name)
             raise ContainerError(
                 f"{name} makes no sense",
                 layer="VDI header",
@@ -154,18 +169,9 @@ def _check(header: Any, layout: Struct) -> None:
             )
 
 
-def _field_offset(layout: Struct, name: str) -> int:
-    offset = 0
-    for part in layout.subcons:
-        if part.name == name:
-            break
-        offset += part.sizeof()
-    return offset
-
-
 def table_offsets(header: Any) -> tuple[int, int]:
     """Return where the block map and the first block begin, bytes."""
     if "blocks_offset" in header:
         return header.blocks_offset, header.data_offset
-    start = PREHEADER_SIZE + HEADER_0_1.sizeof()
+    start = PREHEADER_SIZE + size_of(HEADER_0_1)
     return start, start + header.block_count * ENTRY_SIZE

@@ -15,6 +15,7 @@ from b2dinspect.containers.vdi.layout import (
     UNDO,
     ZERO,
     read_headers,
+    read_uuid,
     table_offsets,
 )
 from b2dinspect.containers.vdi.survey import header_findings, survey_findings, survey_map
@@ -57,7 +58,7 @@ class VdiContainer(BlockContainer):
     @classmethod
     def read_identity(cls, file: ByteSource) -> str:
         """Return ``uuid_create``, by which a child knows this image."""
-        return str(read_headers(file)[1].uuid_create)
+        return str(read_uuid(file))
 
     def _judge(self) -> Iterator[Finding]:
         yield from header_findings(self)
