@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import base64
 import functools
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,14 +30,30 @@ OTHER_PUB = b"ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " +
 
 MIB = 1 << 20
 SWAP_START, DATA_START = 2048, 2050048
-"""Sectors, as fdisk lays out the two partitions of boot2docker."""
+"""Sectors, as util-linux's fdisk lays out the two partitions of boot2docker from 18.09 on."""
+OLD_SWAP_START, OLD_DATA_START, CYLINDER = 63, 1975995, 255 * 63
+"""Sectors, as busybox's fdisk lays them out on a SATA disk for boot2docker up to 18.06."""
 MINIKUBE_START = 2048
+STARTS = {
+    "automount": OLD_DATA_START,
+    "by-hand": DATA_START,
+    "autoformat": DATA_START,
+    "minikube": MINIKUBE_START,
+}
+"""Where the data partition begins."""
+Answers = tuple[tuple[str, ...], ...]
+AUTOMOUNT_ANSWERS: Answers = (
+    ("n", "p", "2", "", "+1000M", "w"),
+    ("t", "82", "w"),
+    ("n", "p", "1", "", "", "w"),
+)
+"""What automount types into fdisk, session by session (boot2docker v1.7.1 to v18.06)."""
 
 LABEL = "boot2docker-data"
 USERDATA = "var/lib/boot2docker/userdata.tar"
 MINIKUBE_NAMES = ("minikube", "kubelet", "cni", "toolbox", "minishift", "containerd", "buildkit")
 
-needs_disks = needs("fdisk", "sfdisk", "mkswap", "mke2fs", "debugfs")
+needs_disks = needs("fdisk", "busybox", "sfdisk", "mkswap", "mke2fs", "debugfs")
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="b2dinspect-disks-")
 
@@ -95,6 +112,24 @@ def fdisk(path: Path, *commands: str) -> None:
     run("fdisk", path, input="\n".join((*commands, "w", "")).encode())
 
 
+def busybox_fdisk(path: Path, *sessions: tuple[str, ...], heads: int = 255, sectors: int = 63) -> None:
+    """Type commands into busybox's fdisk as automount does, one session after the other.
+
+    From 1.30 on it is told to reckon as it did before: in cylinders, and a million bytes to an M.
+    """
+    command = ["busybox", "fdisk", "-H", str(heads), "-S", str(sectors)]
+    listed = run(*command, "-l", path).stdout
+    cylinders = (1000 * 10**6 + heads * sectors * 256) // (heads * sectors * 512)
+    for answers in sessions:
+        typed = list(answers)
+        if b"Units: sectors" in listed:
+            typed = ["u", *(answer.replace("+1000M", f"+{cylinders}") for answer in answers)]
+        text = "\n".join((*typed, "")).encode()
+        subprocess.run(
+            [*command, path], input=text, capture_output=True, check=False
+        )  # a file is not read again
+
+
 def sfdisk(path: Path, script: str) -> None:
     """Write a table beside what is on the disk already."""
     run("sfdisk", "--wipe", "never", "--quiet", path, input=script.encode())
@@ -127,15 +162,32 @@ def provision(
     place: str = USERDATA,
     names: tuple[str, ...] | None = None,
     options: tuple[str, ...] = (),
+    answers: Answers = AUTOMOUNT_ANSWERS,
 ) -> Path:
-    """Return a fresh disk on which a guest of this generation did its work, by the same programs."""
+    """Return a fresh disk on which a guest of this generation did its work, by the same programs.
+
+    Args:
+        profile: The generation, or ``by-hand`` for somebody who repeats automount's steps with util-linux.
+        size: Bytes.
+        tar: What is in userdata.tar; None for no such file.
+        label: Of the data partition.
+        place: Where that file is.
+        names: Directories in /var/lib besides.
+        options: Of mke2fs, besides those of the generation.
+        answers: What automount types into fdisk, session by session.
+    """
     path = make_disk(size, (0, TAR))
-    first = MINIKUBE_START if profile == "minikube" else DATA_START
+    first = STARTS[profile]
+    space = size - first * 512 - MIB
     if profile == "automount":
+        busybox_fdisk(path, *answers)
+        make_swap(path, OLD_SWAP_START * 512, (OLD_DATA_START - OLD_SWAP_START) * 512)
+        space = (size // 512 // CYLINDER * CYLINDER - first) * 512
+    elif profile == "by-hand":
         fdisk(path, "o", "n", "p", "2", "", "+1000M", "t", "82", "n", "p", "1", "", "")
         make_swap(path, SWAP_START * 512, 1000 * MIB)
     elif profile == "autoformat":
-        fdisk(path, "g", "n", "2", "", "+1000M", "t", "swap", "n", "1", "", "")
+        fdisk(path, "g", "n", "2", "", "+1000M", "t", "19", "n", "1", "", "")
         make_swap(path, SWAP_START * 512, 1000 * MIB, "boot2dockerswap")
     else:
         fdisk(path, "g", "n", "1", "", "")
@@ -143,7 +195,6 @@ def provision(
         names = MINIKUBE_NAMES if profile == "minikube" else ("docker",)
     files = {f"var/lib/{name}": None for name in names} | ({} if tar is None else {place: tar})
     ratio = "2048" if profile == "minikube" else "8192"
-    space = size - first * 512 - MIB
     make_ext(path, space, "-i", ratio, *options, offset=first * 512, label=label, files=files)
     return path
 

@@ -32,6 +32,8 @@ from tests.disks import (
     MIB,
     MINIKUBE_START,
     PUB,
+    OLD_DATA_START,
+    OLD_SWAP_START,
     SWAP_START,
     TAR,
     TAR4096,
@@ -105,7 +107,7 @@ def hot_places(path: Path) -> list[tuple[int, int]]:
             places = range(extent.offset, extent.offset + min(extent.length, 4 * MIB), 4096)
             stretches += [(place, 4096) for place in places if file.pread(place, 4096).strip(b"\0")]
     structures = [(0, 30), (446, 66), (512, 92), (1024, 256), (1536, 700)]
-    for start in (MINIKUBE_START, SWAP_START, DATA_START):
+    for start in (MINIKUBE_START, SWAP_START, DATA_START, OLD_SWAP_START, OLD_DATA_START):
         structures += [(start * 512 + 1024, 0x108), (start * 512 + 2048, 64)]
     if path.suffix == ".vdi":
         disk = VdiContainer(file)
@@ -224,9 +226,9 @@ def test_labels_of_filesystem_and_swap(name: str) -> None:
     label = poison.ljust(16, b"\0")
     facts = look(
         provisioned("automount"),
-        (DATA_START * 512 + 1024 + 120, label),
-        (DATA_START * 512 + 1024 + 136, RAW_POISON[name][:64].ljust(64, b"\0")),
-        (SWAP_START * 512 + 1024 + 28, label),
+        (OLD_DATA_START * 512 + 1024 + 120, label),
+        (OLD_DATA_START * 512 + 1024 + 136, RAW_POISON[name][:64].ljust(64, b"\0")),
+        (OLD_SWAP_START * 512 + 1024 + 28, label),
     )
     assert {volume.label for volume in facts.volumes} == {poison}
     check_shown(facts, poison)

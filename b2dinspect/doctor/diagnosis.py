@@ -149,6 +149,8 @@ def _start(case: Case) -> Seen:
     disk = case.disk
     if disk is None:
         return "not looked at", False
+    if disk.magic.found and disk.state == "provisioned":
+        return "the marker, without effect: a guest looks for the label first", True
     if disk.magic.found:
         return "the marker and its tar", True
     if disk.state == "provisioned":

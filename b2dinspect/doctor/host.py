@@ -12,7 +12,7 @@ from pathlib import Path
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.disk import Expected
 from b2dinspect.findings import Finding
-from b2dinspect.guests import DATA_LABEL, GuestProfile, data_sectors, profile_named
+from b2dinspect.guests import DATA_LABEL, GuestProfile, profile_for, profile_named, starts
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.login import deciding_keys, lets_in
 from b2dinspect.inspection.volumes import Volume
@@ -258,9 +258,8 @@ def unlabelled(disk: Inspection) -> Volume | None:
     ):
         return None
     volume = disk.data.volume
-    first, _ = data_sectors(profile_of(disk), disk.container.size // SECTOR)
-    is_there = volume.is_ext and volume.partition.number == 1 and volume.partition.start == first
-    return volume if is_there else None
+    is_there = volume.partition.number == 1 and volume.partition.start in starts(profile_of(disk))
+    return volume if volume.is_ext and is_there else None
 
 
 def expectations(case: Case) -> Expected:
@@ -273,7 +272,7 @@ def expectations(case: Case) -> Expected:
 def profile_of(disk: Inspection) -> GuestProfile:
     """Return the guest generation whose layout a disk has."""
     if disk.guest.profile != "unknown":
-        return profile_named(disk.guest.profile)
+        return profile_for(disk.guest.profile)
     if disk.table.kind == "mbr":
         return profile_named("automount")
     has_swap = any(volume.filesystem == "swap" for volume in disk.volumes)

@@ -12,12 +12,15 @@ from b2dinspect.findings import Finding
 from b2dinspect.guests import USERDATA_PATHS
 from b2dinspect.inspection.facts import DataChoice, Magic, Names, Userdata
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.source import SECTOR, RunsSource, SliceSource, read_lenient
+from b2dinspect.partitions import PartitionTable
+from b2dinspect.partitions.mbr import TABLE
+from b2dinspect.source import SECTOR, ByteSource, PatchedSource, RunsSource, SliceSource, read_lenient
 from b2dinspect.userdata.authorized_keys import Line, parse
 from b2dinspect.userdata.tarball import (
     AUTHORIZED_KEYS,
     AUTHORIZED_KEYS2,
     GUEST_KEEPS,
+    MAGIC,
     Entry,
     is_header,
     read_tar,
@@ -113,24 +116,42 @@ def _userdata_at(files: Ext4, volume: Volume, path: bytes) -> Userdata | Finding
     return Userdata("data", path.decode(), content, volume, virtual, content.locate(0), content.size, tar)
 
 
-def at_start(disk: Container, magic: Magic, volumes: tuple[Volume, ...]) -> Iterator[Userdata]:
-    """Yield the fresh tar at offset 0, or what an MBR left of one in the gap behind it."""
+def at_start(
+    disk: Container, magic: Magic, table: PartitionTable, volumes: tuple[Volume, ...]
+) -> Iterator[Userdata]:
+    """Yield the fresh tar at offset 0, or what a partition table left of one in front of the partitions."""
     starts = [volume.partition.offset for volume in volumes if volume.partition.number]
     limit = min([*starts, disk.size])
-    if magic.found:
+    has_table = table.kind in ("mbr", "gpt") and not table.unseen
+    if magic.found and not has_table:
         content = SliceSource(disk, 0, min(limit, MAX_TAR))
         tar = read_tar(content)
         kept = read_tar(SliceSource(disk, 0, GUEST_KEEPS))
         yield Userdata("fresh", "", content, None, 0, disk.locate(0), tar.size, tar, kept)
         return
-    reach = min(limit, RESIDUE_REACH)
-    head = read_lenient(disk, 0, reach)
+    found = _residue(SliceSource(disk, 0, min(limit, HEAD)))
+    if found is not None:
+        offset, rest = found
+        tar = read_tar(rest)
+        yield Userdata("residue", "", rest, None, offset, disk.locate(offset), tar.size, tar)
+
+
+def _residue(start: ByteSource) -> tuple[int, ByteSource] | None:
+    """Return where the tar begins that is left in front of the partitions, and the tar.
+
+    busybox's fdisk leaves all of it but the bytes of the table; those are read as the zeros that were there,
+    so that the first header's checksum tells whether it is one. util-linux's wipes the first sector.
+    """
+    head = read_lenient(start, 0, RESIDUE_REACH)
+    first, last = TABLE
+    if head.startswith(MAGIC) and b".ssh" in head[2 * SECTOR : 2 * SECTOR + 100]:
+        whole = PatchedSource(start, first, bytes(last - first))
+        if is_header(whole.pread(0, SECTOR)):
+            return 0, whole
     for offset in range(SECTOR, len(head) - SECTOR, SECTOR):
         if b".ssh" in head[offset : offset + 100] and is_header(head[offset : offset + SECTOR]):
-            content = SliceSource(disk, offset, min(limit, HEAD) - offset)
-            tar = read_tar(content)
-            yield Userdata("residue", "", content, None, offset, disk.locate(offset), tar.size, tar)
-            return
+            return offset, SliceSource(start, offset, start.size - offset)
+    return None
 
 
 def key_lines(item: Userdata, name: bytes) -> Iterator[Line]:

@@ -58,7 +58,7 @@ def inspect_disk(
     choices = choices_for(disk, table, volumes)
     data = data_choice((*volumes, *living), choices)
     files = on_data_partitions(data)
-    userdata = (*files.userdata, *at_start(disk, magic, (*volumes, *living)))
+    userdata = (*files.userdata, *at_start(disk, magic, table, (*volumes, *living)))
     guest = tell_guest(table, volumes, data.volume if data else None, files.names or ())
     ownership = tell_owner(disk, magic, (*volumes, *living), userdata)
     layers = Layers(

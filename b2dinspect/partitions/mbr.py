@@ -29,6 +29,7 @@ NO_CHS = b"\xfe\xff\xff"
 
 TYPES = {
     0x00: "Empty",
+    0x02: "XENIX root",
     0x05: "Extended",
     0x07: "HPFS/NTFS/exFAT",
     0x0B: "W95 FAT32",
@@ -54,8 +55,11 @@ ENTRY = Struct(
     "sectors" / Int32ul * "length in sectors",
 )
 
+TABLE = (446, 512)
+"""Bytes of sector 0 that are the table and its signature: all that busybox's fdisk writes."""
+
 MBR = Struct(
-    "bootstrap" / Bytes(440) * "boot code; here the marker once was",
+    "bootstrap" / Bytes(440) * "boot code; busybox's fdisk leaves the marker here",
     "disk_signature" / Int32ul * "disk identifier",
     "reserved" / Int16ul * "usually zero",
     "partitions" / Array(4, ENTRY) * "primary partitions",
@@ -130,16 +134,21 @@ def _partition(number: int, start: int, entry: Any) -> Partition:
     return Partition("mbr", number, start, entry.sectors, f"{entry.type:x}", TYPES.get(entry.type, ""))
 
 
-def build_mbr(partitions: Sequence[tuple[int, int, int]], disk_signature: int) -> bytes:
+def build_mbr(
+    partitions: Sequence[tuple[int, int, int]], disk_signature: int, geometry: tuple[int, int] | None = None
+) -> bytes:
     """Return a sector 0 with these primary partitions.
 
     Args:
         partitions: Up to four of type, first sector, length in sectors; by number.
         disk_signature: Disk identifier.
+        geometry: Heads and sectors a track, to say where partitions are in these too.
     """
     blank = {"status": 0, "chs_first": bytes(3), "type": 0, "chs_last": bytes(3), "start": 0, "sectors": 0}
     entries = [
-        blank | {"type": kind, "start": start, "sectors": sectors, "chs_first": NO_CHS, "chs_last": NO_CHS}
+        blank
+        | {"type": kind, "start": start, "sectors": sectors}
+        | {"chs_first": _chs(start, geometry), "chs_last": _chs(start + sectors - 1, geometry)}
         for kind, start, sectors in partitions
     ]
     fields = {
@@ -149,3 +158,16 @@ def build_mbr(partitions: Sequence[tuple[int, int, int]], disk_signature: int) -
         "signature": SIGNATURE,
     }
     return bytes(MBR.build(fields | {"partitions": entries + [blank] * (4 - len(entries))}))
+
+
+def _chs(sector: int, geometry: tuple[int, int] | None) -> bytes:
+    """Return a sector as head, sector from 1, and cylinder, whose upper two bits are the sector's.
+
+    Beyond cylinder 1023 it is the last sector of that, as fdisk has it.
+    """
+    if geometry is None:
+        return NO_CHS
+    heads, sectors = geometry
+    track, place = divmod(min(sector, 1024 * heads * sectors - 1), sectors)
+    cylinder, head = divmod(track, heads)
+    return bytes((head, place + 1 | cylinder >> 2 & 0xC0, cylinder & 0xFF))

@@ -32,12 +32,14 @@ class QemuOptions(NamedTuple):
         initrd: A whole system instead of the guest that is assembled here.
         iso: The same, as a CD: a real boot2docker or minikube ISO.
         uses_kvm: Whether KVM is used instead of emulation.
+        script: A first-boot script that is run instead of ours: a copy of an original, for instance.
     """
 
     kernel: Path | None = None
     initrd: Path | None = None
     iso: Path | None = None
     uses_kvm: bool = False
+    script: Path | None = None
 
 
 class Plan(NamedTuple):

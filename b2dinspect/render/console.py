@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from b2dinspect.fields import Header
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.findings import Finding
-from b2dinspect.guests import PROFILES
 from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.render.terminal import Line, Table, lines
@@ -115,8 +114,10 @@ def _label(volume: Volume) -> str:
 
 
 def _guest(facts: Inspection) -> RenderableType:
-    program = next((p.program for p in PROFILES if p.name == facts.guest.profile), "")
-    head = Line.of((facts.guest.profile, "bold"), f" ({program})" if program else "")
+    told = ", ".join(facts.guest.releases)
+    if facts.guest.profile == "by-hand":
+        told = "somebody with util-linux's fdisk, as no guest does it"
+    head = Line.of((facts.guest.profile, "bold"), f" ({told})" if told else "")
     evidence = Line("; ".join(facts.guest.evidence), style="dim")
     return lines(head, evidence) if facts.guest.evidence else head
 
@@ -127,7 +128,10 @@ def _magic(facts: Inspection) -> RenderableType:
         place = "byte 0 of the disk" + (
             f", {offset(magic.file_offset)} in the file" if magic.file_offset else ""
         )
-        return lines(f'"{MAGIC.decode()}"', f"at {place}")
+        effect = (
+            ("without effect: a guest looks for the label first",) if facts.state == "provisioned" else ()
+        )
+        return lines(f'"{MAGIC.decode()}"', f"at {place}", *effect)
     if magic.damaged_at:
         where = ", ".join(str(at) for at in magic.damaged_at)
         return lines(Line.of(("damaged", "bold red"), f' at byte {where}: "{as_text(magic.data)}"'))

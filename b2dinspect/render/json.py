@@ -56,7 +56,11 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
         "state": facts.state,
         "reason": facts.reason,
         "ownership": ownership(facts.ownership),
-        "guest": {"profile": facts.guest.profile, "evidence": [*facts.guest.evidence]},
+        "guest": {
+            "profile": facts.guest.profile,
+            "releases": [*facts.guest.releases],
+            "evidence": [*facts.guest.evidence],
+        },
         "magic": {
             "found": facts.magic.found,
             "virtual_offset": 0,

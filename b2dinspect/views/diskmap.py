@@ -211,7 +211,7 @@ def _marks(facts: Inspection) -> Iterator[Part]:
             kind: Kind = "residue" if item.source == "residue" else "userdata"
             name = item.path or {"fresh": "the tar with the key"}.get(item.source, "what is left of the tar")
             yield Part(kind, name, item.virtual_offset, max(item.size, 1))
-    if facts.magic.found:
+    if facts.of_source("fresh"):
         yield Part("userdata", "what a guest keeps", 0, GUEST_KEEPS)
 
 

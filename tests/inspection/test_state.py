@@ -181,7 +181,7 @@ def test_a_table_of_which_only_the_backup_is_left_is_none_for_a_guest(head: byte
 def test_remains_of_a_disk_whose_table_is_gone_say_who_would_format_it() -> None:
     facts = look(provisioned("automount"), (0, bytes(512)))
     assert facts.state == "damaged"
-    assert facts.reason.endswith("ext4 at sector 2050048; autoformat would FORMAT it at the next boot")
+    assert facts.reason.endswith("ext4 at sector 1975995; autoformat would FORMAT it at the next boot")
 
 
 @needs_disks

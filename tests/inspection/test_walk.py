@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.containers.vdi.reader import VdiContainer
+from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import ContainerError, SourceError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.inspection.facts import Inspection, Userdata
@@ -21,9 +22,12 @@ from tests.disks import (
     LABEL,
     MIB,
     MINIKUBE_START,
+    OLD_DATA_START,
+    OLD_SWAP_START,
     OTHER_PUB,
     PUB,
     PUB4096,
+    STARTS,
     SWAP_START,
     TAR,
     TAR4096,
@@ -45,7 +49,11 @@ from tests.opened import keep
 from tests.oracles import needs, run
 
 PROFILES = ("automount", "autoformat", "minikube")
-FIRST = {"automount": DATA_START, "autoformat": DATA_START, "minikube": MINIKUBE_START}
+SWAPS = {
+    "automount": [(2, OLD_SWAP_START, OLD_DATA_START - OLD_SWAP_START, b"")],
+    "autoformat": [(2, SWAP_START, 2048000, b"boot2dockerswap")],
+    "minikube": [],
+}
 
 
 def check_offsets(facts: Inspection, path: Path) -> None:
@@ -125,27 +133,26 @@ def test_a_provisioned_disk(profile: str) -> None:
     assert facts.data is not None
     assert facts.data.by == "label"
     assert facts.data.volume.partition.number == 1
-    assert facts.data.volume.partition.start == FIRST[profile]
+    assert facts.data.volume.partition.start == STARTS[profile]
     assert facts.data.volume.filesystem == "ext4"
     swaps = [
         (volume.partition.number, volume.partition.start, volume.partition.sectors, volume.label)
         for volume in facts.volumes
         if volume.filesystem == "swap"
     ]
-    label = b"boot2dockerswap" if profile == "autoformat" else b""
-    assert swaps == ([] if profile == "minikube" else [(2, SWAP_START, 2048000, label)])
+    assert swaps == SWAPS[profile]
     item = facts.effective
     assert item is not None
     assert (item.source, item.path, item.size) == ("data", "/" + USERDATA, 4096)
     assert key_file(item, item.tar.entries[2]) == PUB
-    assert not facts.magic.found
+    assert facts.magic.found == (profile == "automount")
     check_offsets(facts, path)
 
 
 @needs_disks
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_userdata_is_where_debugfs_finds_it(profile: str) -> None:
-    path, first = provisioned(profile), FIRST[profile] * 512
+    path, first = provisioned(profile), STARTS[profile] * 512
     item = look(path).of_source("data")
     assert item is not None
     size = item.volume.superblock.log_block_size if item.volume else 0
@@ -187,7 +194,8 @@ def test_one_fact_against_a_profile_makes_the_guest_unknown(profile: str, agains
         assert facts.guest.profile == "minikube"
         return
     else:
-        facts = look(provisioned(profile), (SWAP_START * 512 + 1024 + 28, b"other\0".ljust(16, b"\0")))
+        start = SWAPS[profile][0][1] * 512
+        facts = look(provisioned(profile), (start + 1024 + 28, b"other\0".ljust(16, b"\0")))
     assert facts.guest.profile == "unknown"
     assert facts.state == "provisioned"
 
@@ -267,9 +275,32 @@ def test_btrfs_with_the_label_is_provisioned_though_its_files_are_not_read() -> 
 
 
 @needs_disks
-def test_what_fdisk_leaves_of_the_tar_behind_an_mbr() -> None:
+def test_busybox_fdisk_leaves_the_marker_and_the_tar() -> None:
     path = provisioned("automount")
-    assert open_file(path).pread(512, 4096) == TAR[512:4608]  # facts.md: sectors 1 to 8 survive
+    left = open_file(path).pread(0, 4608)
+    assert [at for at in range(4608) if left[at] != TAR[at]] == [
+        at for at in range(446, 512) if left[at]
+    ]  # only the table and its signature are new
+    facts = look(path)
+    assert (facts.state, facts.magic.found, facts.magic.copy_offset) == ("provisioned", True, None)
+    item = facts.of_source("residue")
+    assert item is not None
+    assert (item.virtual_offset, item.file_offset, item.size) == (0, 0, 4608)
+    assert [entry.name for entry in item.tar.entries][::2] == [MAGIC, AUTHORIZED_KEYS]
+    assert item.tar.findings == ()
+    entry = item.tar.find(AUTHORIZED_KEYS)
+    assert entry is not None
+    assert item.locate(entry.offset) == (2048, 2048)
+    assert key_file(item, entry) == PUB
+    assert facts.of_source("fresh") is None
+    assert facts.effective is not item
+    assert not list(examine(facts))
+
+
+@needs_disks
+def test_util_linux_fdisk_leaves_the_tar_behind_the_first_sector() -> None:
+    path = provisioned("by-hand")
+    assert open_file(path).pread(512, 4096) == TAR[512:4608]
     assert open_file(path).pread(512, len(MAGIC)) == MAGIC
     assert open_file(path).pread(2048, len(PUB)) == open_file(path).pread(3072, len(PUB)) == PUB
     facts = look(path)
@@ -325,7 +356,7 @@ def test_beside_a_labelled_partition_the_marker_means_nothing() -> None:
     facts = look(marker_beside_table(LABEL))
     assert facts.magic.found
     assert facts.state == "provisioned"
-    assert [item.source for item in facts.userdata] == ["data", "fresh"]
+    assert [item.source for item in facts.userdata] == ["data", "residue"]
     assert facts.effective is facts.userdata[0]
     assert facts.keys[0].line.raw == OTHER_PUB.rstrip(b"\n")
 

@@ -16,7 +16,7 @@ from b2dinspect.containers.writers import new_disk
 from b2dinspect.errors import SourceError, ToolError, UsageError, UserdataError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.filesystems.ext4 import Ext4
-from b2dinspect.guests import PROFILES, GuestProfile, data_sectors
+from b2dinspect.guests import GEOMETRIES, PROFILES, SATA, Geometry, GuestProfile, data_sectors, swap_area
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.images import WorkDisk
@@ -26,7 +26,7 @@ from b2dinspect.provisioning.real import leash
 from b2dinspect.provisioning.real.initramfs import Node, kernel_version, pack
 from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
-from tests.disks import MIB, PUB, fdisk, make_disk
+from tests.disks import MIB, PUB, TAR, busybox_fdisk, fdisk, make_disk, open_file
 from tests.oracles import needs, run
 
 by_profile = pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
@@ -79,13 +79,20 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 # --- partition tables ---
 
 
-@needs("fdisk", "sfdisk")
+@needs("fdisk", "busybox", "sfdisk")
 @by_profile
 @pytest.mark.parametrize("size", [1200 * MIB, 20000 * MIB, 3000 * MIB + 512 * 77])
-def test_the_table_is_the_one_that_fdisk_makes(profile: GuestProfile, size: int) -> None:
-    theirs = make_disk(size)
-    fdisk(theirs, *profile.partition_commands[:-1])
-    ours = make_disk(size, *table_writes(profile, size, Identities()))
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_the_table_is_the_one_that_fdisk_makes(profile: GuestProfile, size: int, geometry: Geometry) -> None:
+    if profile.fdisk == "util-linux" and geometry != SATA:
+        pytest.skip("util-linux's fdisk aligns to MiB and looks at no geometry")
+    theirs = make_disk(size, (0, TAR))
+    if profile.fdisk == "busybox":
+        busybox_fdisk(theirs, *profile.commands.fdisk, heads=geometry.heads, sectors=geometry.sectors)
+    else:
+        (answers,) = profile.commands.fdisk
+        fdisk(theirs, *answers[:-1])
+    ours = make_disk(size, (0, TAR), *table_writes(profile, size, geometry, Identities()))
     tables = [json.loads(run("sfdisk", "-J", path).stdout)["partitiontable"] for path in (theirs, ours)]
     rows = [
         sorted((part["node"][-1], part["start"], part["size"], part["type"]) for part in table["partitions"])
@@ -93,8 +100,10 @@ def test_the_table_is_the_one_that_fdisk_makes(profile: GuestProfile, size: int)
     ]
     assert rows[0] == rows[1]
     assert tables[0]["label"] == tables[1]["label"]
-    first, last = data_sectors(profile, size // 512)
+    first, last = data_sectors(profile, size // 512, geometry)
     assert rows[1][0][1:3] == (first, last + 1 - first)
+    if profile.fdisk == "busybox":
+        assert open_file(ours).pread(0, 8192) == open_file(theirs).pread(0, 8192)
 
 
 @needs("blkid")
@@ -102,8 +111,9 @@ def test_the_table_is_the_one_that_fdisk_makes(profile: GuestProfile, size: int)
     "profile", [profile for profile in PROFILES if profile.swap], ids=lambda profile: profile.name
 )
 def test_swap_is_known_to_blkid(profile: GuestProfile) -> None:
-    (offset, data), *_ = swap_writes(profile, Identities())
-    path = make_disk(1000 * MIB, (offset - MIB, data))
+    start, end = swap_area(profile)
+    ((offset, data),) = swap_writes(profile, SATA, Identities())
+    path = make_disk((end + 1 - start) * 512, (offset - start * 512, data))
     said = run("blkid", "-p", "-o", "export", path).stdout.decode()
     assert "TYPE=swap" in said
     assert (f"LABEL={profile.swap_label.decode()}" in said) == bool(profile.swap_label)
@@ -111,9 +121,9 @@ def test_swap_is_known_to_blkid(profile: GuestProfile) -> None:
 
 @by_profile
 def test_small_disks_do_not_fit(profile: GuestProfile) -> None:
-    assert fits(profile, 1200 * MIB)
-    assert fits(profile, 10 * MIB) == (not profile.swap)
-    assert not fits(profile, 2 * MIB)
+    assert fits(profile, 1200 * MIB, SATA)
+    assert fits(profile, 10 * MIB, SATA) == (not profile.swap)
+    assert not fits(profile, 2 * MIB, SATA)
 
 
 # --- ext4 ---
@@ -125,7 +135,9 @@ def test_the_workbench_keeps_e2fsck_content(profile: GuestProfile, tmp_path: Pat
     image = tmp_path / "ext4"
     bench = Ext4Workbench(image, 200 * MIB, Identities())
     bench.make(profile, "name")
-    bench.fill(profile.makes, Placed("var/lib/boot2docker/userdata.tar", PUB))
+    bench.fill(
+        profile.makes, Placed("var/lib/boot2docker/userdata.tar", PUB), open_to_all=profile.open_to_all
+    )
     run("e2fsck", "-fn", image)
     assert content_of(image) == PUB
     stat = run("debugfs", "-R", "stat var/lib/boot2docker/userdata.tar", image).stdout.decode()

@@ -48,10 +48,10 @@ def test_every_incident(name: str) -> None:
 
 def test_what_is_on_a_provisioned_disk() -> None:
     found = draw(keep(inspect(str(unpacked("provisioned-automount.vdi")))))
-    assert [part.kind for part in found.disk.parts] == ["table", "gap", "swap", "data"]
-    assert [part.kind for part in found.disk.marks] == ["userdata", "residue"]
+    assert [part.kind for part in found.disk.parts] == ["table", "gap", "swap", "data", "gap"]
+    assert [part.kind for part in found.disk.marks] == ["userdata", "userdata", "residue"]
     assert [part.kind for part in found.file.parts] == ["metadata", "stored"]
-    assert [part.kind for part in found.start.marks] == ["residue"]
+    assert [part.kind for part in found.start.marks] == ["userdata", "residue"]
 
 
 def test_a_fresh_disk() -> None:

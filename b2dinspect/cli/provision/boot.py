@@ -21,9 +21,10 @@ from b2dinspect.cli.provision.common import (
     KernelOption,
     KeyOption,
     KvmOption,
+    ScriptOption,
 )
 from b2dinspect.errors import UsageError
-from b2dinspect.guests import profile_named
+from b2dinspect.guests import profile_for
 from b2dinspect.provisioning.host.drivers import DRIVERS
 
 if TYPE_CHECKING:  # each command imports its own half of the package: the others need not wait for it
@@ -40,6 +41,7 @@ def boot(
     initrd: InitrdOption = None,
     iso: IsoOption = None,
     kvm: KvmOption = False,
+    script: ScriptOption = None,
     key: KeyOption = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the guest change the image itself, not a copy.")
@@ -74,14 +76,14 @@ def boot(
     key_path = key or (private.file.path if private and not private.file.error else None)
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
     common.name_leftovers(out.parent if out else image.parent)
-    player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
+    player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm, script)
     with ExitStack() as cleanup:
         with inspect(str(image), rules=rules([str(folder)] if named.folder else None)) as facts:
             known = guest.value if guest else facts.guest.profile
             plan = Plan(
                 name=folder.absolute().name or "default",
-                driver=DRIVERS["vfkit"],
-                profile=profile_named("autoformat" if known == "unknown" else known),
+                driver=DRIVERS.get(machine_folder.driver, DRIVERS["virtualbox"]),
+                profile=profile_for(known),
                 format=_format(facts, out),
                 folder=folder,
                 key=pair,

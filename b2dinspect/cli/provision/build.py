@@ -60,7 +60,7 @@ def build(
         raise UsageError(f"the fault {fault.value} does not show on a disk; `b2dprovision run` makes it")
     plan = Plan(
         name=out.stem,
-        driver=DRIVERS["vfkit"],
+        driver=DRIVERS["virtualbox"],
         profile=profile_named(guest.value if guest else "autoformat"),
         format=format_for(out.name, format_name),
         folder=out.parent,

@@ -88,8 +88,19 @@ IsoOption = Annotated[
 KvmOption = Annotated[bool, typer.Option("--kvm", help="For qemu: use KVM; emulation is the default.")]
 
 
+ScriptOption = Annotated[
+    Path | None,
+    typer.Option("--script", metavar="FILE", help="For qemu: your copy of an original first-boot script."),
+]
+
+
 def engine_options(
-    engine: Engine, kernel: Path | None, initrd: Path | None, iso: Path | None, kvm: bool
+    engine: Engine,
+    kernel: Path | None,
+    initrd: Path | None,
+    iso: Path | None,
+    kvm: bool,
+    script: Path | None = None,
 ) -> tuple[Literal["simulate", "qemu"], QemuOptions]:
     """Return the engine and its options.
 
@@ -98,12 +109,14 @@ def engine_options(
     """
     from b2dinspect.provisioning.stages import QemuOptions
 
-    options = QemuOptions(kernel, initrd, iso, kvm)
+    options = QemuOptions(kernel, initrd, iso, kvm, script)
     if engine is not Engine.qemu:
         if options != QemuOptions():
-            raise UsageError("--kernel, --initrd, --iso and --kvm need --engine qemu")
+            raise UsageError("--kernel, --initrd, --iso, --kvm and --script need --engine qemu")
         return "simulate", options
-    for path in (kernel, initrd, iso):
+    if script is not None and (initrd or iso):
+        raise UsageError("--script is run by our own system: leave --initrd and --iso away")
+    for path in (kernel, initrd, iso, script):
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: no such file")
     return "qemu", options

@@ -23,6 +23,7 @@ from b2dinspect.cli.provision.common import (
     KernelOption,
     KeyOption,
     KvmOption,
+    ScriptOption,
     SeedOption,
     SizeOption,
 )
@@ -46,6 +47,7 @@ def run(
     initrd: InitrdOption = None,
     iso: IsoOption = None,
     kvm: KvmOption = False,
+    script: ScriptOption = None,
     format_name: FormatOption = None,
     size: SizeOption = "20000MiB",
     key: KeyOption = None,
@@ -78,7 +80,7 @@ def run(
     if step and as_json:
         raise UsageError("--step is for people, --json for programs: choose one")
     chosen = DRIVERS[driver.value]
-    player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm)
+    player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm, script)
     plan = Plan(
         name=common.check_name(name),
         driver=chosen,

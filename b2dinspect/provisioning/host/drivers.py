@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from b2dinspect.guests import SATA, VIRTIO, VIRTIO_QEMU, Geometry
+
 
 class Driver(NamedTuple):
     """One driver.
@@ -18,6 +20,7 @@ class Driver(NamedTuple):
         format: Container format of it.
         commands: What the original runs.
         guest: The guest generation that it usually meets.
+        geometry: What the guest's kernel says of such a disk.
     """
 
     name: str
@@ -26,6 +29,7 @@ class Driver(NamedTuple):
     format: str
     commands: str
     guest: str
+    geometry: Geometry = SATA
 
 
 DRIVERS = {
@@ -47,7 +51,15 @@ DRIVERS = {
             "New-VHD fixed.vhd -Fixed 10MB; tar to byte 0; Convert-VHD disk.vhd -VHDType Dynamic; Resize-VHD",
             "autoformat",
         ),
-        Driver("kvm2", "minikube", "NAME.rawdisk", "raw", "write the tar, truncate to SIZE", "minikube"),
+        Driver(
+            "kvm2",
+            "minikube",
+            "NAME.rawdisk",
+            "raw",
+            "write the tar, truncate to SIZE",
+            "minikube",
+            VIRTIO_QEMU,
+        ),
         Driver(
             "qemu2",
             "minikube",
@@ -55,7 +67,8 @@ DRIVERS = {
             "qcow2",
             "qemu-img convert -f raw -O qcow2 TAR disk.qcow2; qemu-img resize disk.qcow2 +SIZE",
             "minikube",
+            VIRTIO_QEMU,
         ),
-        Driver("vfkit", "minikube", "disk.img", "raw", "write the tar, truncate to SIZE", "minikube"),
+        Driver("vfkit", "minikube", "disk.img", "raw", "write the tar, truncate to SIZE", "minikube", VIRTIO),
     )
 }

@@ -1,11 +1,12 @@
-"""The init script of the guest that QEMU boots: settings from the profile, and ``guest.sh`` behind them.
+"""The init script of the guest that QEMU boots: settings from the profile, and shell parts behind them.
 
-The script performs the profile's steps with the real blkid, fdisk, mkswap, mkfs.ext4 and tar; its settings
-are the same data by which the simulated guest works.
+The first-boot part performs the profile's steps with the real blkid, fdisk, mkswap, mkfs.ext4 and tar; its
+settings are the same data by which the simulated guest works. A script of the user's own can take its place.
 """
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from b2dinspect.guests import DATA_LABEL, GuestProfile
@@ -15,10 +16,25 @@ from b2dinspect.provisioning.stages import Plan
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
 
 MARK = "@@b2d "
-PROGRAMS = ("dash", "busybox", "blkid", "fdisk", "mkswap", "mke2fs", "tar", "mount", "umount", "sshd")
-"""Busybox lends only small change: its own fdisk, blkid or tar would be the wrong ones."""
+PROGRAMS = ("dash", "busybox", "blkid", "mkswap", "mke2fs", "tar", "mount", "umount", "sshd")
+"""Busybox lends only small change, and automount's fdisk: its own blkid or tar would be the wrong ones."""
+OWN_PROGRAMS = {"automount": (), "autoformat": ("fdisk",), "minikube": ("fdisk",)}
+"""What a generation has besides; automount's fdisk is busybox's (see fdisk.sh)."""
+SCRIPT_PROGRAMS = {
+    "automount": ("partprobe",),
+    "autoformat": ("blockdev",),
+    "minikube": ("bash", "parted", "partprobe", "lsblk"),
+}
+"""What its original script needs besides."""
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic")
-GUEST = Path(__file__).with_name("guest.sh")
+HERE = Path(__file__).parent
+OLD_FDISK = HERE / "fdisk.sh"
+
+
+def programs(plan: Plan) -> tuple[str, ...]:
+    """Return the names of the programs that a plan's guest needs."""
+    name = plan.profile.name
+    return (*PROGRAMS, *OWN_PROGRAMS[name], *(SCRIPT_PROGRAMS[name] if plan.qemu.script else ()))
 
 
 def init_script(plan: Plan) -> str:
@@ -26,7 +42,7 @@ def init_script(plan: Plan) -> str:
     profile = plan.profile
     user, _, uid, gid = profile.owner
     label = DATA_LABEL.decode()
-    mkfs = profile.mkfs_command.removesuffix(" PART")
+    mkfs = profile.commands.mkfs.removesuffix(" PART")
     if plan.fault == "wrong-label":
         mkfs = mkfs.replace(label, WRONG_LABEL.decode())
     values = {
@@ -36,16 +52,20 @@ def init_script(plan: Plan) -> str:
         "MAGIC": MAGIC.decode(),
         "GUEST_KEEPS": str(GUEST_KEEPS),
         "LABEL": label,
-        "ANSWERS": "".join(f"{answer}\\n" for answer in profile.partition_commands),
-        "SWAP": profile.swap_command.removesuffix(" PART"),
+        "FDISK": " ".join("".join(f"{answer}\\n" for answer in one) for one in profile.commands.fdisk),
+        "SWAP": profile.commands.swap.removesuffix(" PART"),
         "MKFS": mkfs,
         "MAKES": " ".join(profile.makes),
+        "OPEN": " ".join(profile.open_to_all),
         "USERDATA": USERDATA,
         "USERNAME": user,
         "OWNER": f"{uid}:{gid}",
     }
-    lines = [f"{name}='{value}'" for name, value in values.items()]
-    return "\n".join(["#!/bin/sh", *lines, GUEST.read_text(encoding="utf-8")])
+    if plan.qemu.script is not None:
+        values["SCRIPT"] = plan.qemu.script.name
+    parts = ("begin.sh", "given.sh" if plan.qemu.script else "first-boot.sh", "end.sh")
+    lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    return "\n".join(["#!/bin/sh", *lines, *((HERE / part).read_text(encoding="utf-8") for part in parts)])
 
 
 def settings(profile: GuestProfile) -> dict[str, str]:

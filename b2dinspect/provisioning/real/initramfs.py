@@ -10,13 +10,13 @@ import lzma
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.programs import find_program, need_program
-from b2dinspect.provisioning.real.guestscript import MODULES, PROGRAMS, init_script, settings
+from b2dinspect.provisioning.real.guestscript import MODULES, OLD_FDISK, init_script, programs, settings
 from b2dinspect.provisioning.stages import Plan
 
 BOOT = Path("/boot")
@@ -24,7 +24,7 @@ SSHD_HELPERS = ("/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth")
 """Parts that OpenSSH has kept outside of sshd since 9.8."""
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 NAMES = {"usr/bin/sh": "dash", "usr/sbin/mkfs.ext4": "mke2fs"}
-FOLDERS = ("dev", "proc", "sys", "run", "run/sshd", "tmp", "mnt", "home", "root", "var", "var/lib", "var/log")
+FOLDERS = ("dev", "proc", "sys", "run", "run/sshd", "mnt", "home", "root", "var", "var/lib", "var/log")
 
 
 class Node(NamedTuple):
@@ -79,15 +79,20 @@ def build_initramfs(plan: Plan, kernel: Path, host_key: bytes) -> bytes:
         ToolError: A program or a module is missing.
     """
     modules = list(_modules(kernel_version(kernel)))
-    nodes = [Node("", stat.S_IFDIR | 0o755), *_programs()]
+    nodes = [Node("", stat.S_IFDIR | 0o755), *_programs(programs(plan))]
     nodes += [Node(path, stat.S_IFLNK | 0o777, target.encode()) for path, target in (LINKS | NAMES).items()]
     nodes += [Node(path, stat.S_IFDIR | 0o755) for path in FOLDERS]
+    nodes.append(Node("tmp", stat.S_IFDIR | 0o1777))
     files = {f"modules/{number:02}.ko": data for number, data in enumerate(modules)}
     files |= {path: text.encode() for path, text in settings(plan.profile).items()}
     nodes += [Node(path, stat.S_IFREG | 0o644, data) for path, data in files.items()]
     nodes.append(Node("etc/ssh/host_key", stat.S_IFREG | 0o600, host_key))
     nodes.append(Node("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
     nodes.append(Node("init", stat.S_IFREG | 0o755, init_script(plan).encode()))
+    if plan.profile.fdisk == "busybox":
+        nodes.append(Node("usr/sbin/fdisk", stat.S_IFREG | 0o755, OLD_FDISK.read_bytes()))
+    if plan.qemu.script is not None:
+        nodes.append(Node("script", stat.S_IFREG | 0o755, _script(plan.qemu.script)))
     return gzip.compress(pack(nodes), 1, mtime=0)
 
 
@@ -109,8 +114,15 @@ def _member(number: int, node: Node) -> bytes:
     return header + bytes(-len(header) % 4) + node.content + bytes(-len(node.content) % 4)
 
 
-def _programs() -> Iterator[Node]:
-    paths = [Path(need_program(name)) for name in PROGRAMS]
+def _script(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror}") from error
+
+
+def _programs(names: Sequence[str]) -> Iterator[Node]:
+    paths = [Path(need_program(name)) for name in names]
     paths += [Path(name) for name in SSHD_HELPERS if Path(name).is_file()]
     libraries: set[Path] = set()
     for path in paths:

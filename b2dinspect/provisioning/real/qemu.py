@@ -31,11 +31,14 @@ from b2dinspect.provisioning.real import leash
 from b2dinspect.provisioning.real.guestscript import MARK
 from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
 from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
-from b2dinspect.provisioning.stages import QemuOptions, State
+from b2dinspect.provisioning.stages import Plan, QemuOptions, State
+from b2dinspect.source import SECTOR
 
 BOOT_LIMIT = 300.0
 """Seconds from power-on to sshd, on a slow machine without KVM."""
 OFF_LIMIT = 60.0
+MAX_CYLINDERS = 65535
+"""QEMU tells no more of a virtio disk; Linux counts them itself."""
 SILENCE = 3.0
 KERNEL_COMMAND = "console=ttyS0 panic=-1 quiet"
 STAGES = {stage.id: stage for stage in GUEST_STAGES}
@@ -84,7 +87,7 @@ class QemuGuest:
         self._file = _copy(path)
         self.image = self._file.temporary
         try:
-            self._process = _start(_command(state.plan.qemu, system, self.image, self.port))
+            self._process = _start(_command(state.plan, system, self.image, self.port))
         except BaseException:
             self._file.discard()
             raise
@@ -223,9 +226,12 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
-def _command(options: QemuOptions, system: list[str], image: Path, port: int) -> list[str]:
+def _command(plan: Plan, system: list[str], image: Path, port: int) -> list[str]:
+    options, geometry = plan.qemu, plan.driver.geometry
     with opened(image) as disk:
         name = FORMATS[disk.format].qemu_names[0]
+        cylinders = max(1, min(disk.size // SECTOR // geometry.cylinder, MAX_CYLINDERS))
+    told = f"cyls={cylinders},heads={geometry.heads},secs={geometry.sectors}"
     memory = "2048" if options.iso is not None else "512"
     network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
     return [
@@ -234,7 +240,8 @@ def _command(options: QemuOptions, system: list[str], image: Path, port: int) ->
         *("-cpu", "host" if options.uses_kvm else "max", "-smp", "1", "-m", memory),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"),
         *system,
-        *("-drive", f"file={_escaped(image)},format={name},if=virtio,cache=writeback"),
+        *("-drive", f"file={_escaped(image)},format={name},if=none,id=disk,cache=writeback"),
+        *("-device", f"virtio-blk-pci,drive=disk,{told}"),
         *("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
     ]
@@ -258,10 +265,9 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
         if not line.startswith(MARK):
             last = line
             yield Console(line)
-        elif verb == "start" and text in STAGES:
+        elif verb == "start":
             state = state._replace(number=state.number + 1)
-            stage = STAGES[text]
-            yield Started(state.number, stage.id, stage.side, stage.sentence, stage.command(state))
+            yield _started(text, state)
             begin, status, reason = time.perf_counter(), "done", ""
         elif verb in ("in", "out"):
             yield Took(text) if verb == "in" else Gave(text)
@@ -279,6 +285,14 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
     if not state.number or reason != "the power fails":
         raise ToolError(f"the guest went off before its sshd was up; its last words: {last}")
     return state
+
+
+def _started(name: str, state: State) -> Started:
+    if name == "script":
+        sentence = "Run the given script in place of all stages of the first boot."
+        return Started(state.number, name, "guest", sentence, f"{state.plan.qemu.script} start")
+    stage = STAGES[name]
+    return Started(state.number, stage.id, stage.side, stage.sentence, stage.command(state))
 
 
 def _wait_for_sshd(guest: QemuGuest, state: State) -> Generator[Event, None, State]:

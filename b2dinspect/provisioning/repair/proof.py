@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.doctor.case import Case
 from b2dinspect.errors import B2dError, UsageError
-from b2dinspect.guests import GuestProfile, profile_named
+from b2dinspect.guests import GuestProfile, profile_for
 from b2dinspect.inspection.choice import choose
 from b2dinspect.inspection.facts import Choice, Inspection
 from b2dinspect.inspection.login import judge
@@ -181,7 +181,7 @@ def prove(
 
 def guest_of(disk: Inspection) -> GuestProfile:
     """Return the generation that made a disk, or the newest boot2docker when nothing tells."""
-    return profile_named("autoformat" if disk.guest.profile == "unknown" else disk.guest.profile)
+    return profile_for(disk.guest.profile)
 
 
 def _choice(profile: GuestProfile, disk: ByteSource) -> Choice:
@@ -238,7 +238,7 @@ class Booted:
         self._disk, self._engine = disk, engine
         self._plan = Plan(
             name="proof",
-            driver=DRIVERS["vfkit"],
+            driver=DRIVERS["virtualbox"],
             profile=profile,
             format="raw",
             folder=Path(),

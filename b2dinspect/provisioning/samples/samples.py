@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from b2dinspect.containers.raw.writer import RawWriter
 from b2dinspect.containers.vdi.writer import Identity, VdiWriter
-from b2dinspect.guests import data_sectors, profile_named
+from b2dinspect.guests import SATA, data_sectors, profile_named
 from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.keypair import sample_key
@@ -65,7 +65,7 @@ def provisioned(
     Args:
         guest: The generation that booted it.
         userdata: Content of var/lib/boot2docker/userdata.tar; None leaves the file out.
-        original: The tar that was at byte 0 before, of which an MBR leaves all but the first sector.
+        original: The tar that was at byte 0 before, of which busybox's fdisk leaves all but 66 bytes.
         size: Bytes.
     """
     profile = profile_named(guest)
@@ -73,13 +73,14 @@ def provisioned(
     if original and profile.table == "mbr":
         disk.put(0, original)
     first, last = data_sectors(profile, size // SECTOR)
-    swap = swap_writes(profile, IDENTITIES) if profile.swap else []
-    for offset, data in (*table_writes(profile, size, IDENTITIES), *swap):
+    swap = swap_writes(profile, SATA, IDENTITIES) if profile.swap else []
+    for offset, data in (*table_writes(profile, size, SATA, IDENTITIES), *swap):
         disk.put(offset, data)
     with tempfile.TemporaryDirectory(prefix="b2d-sample-") as folder:
         bench = Ext4Workbench(Path(folder) / "ext4", (last + 1 - first) * SECTOR, IDENTITIES)
         bench.make(profile, guest)
-        bench.fill(profile.makes, *(() if userdata is None else (Placed(USERDATA, userdata),)))
+        files = () if userdata is None else (Placed(USERDATA, userdata),)
+        bench.fill(profile.makes, *files, open_to_all=profile.open_to_all)
         for offset, data in bench.chunks():
             disk.put(first * SECTOR + offset, data)
     return disk

@@ -58,13 +58,19 @@ class Ext4Workbench:
         identity = ["-L", label.decode(), "-U", str(self._ids.uuid(name)), "-E", options]
         self._run("mke2fs", "-q", "-F", "-t", "ext4", *geometry, *identity, str(self._path))
 
-    def fill(self, directories: Sequence[str], *files: Placed) -> None:
+    def fill(self, directories: Sequence[str], *files: Placed, open_to_all: Sequence[str] = ()) -> None:
         """Make directories, parents first, and files of root's with mode 0644; set all times.
+
+        Args:
+            directories: Of root's with mode 0755.
+            files: What is put into them.
+            open_to_all: Those directories that get mode 1777.
 
         Raises:
             ToolError: debugfs is missing or failed.
         """
         commands = [f"mkdir {path}" for path in directories]
+        commands += [f"set_inode_field {path} mode 041777" for path in open_to_all]
         for number, file in enumerate(files):
             content = self._path.with_name(f"content-{number}")
             content.write_bytes(file.content)

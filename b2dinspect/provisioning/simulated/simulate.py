@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 
 from b2dinspect.errors import EvidenceError, UsageError
 from b2dinspect.filesystems.ext4 import Ext4
-from b2dinspect.guests import DATA_LABEL, GuestProfile
+from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choose
 from b2dinspect.inspection.volumes import volumes_of
 from b2dinspect.partitions import Partition, read_table
@@ -105,9 +105,10 @@ def _save(state: State) -> Step:
 def _make_table(state: State) -> Step:
     disk = _must_format(state)
     profile = state.plan.profile
-    if not fits(profile, disk.size):
+    geometry = state.plan.driver.geometry
+    if not fits(profile, disk.size, geometry):
         raise StageFailed(f"{disk.size} bytes are too few for the partitions: fdisk says Value out of range")
-    for offset, data in table_writes(profile, disk.size, state.plan.ids):
+    for offset, data in table_writes(profile, disk.size, geometry, state.plan.ids):
         disk.pwrite(offset, data)
     table = read_table(disk)
     part = next(part for part in table.partitions if part.number == 1)
@@ -121,7 +122,7 @@ def _make_swap(state: State) -> Step:
     _partition(state)
     if not state.plan.profile.swap:
         raise SkipStage("this guest makes no swap")
-    for offset, data in swap_writes(state.plan.profile, state.plan.ids):
+    for offset, data in swap_writes(state.plan.profile, state.plan.driver.geometry, state.plan.ids):
         disk.pwrite(offset, data)
     label = state.plan.profile.swap_label.decode()
     yield Gave(f"swap labelled {label!r}" if label else "swap without a label")
@@ -154,7 +155,7 @@ def _fill(state: State) -> Step:
         raise StageFailed("unable to find a partition with the appropriate label", state._replace(part=None))
     bench = _bench(state, part)
     files = () if state.saved is None else (Placed(USERDATA, state.saved),)
-    bench.fill(state.plan.profile.makes, *files)
+    bench.fill(state.plan.profile.makes, *files, open_to_all=state.plan.profile.open_to_all)
     bench.check_in(disk, part.offset)
     yield Gave(f"{len(state.plan.profile.makes)} directories" + (f", /{USERDATA}" if files else ""))
     return state
@@ -210,16 +211,9 @@ def _typed(answers: Sequence[str]) -> str:
 
 
 def _fdisk(state: State) -> str:
-    return f"fdisk DISK, typing: {_typed(state.plan.profile.partition_commands)}"
-
-
-def _move(state: State) -> str:
-    return f"mount PART /mnt/PART; mkdir -p …; mv /userdata.tar /{USERDATA}"
-
-
-def _tar(state: State) -> str:
-    user, group, *_ = state.plan.profile.owner
-    return f"tar xf /{USERDATA} -C /home/{user}; rm MARKER; chown -R {user}:{group}"
+    sessions = state.plan.profile.commands.fdisk
+    times = f", {len(sessions)} times" if len(sessions) > 1 else ""
+    return f"fdisk DISK{times}, typing: {'; '.join(map(_typed, sessions))}"
 
 
 DISK_STAGES = (
@@ -234,21 +228,21 @@ DISK_STAGES = (
         "choose-disk",
         "guest",
         "Choose the disk to look at.",
-        lambda state: _look(state.plan.profile),
+        lambda state: state.plan.profile.commands.look,
         _choose_disk,
     ),
     Stage(
         "magic",
         "guest",
         "Compare the first 29 bytes with the magic string.",
-        lambda state: f"dd if=DISK bs=1 count={len(MAGIC)}",
+        lambda state: state.plan.profile.commands.magic,
         _test_magic,
     ),
     Stage(
         "save",
         "guest",
         "Keep the first 4096 bytes, and with them the key.",
-        lambda state: f"dd if=DISK of=/userdata.tar bs=1 count={GUEST_KEEPS}",
+        lambda state: state.plan.profile.commands.save,
         _save,
     ),
     Stage("partition", "guest", "Make the partition table over it.", _fdisk, _make_table),
@@ -256,32 +250,36 @@ DISK_STAGES = (
         "swap",
         "guest",
         "Make the swap on partition 2.",
-        lambda state: state.plan.profile.swap_command,
+        lambda state: state.plan.profile.commands.swap,
         _make_swap,
     ),
     Stage(
         "mkfs",
         "guest",
         "Make the filesystem on partition 1.",
-        lambda state: state.plan.profile.mkfs_command,
+        lambda state: state.plan.profile.commands.mkfs,
         _mkfs,
     ),
-    Stage("fill", "guest", "Mount it, make directories, move userdata.tar onto it.", _move, _fill),
+    Stage(
+        "fill",
+        "guest",
+        "Mount it, make directories, move userdata.tar onto it.",
+        lambda state: state.plan.profile.commands.fill,
+        _fill,
+    ),
 )
 GUEST_STAGES = (
     *DISK_STAGES,
-    Stage("unpack", "guest", "Unpack the key into the home directory, which is in RAM.", _tar, _unpack),
+    Stage(
+        "unpack",
+        "guest",
+        "Unpack the key into the home directory, which is in RAM.",
+        lambda state: state.plan.profile.commands.unpack,
+        _unpack,
+    ),
     Stage("sshd", "guest", "Start sshd.", lambda state: "/usr/local/sbin/sshd", _start_sshd),
 )
 """A boot, up to where somebody can log in."""
-
-
-def _look(profile: GuestProfile) -> str:
-    return {
-        "automount": "fdisk -l, for the first disk that has no valid partition table",
-        "autoformat": "lsblk, all disks, the biggest first",
-        "minikube": "lsblk and parted, for disks whose table is unknown",
-    }[profile.name]
 
 
 def boot(state: State) -> Generator[Event, None, State]:

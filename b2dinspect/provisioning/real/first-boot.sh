@@ -1,33 +1,15 @@
-# The guest that QEMU boots, after its settings (see guestscript.py). It reports on the console, one line for
-# each thing, after the mark @@b2d: start STAGE, in TEXT, out TEXT, skip REASON, fail REASON, end STAGE, up.
+# The first-boot script: what the guests' own scripts do, by the profile's settings.
 
-PATH=/usr/sbin:/usr/bin
-export PATH
-for name in cat chown dd find grep head ifconfig insmod ln mkdir mv poweroff rm sleep stat sync tr whoami; do
-  [ -e /usr/bin/$name ] || busybox ln -s busybox /usr/bin/$name
-done
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
-for module in /modules/*; do insmod "$module" 2>/dev/null; done
-
-tell() { echo "@@b2d $*"; }
-start() { STAGE=$1; tell start "$1"; }
-end() { sync; tell end $STAGE; }
-wait_for() { for try in 1 2 3 4 5; do [ -e "$1" ] && break; sleep 1; done; }
-power_off() { sync; poweroff -f; sleep 60; }
 first_ext4() {
   for part in /dev/vda?; do
     case $(blkid -p -o value -s TYPE "$part") in ext4|btrfs) echo "$part"; break;; esac
   done
 }
-
-wait_for /dev/vda
-ifconfig lo 127.0.0.1 up
-ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
-busybox hostname "$NAME"
-DATA='' DISK='' TABLE='' FORMAT='' KEEP=''
+fdisk_sessions() {
+  for answers in "$@"; do
+    printf "$answers" | fdisk $DISK || return
+  done
+}
 
 start find-label
 if [ "$FAULT" = old-iso ]; then
@@ -88,12 +70,8 @@ end
 start partition
 if [ -z "$FORMAT" ]; then
   tell skip "nothing is formatted"
-elif printf "$ANSWERS" | fdisk $DISK >/fdisk.log 2>&1 && wait_for ${DISK}1 && [ -e ${DISK}1 ]; then
-  for part in ${DISK}?; do
-    place=/sys/block/vda/${part#/dev/}
-    first=$(cat "$place/start")
-    tell out "partition ${part#$DISK}: sectors $first-$((first + $(cat "$place/size") - 1))"
-  done
+elif fdisk_sessions $FDISK >/fdisk.log 2>&1 && wait_for ${DISK}1 && [ -e ${DISK}1 ]; then
+  tell_partitions
 else
   tell fail "fdisk: $(grep -i 'range\|no free\|fail\|small' /fdisk.log | head -n 1)"
   FORMAT=
@@ -135,7 +113,7 @@ if [ -n "$DATA" ]; then
   MOUNT=/mnt/${DATA#/dev/}
   mkdir -p "$MOUNT"
   if mount -t ext4 "$DATA" "$MOUNT"; then
-    [ -z "$FORMAT" ] || (cd "$MOUNT" && mkdir -p $MAKES)
+    [ -z "$FORMAT" ] || (cd "$MOUNT" && mkdir -p $MAKES && { [ -z "$OPEN" ] || chmod 1777 $OPEN; })
     [ ! -e "$MOUNT/var/lib/boot2docker" ] || ln -s "$MOUNT/var/lib/boot2docker" /var/lib/boot2docker
     [ ! -e /userdata.tar ] || mv /userdata.tar /var/lib/boot2docker/
     tell out "$DATA mounted on $MOUNT"
@@ -148,37 +126,3 @@ else
   tell skip "there is no data partition"
 fi
 end
-
-start unpack
-HOME=/home/$USERNAME
-mkdir -p "$HOME"
-if [ -e "/$USERDATA" ]; then
-  tell in "/$USERDATA, $(stat -c %s "/$USERDATA") bytes"
-  tar xf "/$USERDATA" -C "$HOME" >/tar.log 2>&1
-  rm -f "$HOME/$MAGIC"
-  head -n 1 /tar.log | while read -r line; do tell out "$line"; done
-else
-  tell fail "no /$USERDATA: the home directory stays empty"
-fi
-chown -R "$OWNER" "$HOME"
-(cd "$HOME" && find . -mindepth 1 -exec stat -c '%a %n %U:%G' {} ';') | while read -r mode name owner; do
-  tell out "0$mode ${name#./}  $owner"
-done
-end
-
-start sshd
-/usr/sbin/sshd -e -D -f /etc/ssh/sshd_config &
-for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-  grep -q ':0016 00000000:0000 0A' /proc/net/tcp && break
-  sleep 1
-done
-tell out "port 22"
-end
-tell up
-while read -r line; do
-  case $line in
-    poweroff)
-      [ -z "$MOUNT" ] || umount "$MOUNT"
-      power_off;;
-  esac
-done
