@@ -110,7 +110,7 @@ class Bench:
     def change(self, edits: Sequence[Edit]) -> None:
         """Make the edits."""
         if self.kind.is_text:
-            self.target.write_bytes(applied(self._text, edits))
+            self.target.write_bytes(applied(self._text, edits)[: self.kind.most])
             return
         with self.target.open("r+b") as file:
             for edit in edits:
