@@ -18,6 +18,8 @@ from b2dinspect.source import SECTOR, ByteSource
 
 __all__ = ["Partition", "PartitionTable", "read_table"]
 
+WIDE_SECTOR = 4096
+
 
 def read_table(disk: ByteSource) -> PartitionTable:
     """Return the partition table of a virtual disk. Never raises for what the disk holds."""
@@ -37,11 +39,23 @@ def read_table(disk: ByteSource) -> PartitionTable:
     if isinstance(primary, gpt.Gpt):
         naked = None if is_protective else _naked()
         return _from_gpt(disk, primary, _backup_findings(disk, primary), naked)
+    if is_protective and (wide := _with_wide_sectors(disk)):
+        return wide
     if is_protective or head[SECTOR:].startswith(gpt.SIGNATURE):
         return _without_primary(disk, primary, is_protective)
     if isinstance(found, str):
         return _leftover(disk, (f"gpt: {primary}", f"mbr: {found}"))
     return _from_mbr(disk, *found, (f"gpt: {primary}",))
+
+
+def _with_wide_sectors(disk: ByteSource) -> PartitionTable | None:
+    """Return the table of a disk whose sectors have 4096 bytes; None for none."""
+    try:
+        table = gpt.read_gpt(disk, 1, "primary", WIDE_SECTOR)
+    except EvidenceError:
+        return None
+    text = "the GPT counts sectors of 4096 bytes: a guest sees it only where the disk has such sectors"
+    return _from_gpt(disk, table, (Finding("gpt-wide-sectors", "info", text, WIDE_SECTOR),), None)
 
 
 def _naked() -> Finding:

@@ -1,6 +1,6 @@
 """GUID partition tables: a header in sector 1 and its backup in the last, entries beside each.
 
-Source: UEFI specification 2.10, chapter 5.3. Sectors of 512 bytes.
+Source: UEFI specification 2.10, chapter 5.3. A sector has 512 bytes, or 4096.
 """
 
 from __future__ import annotations
@@ -74,34 +74,34 @@ class Gpt(NamedTuple):
     headers: tuple[Header, ...]
 
 
-def read_gpt(disk: ByteSource, lba: int, name: str) -> Gpt:
+def read_gpt(disk: ByteSource, lba: int, name: str, sector_size: int = SECTOR) -> Gpt:
     """Return the table whose header is in sector ``lba``.
 
     Args:
         disk: The whole virtual disk.
         lba: Sector of the header.
         name: ``"primary"`` or ``"backup"``, for messages.
+        sector_size: Bytes of a sector, as the disk has them that the table was made on: 512 or 4096.
 
     Raises:
         PartitionError: No signature there, or a checksum or a bound is wrong.
     """
     layer = f"{name} GPT header"
-    sector = read_exactly(disk, lba * SECTOR, SECTOR, PartitionError, layer)
+    at = lba * sector_size
+    sector = read_exactly(disk, at, SECTOR, PartitionError, layer)
     if not sector.startswith(SIGNATURE):
-        raise PartitionError("no signature EFI PART", layer=layer, offset=lba * SECTOR)
+        raise PartitionError("no signature EFI PART", layer=layer, offset=at)
     header = HEADER.parse(sector[:HEADER_SIZE])
-    _check_header(header, sector, lba, layer)
-    entries = _read_entries(disk, header, f"{name} GPT entries")
-    partitions, structures = _decode_entries(header, entries, name)
-    headers = (Header(f"GPT header ({name})", "virtual", lba * SECTOR, HEADER, sector[:HEADER_SIZE]),)
+    _check_header(header, sector, lba, at, layer)
+    entries = _read_entries(disk, header, sector_size, f"{name} GPT entries")
+    partitions, structures = _decode_entries(header, entries, sector_size, name)
+    headers = (Header(f"GPT header ({name})", "virtual", at, HEADER, sector[:HEADER_SIZE]),)
     return Gpt(header, entries, partitions, headers + structures)
 
 
-def _check_header(header: Any, sector: bytes, lba: int, layer: str) -> None:
+def _check_header(header: Any, sector: bytes, lba: int, at: int, layer: str) -> None:
     def refuse(message: str, offset: int, expected: object, found: object) -> PartitionError:
-        return PartitionError(
-            message, layer=layer, offset=lba * SECTOR + offset, expected=expected, found=found
-        )
+        return PartitionError(message, layer=layer, offset=at + offset, expected=expected, found=found)
 
     if not HEADER_SIZE <= header.header_size <= SECTOR:
         raise refuse("header size is out of range", 12, "92 to 512", header.header_size)
@@ -117,8 +117,8 @@ def _check_header(header: Any, sector: bytes, lba: int, layer: str) -> None:
         raise refuse("too many entries", 80, f"at most {MAX_ENTRIES}", header.entry_count)
 
 
-def _read_entries(disk: ByteSource, header: Any, layer: str) -> bytes:
-    offset = header.entries_lba * SECTOR
+def _read_entries(disk: ByteSource, header: Any, sector_size: int, layer: str) -> bytes:
+    offset = header.entries_lba * sector_size
     entries = read_exactly(disk, offset, header.entry_count * header.entry_size, PartitionError, layer)
     computed = zlib.crc32(entries)
     if computed != header.entries_crc32:
@@ -133,7 +133,7 @@ def _read_entries(disk: ByteSource, header: Any, layer: str) -> bytes:
 
 
 def _decode_entries(
-    header: Any, entries: bytes, name: str
+    header: Any, entries: bytes, sector_size: int, name: str
 ) -> tuple[tuple[Partition, ...], tuple[Header, ...]]:
     partitions, structures = [], []
     for index in range(header.entry_count):
@@ -144,10 +144,11 @@ def _decode_entries(
         entry = ENTRY.parse(raw)
         kind = str(entry.type).upper()
         label = entry.name.decode("utf-16-le", "surrogatepass").split("\0")[0]
-        sectors = max(0, entry.last_lba - entry.first_lba + 1)
+        scale = sector_size // SECTOR
+        start_sector, sectors = entry.first_lba * scale, max(0, entry.last_lba - entry.first_lba + 1) * scale
         type_name, guid = TYPES.get(kind, ""), str(entry.guid)
-        partitions.append(Partition("gpt", index + 1, entry.first_lba, sectors, kind, type_name, label, guid))
-        where = header.entries_lba * SECTOR + start
+        partitions.append(Partition("gpt", index + 1, start_sector, sectors, kind, type_name, label, guid))
+        where = header.entries_lba * sector_size + start
         structures.append(Header(f"GPT entry {index + 1} ({name})", "virtual", where, ENTRY, raw))
     return tuple(partitions), tuple(structures)
 
