@@ -213,6 +213,8 @@ class _Work:
         part = next((one for one in self.disk.table.partitions if one.number == 1), None)
         if part is None:
             raise UsageError("there is no partition 1 to make a filesystem on")
+        if self.disk.living:
+            raise UsageError("a filesystem lives on the disk that no table names: save it first")
         if (
             place := next(stored_chunks(SliceSource(self.overlay, part.offset, part.size)), None)
         ) is not None:
