@@ -13,6 +13,8 @@ from b2dinspect.render.text import offset, size
 if TYPE_CHECKING:
     from b2dinspect.views.diskmap import DiskMap, Part, Strip
 
+WIDEST = 160
+"""Columns of a strip."""
 SIGNS = {
     "metadata": "m",
     "stored": "#",
@@ -49,7 +51,7 @@ class Bar:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw for a width."""
-        width = max(10, options.max_width - 2)
+        width = min(max(10, options.max_width - 2), WIDEST)
         yield Line("[").append_text(_cells(self._strip, self._strip.parts, width, "gap")).append("]")
         if self._strip.marks:
             yield Line(" ").append_text(_cells(self._strip, self._strip.marks, width, ""))

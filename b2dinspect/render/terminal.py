@@ -5,6 +5,7 @@ Nobody else imports ``rich.text`` or ``rich.table``.
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 
 from rich.console import Console, JustifyMethod, OverflowMethod
@@ -93,19 +94,36 @@ class Table(_Table):
         super().add_row(*(Line(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
+ENDLESS = 100_000
+"""Columns of a pipe or a file, where nothing is folded."""
+
+
 class Screen(Console):
-    """A console that prints a plain string as a line, too."""
+    """A console that prints a plain string as a line, too; into a pipe, without folding and padding."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, soft_wrap=False, **options)
+        if not (self.is_terminal or self.record or "width" in options or "COLUMNS" in os.environ):
+            self.width = ENDLESS
 
     def print(self, *parts: Any, **options: Any) -> None:
         """Print."""
-        super().print(*(Line(part) if isinstance(part, str) else part for part in parts), **options)
+        typed = (Line(part) if isinstance(part, str) else part for part in parts)
+        if self.is_terminal or self.record:
+            super().print(*typed, **options)
+            return
+        with self.capture() as captured:
+            super().print(*typed, **options)
+        self.file.write("".join(line.rstrip(" ") for line in _lines_of(captured.get())))
 
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the command line, where rich would exit with status 1."""
         raise BrokenPipeError
+
+
+def _lines_of(text: str) -> list[str]:
+    """Return the lines of a text and their ends, each end alone behind its line."""
+    return [piece for line in text.split("\n") for piece in (line, "\n")][:-1]
 
 
 def console(is_error: bool = False) -> Screen:
