@@ -2,8 +2,9 @@
 
 A filesystem with a few bytes changed can keep any C library busy for ever (seen: an inode size of 2^63,
 a crafted group descriptor), and nothing in Python can interrupt it. So the library runs in a forked child
-that kills itself by SIGALRM when one answer takes too long and is held to a memory limit; the parent sees
-the pipe close and reports which. Where fork does not exist (Windows) it runs in this process.
+that kills itself when one answer takes too much processor time (SIGPROF: a busy machine makes nothing
+look endless) or waits too long (SIGALRM), and is held to a memory limit; the parent sees the pipe close and
+reports which. Where fork does not exist (Windows) it runs in this process.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from b2dinspect.errors import EvidenceError, FilesystemError
 from b2dinspect.source import ByteSource, Closing
 
 SECONDS_PER_ANSWER = 5
+"""Of processor time."""
+PATIENCE = 60
+"""Seconds by the clock that one answer may take, working or waiting."""
 MEMORY_LIMIT = 256 << 20
 MAX_NAMES = 200_000
 MAX_RUNS = 200_000
@@ -60,8 +64,8 @@ class Node(NamedTuple):
 class SleuthKit(Closing):
     """Names, inodes and runs of one filesystem. A context manager; or call ``close()``.
 
-    Every method raises FilesystemError when the library refuses the structures, takes longer than
-    SECONDS_PER_ANSWER, or crashes.
+    Every method raises FilesystemError when the library refuses the structures, works longer than
+    SECONDS_PER_ANSWER or waits longer than PATIENCE, or crashes.
     """
 
     def __init__(self, fs: ByteSource, kind: str = EXT) -> None:
@@ -243,8 +247,11 @@ class _Child:
         """Reap the child and say what it died of."""
         status = self._reap()
         self.close()
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        if killed_by == signal.SIGPROF:
             return f"The Sleuth Kit found no end in it within {SECONDS_PER_ANSWER} seconds"
+        if killed_by == signal.SIGALRM:
+            return f"The Sleuth Kit did not answer within {PATIENCE} seconds"
         return f"The Sleuth Kit crashed on it (wait status {status})"
 
     def close(self) -> None:
@@ -278,7 +285,8 @@ def _serve(
 ) -> None:  # pragma: no cover - runs in the child
     """Answer requests until the parent closes the pipe; never returns."""
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for limit in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(limit, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _limit_memory()
         _silence()
@@ -286,9 +294,9 @@ def _serve(
         with os.fdopen(requests, "rb") as incoming, os.fdopen(answers, "wb") as outgoing:
             while True:
                 call, *arguments = _receive(incoming)
-                signal.alarm(SECONDS_PER_ANSWER)
+                _limit_time(SECONDS_PER_ANSWER, PATIENCE)
                 _send(outgoing, _attempt(library.answer, call, *arguments))
-                signal.alarm(0)
+                _limit_time(0, 0)
     except BaseException:  # noqa: S110 - whatever it is, the parent sees the pipe close
         pass
     finally:
@@ -300,6 +308,12 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
         return False, function(*arguments)
     except FilesystemError as error:
         return True, error.message
+
+
+def _limit_time(processor: int, clock: int) -> None:
+    """Let this process die after so many seconds of either; 0 is no limit."""
+    signal.setitimer(signal.ITIMER_PROF, processor)
+    signal.alarm(clock)
 
 
 def _limit_memory() -> None:
@@ -314,7 +328,7 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY_LIMIT, used + MEMORY_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (OSError, ValueError):
-        pass  # a system without this limit still has the alarm
+        pass  # a system without this limit still has those of time
 
 
 def _silence() -> None:

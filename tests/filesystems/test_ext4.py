@@ -315,7 +315,12 @@ def has_children() -> bool:
         return False
 
 
-def hang(*_: object) -> None:
+def spin(*_: object) -> None:
+    while True:
+        pass
+
+
+def wait(*_: object) -> None:
     while True:
         time.sleep(60)
 
@@ -333,7 +338,8 @@ def devour(*_: object) -> None:
 @pytest.mark.parametrize(
     ("method", "fault", "message"),
     [
-        ("_names", hang, "no end in it within 1 seconds"),
+        ("_names", spin, "no end in it within 1 seconds"),
+        ("_names", wait, "did not answer within 1 seconds"),
         ("_names", devour, "cannot be read"),
         *((method, crash, "crashed on it") for method in ("_root", "_names", "_node", "_runs")),
     ],
@@ -342,6 +348,7 @@ def test_a_fault_of_the_library_is_an_error_and_leaves_no_process(
     monkeypatch: pytest.MonkeyPatch, method: str, fault: object, message: str
 ) -> None:
     monkeypatch.setattr(sleuthkit, "SECONDS_PER_ANSWER", 1)
+    monkeypatch.setattr(sleuthkit, "PATIENCE", 1 if fault is wait else 60)
     monkeypatch.setattr(sleuthkit, "MEMORY_LIMIT", 64 << 20)
     monkeypatch.setattr(sleuthkit._Library, method, fault)
     with pytest.raises(FilesystemError, match=message):
