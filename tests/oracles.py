@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +27,17 @@ def run(*command: object, input: bytes | None = None) -> subprocess.CompletedPro
     return subprocess.run(
         [program, *arguments[1:]], input=input or b"", capture_output=True, check=True, env=environment
     )
+
+
+def qemu_processes(folder: Path) -> list[str]:
+    """Return the command lines of the QEMUs that have a file in this folder open, and of their leashes."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            files = [os.readlink(link) for link in (process / "fd").iterdir()]
+            if any("qemu-system" in word for word in words) and any(
+                file.startswith(str(folder)) for file in files
+            ):
+                found.append(" ".join(words))
+    return found

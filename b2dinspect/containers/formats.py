@@ -31,6 +31,7 @@ class Format(NamedTuple):
         probe: Tells from a few bytes whether a file is of this format.
         suffixes: Endings of files, without the dot; new files get the first.
         qemu_names: What qemu calls the format; it is told the first. Empty when it does not know it.
+        qemu_backs: Whether qemu looks for the name of a backing file in it, unless it is told not to.
         takes: Keyword arguments of the reader.
         is_written: Whether there is a writer.
         subformats: Kinds that the writer makes; the first one when nobody asks.
@@ -43,6 +44,7 @@ class Format(NamedTuple):
     probe: Callable[[ByteSource], Probe]
     suffixes: tuple[str, ...]
     qemu_names: tuple[str, ...] = ()
+    qemu_backs: bool = False
     takes: tuple[str, ...] = ()
     is_written: bool = False
     subformats: tuple[str, ...] = ()

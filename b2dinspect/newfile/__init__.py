@@ -149,6 +149,10 @@ class NewFile:
             error.filename = error.filename or str(self.path)
             raise
 
+    def fileno(self) -> int:
+        """Return the descriptor, for a program that is to write the file; it stays ours."""
+        return self._fd
+
     def commit(self) -> None:
         """Give the file its final name.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +49,37 @@ def ssh_command(guest: RunningGuest, user: str, key: Path, known_hosts: Path) ->
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
         "StrictHostKeyChecking": "yes" if is_known else "no",
-        "UserKnownHostsFile": f'"{known_hosts}"',
+        "UserKnownHostsFile": _quoted(known_hosts),
         "GlobalKnownHostsFile": os.devnull,
         "PasswordAuthentication": "no",
         "ConnectTimeout": str(TIME_LIMIT // 2),
         "LogLevel": "ERROR",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ("ssh", "-F", os.devnull, *words, "-i", str(key), "-p", str(guest.port), f"{user}@127.0.0.1")
+    # -i looks for the file by the name as it stands, and then expands it: it knows no way to write a %
+    identity = ("-o", f"IdentityFile={_quoted(key)}") if "%" in str(key) else ("-i", str(key))
+    return ("ssh", "-F", os.devnull, *words, *identity, "-p", str(guest.port), f"{user}@127.0.0.1")
+
+
+def plain_key(key: Path, work: Path) -> Path:
+    """Return a path of a key that ssh can be told: where it would read the key's own otherwise, a link's.
+
+    ssh puts values of the environment where a path has ``${NAME}``, and knows no way to write that.
+    """
+    if "${" not in str(key):
+        return key
+    link = work / "link-to-key"
+    with suppress(OSError):  # Windows lets few make a link: ssh will say what it looked for
+        link.unlink(missing_ok=True)
+        link.symlink_to(key)
+        return link
+    return key
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as one word of ssh_config, where ``%`` is expanded. Source: ssh_config(5), TOKENS."""
+    text = str(path).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str = "whoami") -> Attempt:
@@ -67,12 +91,16 @@ def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str =
     known_hosts = work / "known_hosts"
     line = f"[127.0.0.1]:{guest.port} {guest.host_key}\n" if guest.host_key else ""
     known_hosts.write_text(line)
+    key = key.absolute()
     program = find_program("ssh")
     if program is None:
         import asyncio  # slow to import, and seldom needed
 
         return asyncio.run(_with_asyncssh(guest, user, key, known_hosts, command))
-    arguments = ssh_command(guest, user, key, known_hosts)[1:]
+    # what lies in the work folder is named from there: ssh need not read the path of that
+    told = plain_key(key, work)
+    told = Path(told.name) if told.parent == work else told
+    arguments = ssh_command(guest, user, told, Path(known_hosts.name))[1:]
     try:
         result = subprocess.run(
             [program, *arguments, command],
@@ -80,6 +108,7 @@ def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str =
             capture_output=True,
             timeout=TIME_LIMIT,
             check=False,
+            cwd=work,
         )
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"ssh did not come to an end in {TIME_LIMIT} seconds") from error

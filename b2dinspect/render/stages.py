@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 from rich.console import Group, RenderableType
 
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
 from b2dinspect.render.ending import ending, places
+from b2dinspect.render.shell import command_line
 from b2dinspect.render.terminal import Line, Table, lines
 from b2dinspect.render.text import offset, size
 
@@ -32,7 +32,7 @@ def event(happened: Event) -> RenderableType | None:
         case Done():
             return _done(happened)
         case Serving():
-            return lines("", "The guest is up until Ctrl-C. Log in with:", shlex.join(happened.ssh))
+            return lines("", "The guest is up until Ctrl-C. Log in with:", command_line(happened.ssh))
         case Finished():
             return _finished(happened)
 

@@ -26,7 +26,7 @@ from b2dinspect.provisioning.samples.samples import RECIPES
 from tests.cli.helpers import SAMPLES, environment, is_harmless, validator
 from tests.disks import TAR, patched, provisioned
 from tests.opened import keep
-from tests.oracles import needs, run
+from tests.oracles import needs, qemu_processes, run
 
 pytestmark = needs("mke2fs", "debugfs", "ssh")
 
@@ -310,7 +310,7 @@ def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) ->
     assert keep(inspect(str(tmp_path / "default" / "disk.vdi"))).state == "provisioned"
 
 
-@needs("qemu-system-x86_64", "sshd", "busybox", "dash", "ps")
+@needs("qemu-system-x86_64", "sshd", "busybox", "dash")
 def test_killed_qemu_runs_leave_no_qemu(tmp_path: Path) -> None:
     if not list(Path("/boot").glob("vmlinuz-*")):
         pytest.skip("not installed: a Linux kernel in /boot")
@@ -319,12 +319,11 @@ def test_killed_qemu_runs_leave_no_qemu(tmp_path: Path) -> None:
     for line in process.stdout:
         if json.loads(line).get("id") == "find-label":
             break
+    assert qemu_processes(tmp_path)
     process.kill()
     process.communicate(timeout=60)
     deadline = time.monotonic() + 20
-    while b"qemu-system" in b"".join(
-        line for line in run("ps", "-ww", "-eo", "args").stdout.splitlines() if bytes(tmp_path) in line
-    ):
+    while qemu_processes(tmp_path):
         assert time.monotonic() < deadline, "QEMU outlives the program that started it"
         time.sleep(0.2)
     assert leftovers(tmp_path) == []

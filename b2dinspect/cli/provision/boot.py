@@ -63,6 +63,7 @@ def boot(
     from b2dinspect.inspection.walk import inspect
     from b2dinspect.machine.folder import open_machine
     from b2dinspect.machine.naming import disk_named
+    from b2dinspect.provisioning.disk.rework import alone
     from b2dinspect.provisioning.keypair import KeyPair, load_key
     from b2dinspect.provisioning.pipeline import boot_image
     from b2dinspect.provisioning.stages import Plan
@@ -96,8 +97,10 @@ def boot(
             elif facts.container.format not in written_formats() or facts.origin != "file":
                 text = f"{image}: only plain images of {', '.join(written_formats())} can be changed in place"
                 raise UsageError(text)
-            elif not force:
-                _check_harmless(facts, plan)
+            else:
+                alone(facts.container.file, image)
+                if not force:
+                    _check_harmless(facts, plan)
         is_kept = in_place or out is not None
         machine = folder if private and (folder / "config.json").is_file() and key is None else None
         common.exit_by(common.follow(boot_image(plan, image, machine, is_kept=is_kept), as_json=as_json))

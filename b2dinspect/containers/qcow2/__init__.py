@@ -44,5 +44,6 @@ FORMAT = Format(
     probe,
     suffixes=("qcow2",),
     qemu_names=("qcow2",),
+    qemu_backs=True,
     is_written=True,
 )

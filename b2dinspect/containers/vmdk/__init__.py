@@ -66,6 +66,7 @@ FORMAT = Format(
     probe,
     suffixes=("vmdk",),
     qemu_names=("vmdk",),
+    qemu_backs=True,
     takes=("open_extent", "prefer_redundant"),
     is_written=True,
     subformats=("monolithicSparse", "streamOptimized", "monolithicFlat"),

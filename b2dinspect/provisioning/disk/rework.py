@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from b2dinspect.containers import Container
+from b2dinspect.containers import Container, open_container
 from b2dinspect.containers.writers import new_disk, written_formats
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import open_disk
+from b2dinspect.evidence.roots import RefusedError
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.images import WorkDisk, stored_chunks
@@ -28,6 +29,8 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
     with opened(path) as old:
         if old.format not in written_formats():
             raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
+        if getattr(alone(old.file, path), "snapshots", None):
+            raise UsageError(f"{path}: a new image would lose the snapshots in it")
         file = NewFile.replacing(path)
         try:
             disk = WorkDisk(new_disk(old.format, file, old.size, ids, like=old))
@@ -38,6 +41,25 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
                 file.commit()
         finally:
             file.discard()
+
+
+def alone(file: ByteSource, path: Path) -> Container:
+    """Return the disk of an image that is one file and names no other.
+
+    Raises:
+        UsageError: It has a parent, extents or a data file: who follows its names would write to those.
+        EvidenceError: It cannot be read.
+    """
+    names: list[str] = []
+
+    def refuse(name: str) -> ByteSource:
+        names.append(name)
+        raise RefusedError("not looked for")
+
+    disk = open_container(file, open_extent=refuse)
+    if names or disk.parent_link is not None or disk.data_file_name:
+        raise UsageError(f"{path}: an image that stands on other files is not changed in place")
+    return disk
 
 
 @contextmanager

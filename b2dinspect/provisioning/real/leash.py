@@ -30,7 +30,8 @@ def hand_on(program: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run the program and return its exit status."""
-    program = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
+    # the files that whoever started this has opened for the program are handed on
+    program = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, close_fds=False)
     threading.Thread(target=hand_on, args=(program,), daemon=True).start()
     try:
         return program.wait()

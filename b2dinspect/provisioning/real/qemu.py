@@ -6,6 +6,8 @@ machines. Every wait has a limit, and QEMU is kept on a leash: it never outlives
 
 from __future__ import annotations
 
+import json
+import os
 import queue
 import socket
 import subprocess
@@ -17,13 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from b2dinspect.containers import FORMATS
+from b2dinspect.containers import FORMATS, Container, Format
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.pages import Pages
-from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
+from b2dinspect.provisioning.disk.rework import alone, keep_snapshot, opened
 from b2dinspect.provisioning.events import Console, Done, Event, Gave, Started, Status, Took
 from b2dinspect.provisioning.keypair import make_key
 from b2dinspect.provisioning.programs import need_program
@@ -40,6 +42,8 @@ OFF_LIMIT = 60.0
 MAX_CYLINDERS = 65535
 """QEMU tells no more of a virtio disk; Linux counts them itself."""
 SILENCE = 3.0
+HAS_DESCRIPTORS = os.name == "posix"
+"""Whether a program can be given files that are open already."""
 KERNEL_COMMAND = "console=ttyS0 panic=-1 quiet"
 STAGES = {stage.id: stage for stage in GUEST_STAGES}
 
@@ -84,10 +88,12 @@ class QemuGuest:
             key = make_key("ed25519")
             self.host_key = key.public.decode().strip()
             system = _our_system(state, key.private)
-        self._file = _copy(path)
+        self._file, disk = _copy(path)
         self.image = self._file.temporary
+        node = _node("disk", FORMATS[disk.format], self._file.fileno(), self.image)
         try:
-            self._process = _start(_command(state.plan, system, self.image, self.port))
+            command = _command(state.plan, [*system, *node], disk.size, self.port)
+            self._process = _start(command, (self._file.fileno(),))
         except BaseException:
             self._file.discard()
             raise
@@ -178,10 +184,11 @@ class QemuGuest:
         return False
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], files: tuple[int, ...]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [sys.executable, leash.__file__, *command],
+            pass_fds=files if HAS_DESCRIPTORS else (),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -190,9 +197,16 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
         raise ToolError(f"QEMU cannot be started: {error.strerror}") from error
 
 
-def _copy(path: Path) -> NewFile:
-    """Return a new file with the image's content, holes kept."""
+def _copy(path: Path) -> tuple[NewFile, Container]:
+    """Return a new file with the image's content, holes kept, and the disk that it is, closed.
+
+    Raises:
+        UsageError: The image stands on other files, to which QEMU would write.
+    """
     with open_evidence(str(path)) as source:
+        disk = alone(source, path)
+        if not FORMATS[disk.format].qemu_names:
+            raise UsageError(f"{path}: QEMU does not know the format {disk.format}; boot a copy")
         file = NewFile.replacing(path)
         try:
             for offset, data in stored_chunks(source):
@@ -201,7 +215,23 @@ def _copy(path: Path) -> NewFile:
         except BaseException:
             file.discard()
             raise
-    return file
+    return file, disk
+
+
+def _node(name: str, known: Format, fd: int, path: Path) -> list[str]:
+    """Return QEMU's arguments for an image that is open here.
+
+    QEMU gets the descriptor, the format and no backing file: it guesses nothing, and no name is one that it
+    could take for a protocol or find in the image. Without descriptors it gets a path for its file driver.
+    Source: qemu, docs/interop/qmp-ref (BlockdevOptions), qemu(1) on -add-fd.
+    """
+    filename = f"/dev/fdset/{fd}" if HAS_DESCRIPTORS else str(path.absolute())
+    node: dict[str, object] = {"driver": known.qemu_names[0], "node-name": name}
+    if known.qemu_backs:
+        node["backing"] = None
+    node["file"] = {"driver": "file", "filename": filename}
+    added = ["-add-fd", f"fd={fd},set={fd}"] if HAS_DESCRIPTORS else []
+    return [*added, "-blockdev", json.dumps(node)]
 
 
 def _our_system(state: State, host_key: bytes) -> list[str]:
@@ -215,22 +245,18 @@ def _our_system(state: State, host_key: bytes) -> list[str]:
 def _foreign_system(options: QemuOptions) -> list[str]:
     """Return QEMU's arguments for a system of the user's own, or none."""
     if options.iso is not None:
-        return ["-drive", f"file={_escaped(options.iso)},media=cdrom,readonly=on", "-boot", "d"]
+        file = {"driver": "file", "filename": str(options.iso.absolute())}
+        node = {"driver": "raw", "node-name": "iso", "read-only": True, "file": file}
+        return ["-blockdev", json.dumps(node), "-device", "ide-cd,drive=iso", "-boot", "d"]
     if options.initrd is not None:
         kernel = options.kernel or find_kernel()
         return ["-kernel", str(kernel), "-initrd", str(options.initrd), "-append", KERNEL_COMMAND]
     return []
 
 
-def _escaped(path: Path) -> str:
-    return str(path).replace(",", ",,")
-
-
-def _command(plan: Plan, system: list[str], image: Path, port: int) -> list[str]:
+def _command(plan: Plan, system: list[str], size: int, port: int) -> list[str]:
     options, geometry = plan.qemu, plan.driver.geometry
-    with opened(image) as disk:
-        name = FORMATS[disk.format].qemu_names[0]
-        cylinders = max(1, min(disk.size // SECTOR // geometry.cylinder, MAX_CYLINDERS))
+    cylinders = max(1, min(size // SECTOR // geometry.cylinder, MAX_CYLINDERS))
     told = f"cyls={cylinders},heads={geometry.heads},secs={geometry.sectors}"
     memory = "2048" if options.iso is not None else "512"
     network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
@@ -240,7 +266,6 @@ def _command(plan: Plan, system: list[str], image: Path, port: int) -> list[str]
         *("-cpu", "host" if options.uses_kvm else "max", "-smp", "1", "-m", memory),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"),
         *system,
-        *("-drive", f"file={_escaped(image)},format={name},if=none,id=disk,cache=writeback"),
         *("-device", f"virtio-blk-pci,drive=disk,{told}"),
         *("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json as json_text
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.disk import examine
-from b2dinspect.errors import ToolError
+from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.partitions import Partition
@@ -27,7 +27,8 @@ from b2dinspect.provisioning.stages import QemuOptions
 from b2dinspect.render import json
 from tests.disks import debugfs
 from tests.opened import keep
-from tests.oracles import PATH, needs, run
+from tests.oracles import needs, qemu_processes, run
+from tests.provisioning.disk.test_rework import pieces
 from tests.provisioning.plans import GUESTS, plan, tell
 
 has_kernel = pytest.mark.skipif(
@@ -273,20 +274,37 @@ def test_qemu_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.Mon
     assert names(tmp_path) == ["disk.vdi"]
 
 
+def test_a_path_that_looks_like_a_protocol_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "nbd:x"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    disk = Path("nbd:x/d, 100% ${HOME}.img")
+    tell(build(plan(tmp_path, format="raw"), disk, "fresh"))
+    assert tell(boot_image(plan(tmp_path, engine="qemu"), disk, None)).end.logged_in
+    assert keep(inspect(str(disk))).state == "provisioned"
+    assert names(folder) == [disk.name]
+
+
+def test_qemu_is_told_no_name_of_an_image(tmp_path: Path) -> None:
+    for name in ("raw", "vdi", "vhd", "vmdk", "qcow2"):
+        words = qemu._node("disk", FORMATS[name], 7, tmp_path / "disk")
+        assert str(tmp_path) not in " ".join(words)
+        node = json_text.loads(words[-1])
+        assert node["file"] == {"driver": "file", "filename": "/dev/fdset/7"}
+        assert node.get("backing", "none") in ("none", None)
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize("kind", ["backing", "data file", "monolithicFlat"])
+def test_qemu_never_gets_an_image_of_several_files(kind: str, tmp_path: Path) -> None:
+    image, other = pieces(tmp_path, kind)
+    before = image.read_bytes(), other.read_bytes()
+    with pytest.raises(UsageError, match="stands on other files"):
+        tell(boot_image(plan(tmp_path, engine="qemu"), image, None))
+    assert (image.read_bytes(), other.read_bytes()) == before
+
+
 def test_no_kernel_is_said_with_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(initramfs, "BOOT", tmp_path)
     with pytest.raises(ToolError, match="install linux-image-cloud-amd64"):
         find_kernel()
-
-
-def qemu_processes(folder: Path) -> list[str]:
-    """Return the command lines of the QEMUs that work on a disk in this folder, and of their leashes.
-
-    Whole ones (-ww): where COLUMNS is set, ps cuts them.
-    """
-    listed = subprocess.run(
-        ["ps", "-ww", "-eo", "args"], capture_output=True, env={**os.environ, "PATH": PATH}, check=True
-    )
-    return [
-        line for line in listed.stdout.decode().splitlines() if "qemu-system" in line and str(folder) in line
-    ]

@@ -12,7 +12,7 @@ import pytest
 
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import KeyPair, make_key
-from b2dinspect.provisioning.login import log_in, ssh_command
+from b2dinspect.provisioning.login import log_in, plain_key, ssh_command
 from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.provisioning.simulated.sshd import Commands, SimulatedSshd
 from tests.disks import OTHER_PUB
@@ -101,6 +101,52 @@ def test_nothing_is_run_on_this_machine(
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert done.returncode == 127
     assert b"not in the simulated guest" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "100%",
+        "%h",
+        "%%d%",
+        "${HOME}",
+        "${NOT_SET}",
+        'a "quoted" one',
+        "it's",
+        "a, b",
+        "back\\slash",
+        "two\nlines",
+    ],
+)
+def test_ssh_reads_any_path_as_it_is_written(
+    name: str, guest: SimulatedSshd, tmp_path: Path, pair: KeyPair
+) -> None:
+    """The key and known_hosts, in the command that is run and in the one that is shown."""
+    folder, work = tmp_path / name, tmp_path / name / "work"
+    work.mkdir(parents=True)
+    key = folder / "id_rsa"
+    write_new(key, pair.private, 0o600)
+    attempt = log_in(guest, "docker", key, work)
+    assert attempt.works, attempt.reason
+    if name not in (
+        "two\nlines",
+        "${HOME}",
+        "${NOT_SET}",
+    ):  # the system's folder for temporary files has none
+        words = [*ssh_command(guest, "docker", plain_key(key, work), work / "known_hosts"), "whoami"]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert done.stdout == b"docker\n", done.stderr
+
+
+def test_a_key_is_shown_so_that_ssh_finds_it(guest: SimulatedSshd, tmp_path: Path, pair: KeyPair) -> None:
+    work, key = tmp_path / "work", tmp_path / "${HOME}" / "100%"
+    work.mkdir()
+    key.parent.mkdir()
+    write_new(key, pair.private, 0o600)
+    log_in(guest, "docker", key, work)
+    words = [*ssh_command(guest, "docker", plain_key(key, work), work / "known_hosts"), "whoami"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.stdout == b"docker\n", done.stderr
 
 
 def test_a_session_without_a_command_takes_lines(guest: SimulatedSshd, key: Path, tmp_path: Path) -> None:
