@@ -74,7 +74,7 @@ def test_a_run_shows_every_stage_and_where_everything_is(tmp_path: Path) -> None
     for words in (
         " 1  Make a key pair",
         "16  Boot again",
-        "$ mkfs.ext4 -q -i 8192",
+        "$ mkfs.ext4 -q -L boot2docker-data -i 8192",
         "Logged in with the key",
     ):
         assert words in done.stdout
