@@ -98,6 +98,7 @@ class GuestProfile(NamedTuple):
         makes: Directories that it makes on the data partition, parents first.
         open_to_all: Those of them with mode 1777: its own /tmp, which it moves there.
         owner: User and group of the home directory, and their numbers (the group's is assumed for minikube).
+        owns: What it gives them of the home, when it has unpacked userdata.tar; b"" for all of it.
     """
 
     name: Name
@@ -113,6 +114,7 @@ class GuestProfile(NamedTuple):
     makes: tuple[str, ...]
     open_to_all: tuple[str, ...]
     owner: tuple[str, str, int, int]
+    owns: bytes = b""
 
 
 _BOOT2DOCKER_MAKES = ("tmp", "var", "var/lib", "var/lib/docker", "var/lib/boot2docker")
@@ -206,6 +208,7 @@ PROFILES = (
         ),
         open_to_all=(),
         owner=("docker", "docker", 1000, 1000),
+        owns=b".ssh",
     ),
 )
 

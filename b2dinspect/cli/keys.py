@@ -120,7 +120,7 @@ def _joined(content: bytes, others: list[FoundKey]) -> bytes:
 
 def _complain_of(keys: list[FoundKey]) -> bool:
     """Say when none of the keys is in force; return whether that is so."""
-    reasons = dict.fromkeys(key.why_not for key in keys if key.is_accepted)
+    reasons = dict.fromkeys(key.why_not for key in keys if key.is_accepted or key.refusal)
     if any(key.in_force for key in keys) or not reasons:
         return False
     complain(f"not in force: {'; '.join(reasons)}")

@@ -11,6 +11,7 @@ from b2dinspect.inspection.generation import Guest
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import ByteSource, RunsSource
+from b2dinspect.userdata.admission import Visit
 from b2dinspect.userdata.authorized_keys import Line
 from b2dinspect.userdata.tarball import Tarball
 
@@ -175,9 +176,12 @@ class FoundKey(NamedTuple):
         tar: The userdata that holds it.
         file: Name in the tar.
         line: The line itself.
-        is_accepted: Whether sshd accepts the line as the guest has it: a cut may have taken some of it.
-        in_force: Whether the guest's sshd would read the line at the next login, and accept it.
+        is_accepted: Whether sshd lets the key in by the line as the guest has it: a cut may have taken
+            some of it, its time may have passed, or others may write to the file.
+        in_force: Whether the guest's sshd would read the line at the next login, and let the key in.
         why_not: Why not; "" when it is in force.
+        refusal: Why sshd would refuse the key though the line is sound; "" when it does not.
+        proviso: What the guest's sshd must be for the line to count; "" for any.
     """
 
     tar: Userdata
@@ -186,6 +190,8 @@ class FoundKey(NamedTuple):
     is_accepted: bool
     in_force: bool
     why_not: str
+    refusal: str = ""
+    proviso: str = ""
 
     @property
     def source(self) -> Source:
@@ -215,6 +221,7 @@ class Inspection(NamedTuple):
         userdata: All tars found, most authoritative first.
         keys: All key lines found, in the same order.
         problems: What could not be read on the way.
+        visit: The time and the address for which it is told whom the keys let in.
         opened: The files, if they are this one's to close.
     """
 
@@ -236,6 +243,7 @@ class Inspection(NamedTuple):
     userdata: tuple[Userdata, ...]
     keys: tuple[FoundKey, ...]
     problems: tuple[Finding, ...]
+    visit: Visit
     opened: OpenDisk | None = None
 
     def close(self) -> None:

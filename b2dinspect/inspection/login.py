@@ -5,21 +5,28 @@ its default, ``.ssh/authorized_keys`` and ``.ssh/authorized_keys2`` (OpenSSH, ``
 holds of a file is unpacked all the same, by GNU tar and busybox tar: each line that is whole before the cut
 counts, and a cut in the comment loses nothing.
 
-What hangs on more than the line is not judged; see ``userdata.authorized_keys``.
+What hangs on more than the line, its time, the client's address and the modes of the files, is judged by
+``userdata.admission`` for one visit, which every reason names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from b2dinspect.guests import PROFILES, GuestProfile
 from b2dinspect.inspection.facts import Choice, FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, kept_file, key_file, key_lines
 from b2dinspect.units import listed
+from b2dinspect.userdata.admission import Owner, Visit, mode_fault, proviso, refusal
 from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
 from b2dinspect.userdata.tarball import GUEST_KEEPS
 
+_NAMES = [one.name for one in PROFILES]
 
-def judge(userdata: Sequence[Userdata], choices: Sequence[Choice], guest: str) -> tuple[FoundKey, ...]:
+
+def judge(
+    userdata: Sequence[Userdata], choices: Sequence[Choice], guest: str, visit: Visit
+) -> tuple[FoundKey, ...]:
     """Return every key line with whether it is in force, and if not, why.
 
     Args:
@@ -27,9 +34,20 @@ def judge(userdata: Sequence[Userdata], choices: Sequence[Choice], guest: str) -
         choices: What each generation would do with the disk.
         guest: The generation whose disk it is; any other name when that is not known: then a line is in force
             only if it is for all generations.
+        visit: When and from where somebody logs in.
     """
     asked = [one for one in choices if one.guest == guest] or [*choices]
-    return tuple(key for item in userdata for key in _of_tar(item, _why_not_unpacked(item, userdata, asked)))
+    guests = [one for one in PROFILES if guest not in _NAMES or one.name == guest]
+    return tuple(
+        key
+        for item in userdata
+        for key in _of_tar(item, _why_not_unpacked(item, userdata, asked), guests, visit)
+    )
+
+
+def owner_of(guest: GuestProfile) -> Owner:
+    """Return to whom a guest gives what it unpacks."""
+    return Owner(*guest.owner[2:], guest.owns)
 
 
 def in_force(facts: Inspection) -> tuple[FoundKey, ...]:
@@ -55,6 +73,12 @@ def deciding_keys(facts: Inspection, file: bytes | None = None) -> tuple[PublicK
 def lets_in(facts: Inspection, identity: bytes) -> bool:
     """Tell whether the key with this plain blob is among those that decide."""
     return any(key.identity == identity for key in deciding_keys(facts))
+
+
+def refusal_of(facts: Inspection, identity: bytes) -> str:
+    """Return why sshd refuses a key of the tar that decides, though its line is sound; "" when it does not."""
+    of_key = (key for key in facts.keys if key.tar is facts.effective and key.line.key and key.refusal)
+    return next((key.refusal for key in of_key if key.line.key and key.line.key.identity == identity), "")
 
 
 def _why_not_unpacked(item: Userdata, userdata: Sequence[Userdata], choices: Sequence[Choice]) -> str:
@@ -91,12 +115,29 @@ def _instead(choice: Choice, unpacked: Userdata | None) -> str:
     return f"would unpack {unpacked.path} of {f'partition {number}' if number else 'the disk'}"
 
 
-def _of_tar(item: Userdata, why_not: str) -> Iterator[FoundKey]:
+def _of_tar(item: Userdata, why_not: str, guests: Sequence[GuestProfile], visit: Visit) -> Iterator[FoundKey]:
     for name in KEY_FILES:
-        lost = _lost_lines(item, name)
+        lost, closed = _lost_lines(item, name), _closed_file(item, name, guests)
         for line in key_lines(item, name):
             fault = lost.get(line.number, "") or (f"sshd passes it over: {line.error}" if line.error else "")
-            yield FoundKey(item, name.decode(), line, not fault, not (fault or why_not), fault or why_not)
+            refused = "" if fault else closed or refusal(line, visit)
+            why = fault or refused or why_not
+            yield FoundKey(
+                item, name.decode(), line, not (fault or refused), not why, why, refused, proviso(line)
+            )
+
+
+def _closed_file(item: Userdata, name: bytes, guests: Sequence[GuestProfile]) -> str:
+    """Return why sshd would not read a key file at all, and in which guests; "" when it would in all."""
+    entries = (item.kept or item.tar).entries
+    reasons: dict[str, list[str]] = {}
+    for guest in guests:
+        if reason := mode_fault(entries, name, owner_of(guest)):
+            reasons.setdefault(reason, []).append(guest.name)
+    is_common = len(reasons) == 1 and next(iter(reasons.values())) == [one.name for one in guests]
+    return "; ".join(
+        reason if is_common else f"in {listed(names)} {reason}" for reason, names in reasons.items()
+    )
 
 
 def _lost_lines(item: Userdata, name: bytes) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from b2dinspect.containers import Container
@@ -20,6 +21,7 @@ from b2dinspect.inspection.state import Layers, tell_state
 from b2dinspect.inspection.volumes import Volume, ext_at, identify, volumes_of
 from b2dinspect.partitions import Partition, read_table
 from b2dinspect.source import SECTOR, read_lenient
+from b2dinspect.userdata.admission import Visit
 from b2dinspect.userdata.tarball import MAGIC
 
 
@@ -29,8 +31,16 @@ def inspect(
     format_name: str | None = None,
     rules: Rules | None = None,
     progress: Progress | None = None,
+    visit: Visit | None = None,
 ) -> Inspection:
     """Open ``path`` and return all facts about the disk in it. The caller closes them.
+
+    Args:
+        path: The image.
+        format_name: Its format, None to tell by its sign.
+        rules: What else may be opened.
+        progress: Told how far opening is.
+        visit: When and from where somebody logs in; None for now, from the host.
 
     Raises:
         UsageError: Not a file, or an unknown format name.
@@ -40,7 +50,9 @@ def inspect(
     with about(path):
         opened = open_disk(path, format_name, rules=rules, progress=progress)
         try:
-            facts = inspect_disk(opened.container, path, origin=opened.origin, links=tuple(opened.links))
+            facts = inspect_disk(
+                opened.container, path, origin=opened.origin, links=tuple(opened.links), visit=visit
+            )
             return facts._replace(opened=opened)
         except BaseException:
             opened.close()
@@ -48,9 +60,15 @@ def inspect(
 
 
 def inspect_disk(
-    disk: Container, path: str, *, origin: str = "file", links: tuple[LinkedFile, ...] = ()
+    disk: Container,
+    path: str,
+    *,
+    origin: str = "file",
+    links: tuple[LinkedFile, ...] = (),
+    visit: Visit | None = None,
 ) -> Inspection:
-    """Return all facts about an opened disk, which whoever opened it closes."""
+    """Return all facts about an opened disk, which whoever opened it closes; ``visit`` as in ``inspect``."""
+    visit = visit or Visit(int(time.time()))
     magic = _test_magic(disk)
     table = read_table(disk)
     volumes = volumes_of(disk, table)
@@ -82,8 +100,9 @@ def inspect_disk(
         state=state,
         reason=reason,
         userdata=userdata,
-        keys=judge(userdata, choices, guest.profile),
+        keys=judge(userdata, choices, guest.profile, visit),
         problems=files.problems,
+        visit=visit,
     )
 
 

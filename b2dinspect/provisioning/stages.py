@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from b2dinspect.partitions.base import Partition
     from b2dinspect.provisioning.disk.overlay import Writable
     from b2dinspect.provisioning.host.drivers import Driver
+    from b2dinspect.userdata.tarball import Entry
 
 DEFAULT_SIZE = 20000 << 20
 """Bytes: what docker-machine asks of every driver."""
@@ -116,6 +117,7 @@ class State(NamedTuple):
         part: The data partition, once there is one.
         saved: ``/userdata.tar`` in the guest's RAM.
         home: The guest's ``/home/docker``: a RAM disk there, a temporary folder here.
+        unpacked: The entries of the tar that was unpacked there.
         guest: The guest, once its sshd is up.
         login_key: A private key file to log in with, instead of the machine's.
         is_off: Whether the guest lost its power.
@@ -136,6 +138,7 @@ class State(NamedTuple):
     part: Partition | None = None
     saved: bytes | None = None
     home: Path | None = None
+    unpacked: tuple[Entry, ...] = ()
     guest: RunningGuest | None = None
     login_key: Path | None = None
     is_off: bool = False

@@ -199,6 +199,8 @@ def _alike(keys: Sequence[FoundKey]) -> list[list[FoundKey]]:
 def _why_not(key: FoundKey) -> Iterator[Line]:
     if key.why_not and not key.line.error:
         yield Line(f"  not in force: {key.why_not}", style="yellow")
+    if key.proviso and key.line.valid:
+        yield Line(f"  likely: {key.proviso}", style="dim")
 
 
 def _kind(line: KeyLine) -> Line:

@@ -174,6 +174,7 @@ def key(found: FoundKey) -> dict[str, Any]:
         **line(found.line),
         "in_force": found.in_force,
         "why_not": found.why_not or None,
+        "proviso": found.proviso or None,
     }
 
 

@@ -16,8 +16,9 @@ options), RFC 4253 section 6.6, PROTOCOL.certkeys and PROTOCOL.u2f, and were tri
 * Empty options (``,,``) are skipped; any other fault in the options costs the whole line.
 * A certificate lets nobody in: sshd wants the plain key, or the key of its CA with ``cert-authority``.
 
-What hangs on more than the line is not judged: whether ``from`` matches or ``expiry-time`` has passed, which
-algorithms the server allows (by default no ssh-dss since 7.0), and whether a certificate's signature is good.
+What hangs on more than the line is not judged here: whether ``from`` matches or ``expiry-time`` has passed
+(see ``admission``), which algorithms the server allows (by default no ssh-dss since 7.0), and whether a
+certificate's signature is good.
 """
 
 from __future__ import annotations

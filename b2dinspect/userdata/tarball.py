@@ -125,12 +125,13 @@ class Tarball(NamedTuple):
 
     def find(self, name: bytes) -> Entry | None:
         """Return the last file of that name: extracting the tar would leave this one."""
-        wanted = _plain(name)
-        found = [entry for entry in self.entries if entry.type == "file" and _plain(entry.name) == wanted]
+        wanted = plain_name(name)
+        found = [entry for entry in self.entries if entry.type == "file" and plain_name(entry.name) == wanted]
         return found[-1] if found else None
 
 
-def _plain(name: bytes) -> bytes:
+def plain_name(name: bytes) -> bytes:
+    """Return a path without what means nothing in it: b"" for ``./``."""
     return b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
 
 
@@ -293,6 +294,25 @@ def resized(header: bytes, size: int) -> bytes:
         raise UserdataError("the file is too large for a tar", found=f"{size} bytes")
     fields = HEADER.parse(header)
     fields.size = b"%011o\0" % size
+    return _with_checksum(fields)
+
+
+def closed(header: bytes, needs: int) -> bytes:
+    """Return a header block of 512 bytes whose mode lets nobody but the owner write.
+
+    Args:
+        header: As it is; it is returned as it is when its mode is right.
+        needs: Bits of the mode that must be set.
+    """
+    fields = HEADER.parse(header)
+    digits = fields.mode.strip(b"\0 ") or b"0"
+    if digits.strip(b"01234567"):
+        return header
+    mode = int(digits, 8)
+    wanted = mode & ~0o022 | needs
+    if wanted == mode:
+        return header
+    fields.mode = b"%07o\0" % wanted
     return _with_checksum(fields)
 
 

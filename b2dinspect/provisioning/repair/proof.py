@@ -191,7 +191,7 @@ def _choice(profile: GuestProfile, disk: ByteSource) -> Choice:
 
 def _expected(disk: Inspection, guest: GuestProfile) -> dict[bytes, PublicKey]:
     """Return the keys that the bytes say get in, with this guest."""
-    lines = (key.line for key in judge(disk.userdata, disk.choices, guest.name) if key.in_force)
+    lines = (key.line for key in judge(disk.userdata, disk.choices, guest.name, disk.visit) if key.in_force)
     return {line.key.identity: line.key for line in lines if line.key}
 
 

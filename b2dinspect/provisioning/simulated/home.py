@@ -23,10 +23,12 @@ class Unpacked(NamedTuple):
     Attributes:
         names: What it made, as ``mode name``.
         complaint: What tar says, "" for nothing.
+        entries: What it unpacked, for the modes that sshd looks at: this machine may keep others.
     """
 
     names: tuple[str, ...]
     complaint: str
+    entries: tuple[Entry, ...] = ()
 
 
 def unpack_home(userdata: bytes, home: Path) -> Unpacked:
@@ -53,11 +55,11 @@ def unpack_home(userdata: bytes, home: Path) -> Unpacked:
         complaint = "tar: A lone zero block at the end"
     if refused:
         complaint = f"not unpacked here, since no plain file of this home: {refused[0]!a}"
-    return Unpacked(tuple(names), complaint)
+    return Unpacked(tuple(names), complaint, tar.entries)
 
 
 def _make(path: Path, entry: Entry, userdata: bytes) -> int:
-    """Make one file or folder, and return its mode."""
+    """Make one file or folder, and return the mode that it has in the guest; here we can always read it."""
     if entry.type == "directory":
         path.mkdir(parents=True, exist_ok=True)
     else:
@@ -67,4 +69,4 @@ def _make(path: Path, entry: Entry, userdata: bytes) -> int:
         path.write_bytes(content)
     if not entry.missing:
         path.chmod((entry.mode & 0o777) | (0o700 if entry.type == "directory" else 0o600))
-    return path.stat().st_mode & 0o777
+    return 0o600 if entry.missing else entry.mode & 0o777

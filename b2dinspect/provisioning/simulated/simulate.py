@@ -188,6 +188,7 @@ def _unpack(state: State) -> Step:
     yield Took(f"/{USERDATA}, {len(userdata)} bytes")
     unpacked = unpack_home(userdata, home)
     user, group, *_ = state.plan.profile.owner
+    state = state._replace(unpacked=unpacked.entries)
     for name in unpacked.names:
         yield Gave(f"{name}  {user}:{group}")
     if unpacked.complaint:
@@ -200,7 +201,13 @@ def _start_sshd(state: State) -> Step:
         raise SkipStage("the guest is off")
     from b2dinspect.provisioning.simulated.sshd import SimulatedSshd  # asyncssh is slow to import
 
-    guest = SimulatedSshd(state.home, state.plan.profile.owner, state.plan.name)
+    guest = SimulatedSshd(
+        state.home,
+        state.plan.profile.owner,
+        state.plan.name,
+        entries=state.unpacked,
+        owns=state.plan.profile.owns,
+    )
     state.cleanup.callback(guest.stop)
     yield Gave(f"127.0.0.1 port {guest.port}, host key {guest.host_key.split()[0]}")
     return state._replace(guest=guest)

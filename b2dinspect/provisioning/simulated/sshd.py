@@ -10,7 +10,9 @@ import asyncio
 import itertools
 import shlex
 import threading
-from collections.abc import Callable
+import time
+from binascii import b2a_base64
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import asyncssh
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.simulated.home import KEY_FILES
-from b2dinspect.userdata.authorized_keys import Line, parse
+from b2dinspect.userdata.admission import Owner, Visit, mode_fault, refusal, signs
+from b2dinspect.userdata.authorized_keys import Line, Option, parse
+from b2dinspect.userdata.tarball import Entry
 
 NOT_HERE = 127
 MAX_KEY_FILE = 1 << 20
@@ -39,6 +43,9 @@ class SimulatedSshd:
         user: The one user there is.
         group: Of the user.
         hostname: What ``hostname`` says.
+        entries: What was unpacked there, with the modes that the guest gave it.
+        owns: What of the home the guest gave to the user, as in ``GuestProfile``.
+        visit: When and from where clients come; None for the clock at each login, and from the host.
 
     Attributes:
         port: TCP port on 127.0.0.1.
@@ -48,9 +55,19 @@ class SimulatedSshd:
         ToolError: It does not come up.
     """
 
-    def __init__(self, home: Path, user: tuple[str, str, int, int], hostname: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        user: tuple[str, str, int, int],
+        hostname: str,
+        *,
+        entries: Sequence[Entry] = (),
+        owns: bytes = b"",
+        visit: Visit | None = None,
+    ) -> None:
         self.port = 0
         self._home = home
+        self._entries, self._owner, self._visit = entries, Owner(*user[2:], owns), visit
         self._user = user
         self._hostname = hostname
         self._loop = asyncio.new_event_loop()
@@ -85,7 +102,7 @@ class SimulatedSshd:
             "127.0.0.1",
             0,
             server_host_keys=[key],
-            server_factory=lambda: _Connection(self._home, self._user[0]),
+            server_factory=lambda: _Connection(self._user[0], self._lines),
             process_factory=self._serve,
             login_timeout=20,
             agent_forwarding=False,
@@ -93,6 +110,16 @@ class SimulatedSshd:
             errors="surrogateescape",  # a name is any bytes
         )
         self.port = self._server.get_port()
+
+    def _lines(self) -> tuple[list[Line], Visit]:
+        """Return the sound lines of the key files that sshd reads, and when and from where a client comes."""
+        lines: list[Line] = []
+        for name in KEY_FILES:
+            path = self._home / name
+            if path.is_file() and not mode_fault(self._entries, name.encode(), self._owner):
+                with path.open("rb") as file:
+                    lines += parse(file.read(MAX_KEY_FILE))
+        return [line for line in lines if line.valid], self._visit or Visit(int(time.time()))
 
     async def _close(self) -> None:
         if self._server is not None:
@@ -121,14 +148,26 @@ class SimulatedSshd:
 
 
 class _Connection(asyncssh.SSHServer):
-    """Tells who may log in."""
+    """Tells who may log in.
 
-    def __init__(self, home: Path, user: str) -> None:
-        self._home = home
+    Args:
+        user: The one user there is.
+        lines: Gives the sound lines of the key files, and for when and where they are to be judged.
+    """
+
+    def __init__(self, user: str, lines: Callable[[], tuple[list[Line], Visit]]) -> None:
         self._user = user
+        self._lines = lines
+        self._connection: Any = None
+
+    def connection_made(self, conn: Any) -> None:
+        """Keep the connection: it is told which authorities may sign certificates."""
+        self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
         """Everybody must show a key."""
+        if username == self._user and (text := self._authorities()):
+            self._connection.set_authorized_keys(asyncssh.import_authorized_keys(text))
         return True
 
     def public_key_auth_supported(self) -> bool:
@@ -136,25 +175,29 @@ class _Connection(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: Any) -> bool:
-        """Tell whether a valid line of the home's key files holds this key."""
+        """Tell whether a line of the home's key files lets this key in, now and from where clients come."""
         if username != self._user:
             return False
-        return any(line.key and line.key.identity == key.public_data for line in _lines(self._home))
+        lines, visit = self._lines()
+        identity = key.public_data
+        return any(
+            line.key is not None and line.key.identity == identity and not refusal(line, visit)
+            for line in lines
+        )
+
+    def _authorities(self) -> str:
+        """Return the lines whose key may sign certificates, as asyncssh reads them."""
+        lines, visit = self._lines()
+        return "".join(
+            " ".join((",".join(map(str, kept)), key.type, b2a_base64(key.identity).decode()))
+            for line in lines
+            if (key := line.key) and signs(line, visit) and (kept := _of_authority(line))
+        )
 
 
-def _lines(home: Path) -> list[Line]:
-    """Return the lines that let a plain key in, as sshd reads them."""
-    lines: list[Line] = []
-    for name in KEY_FILES:
-        path = home / name
-        if path.is_file():
-            with path.open("rb") as file:
-                lines += parse(file.read(MAX_KEY_FILE))
-    return [
-        line
-        for line in lines
-        if line.valid and not any(option.name == "cert-authority" for option in line.options)
-    ]
+def _of_authority(line: Line) -> list[Option]:
+    """Return the options that asyncssh judges."""
+    return [option for option in line.options if option.name in ("cert-authority", "principals")]
 
 
 class Commands:
