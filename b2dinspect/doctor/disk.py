@@ -212,10 +212,11 @@ def keys(facts: Inspection) -> Iterator[Finding]:
     for item in facts.userdata:
         yield from _many_lines(item)
     for key in facts.keys:
+        where = f"{key.file} line {key.line.number} of the {key.source} userdata"
         if not key.line.valid and _counts(facts, key.source):
-            where = f"{key.file} line {key.line.number} of the {key.source} userdata"
-            text = f"{where} is not accepted: {key.line.error}"
-            yield Finding("key-broken", "warning", text)
+            yield Finding("key-broken", "warning", f"{where} is not accepted: {key.line.error}")
+        elif key.refusal and _counts(facts, key.source):
+            yield Finding("key-refused", "warning", f"{where}: {key.refusal}")
 
 
 def _is_readable(item: Userdata) -> bool:

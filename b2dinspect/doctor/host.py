@@ -14,7 +14,7 @@ from b2dinspect.doctor.disk import Expected
 from b2dinspect.findings import Finding
 from b2dinspect.guests import DATA_LABEL, GuestProfile, profile_for, profile_named, starts
 from b2dinspect.inspection.facts import Inspection
-from b2dinspect.inspection.login import deciding_keys, lets_in
+from b2dinspect.inspection.login import deciding_keys, lets_in, refusal_of
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.disks import DISKS, WITHOUT_MARKER
@@ -234,6 +234,8 @@ def key_match(case: Case) -> Iterator[Finding]:
     mine = ours.key.sha256 if ours and ours.key else ""
     why = "id_rsa was made anew, or the disk is another machine's"
     text = f"the disk lets in {valid[0].sha256}, but the host's key is {mine}: {why}"
+    if refused := refusal_of(disk, case.keys.identity):
+        text = f"the host's key {mine} is on the disk, and does not get in: {refused}"
     yield Finding("key-mismatch", "error", text, disk.effective.virtual_offset)
 
 

@@ -76,7 +76,7 @@ def lets_in(facts: Inspection, identity: bytes) -> bool:
 
 
 def refusal_of(facts: Inspection, identity: bytes) -> str:
-    """Return why sshd refuses a key of the tar that decides, though its line is sound; "" when it does not."""
+    """Return why sshd refuses a key that the deciding tar holds in a sound line; "" when it does not."""
     of_key = (key for key in facts.keys if key.tar is facts.effective and key.line.key and key.refusal)
     return next((key.refusal for key in of_key if key.line.key and key.line.key.identity == identity), "")
 

@@ -224,6 +224,12 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         "login depends on .ssh/authorized_keys2",
         None,
     ),
+    "one line has expired": (
+        lambda: look(fresh(userdata_tar(b'expiry-time="20200101" ' + OTHER_PUB + PUB, PUB))),
+        ["key-refused"],
+        "line 1 of the fresh userdata: refused since 2020-01-01 00:00:00Z, because expiry-time 20200101",
+        None,
+    ),
     "one broken line": (
         lambda: look(fresh(userdata_tar(PUB + BROKEN, PUB))),
         ["key-broken"],

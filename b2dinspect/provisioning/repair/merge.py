@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.errors import UsageError
 from b2dinspect.provisioning.repair.members import Member, Taken, put_together, take_apart
+from b2dinspect.source import SECTOR
+from b2dinspect.userdata.admission import Visit, refusal
 from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
-from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, build_userdata
+from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, build_userdata, closed
 
 KEY_FILES = (AUTHORIZED_KEYS, AUTHORIZED_KEYS2)
 SET_ASIDE = b"# cut by the guest: "
@@ -78,7 +80,14 @@ class WouldLoseError(UsageError):
         self.lost = tuple(lost)
 
 
-def merge(old: bytes | None, owner: bytes, *, drop: Collection[str] = (), limit: int | None = None) -> Merged:
+def merge(
+    old: bytes | None,
+    owner: bytes,
+    *,
+    drop: Collection[str] = (),
+    limit: int | None = None,
+    visit: Visit | None = None,
+) -> Merged:
     """Return a userdata tar that lets in the owner and everybody whom the old one let in.
 
     Args:
@@ -86,6 +95,8 @@ def merge(old: bytes | None, owner: bytes, *, drop: Collection[str] = (), limit:
         owner: The owner's public key file: one authorized_keys line, or several.
         drop: Fingerprints of keys, and names of entries, that are to go.
         limit: Bytes that a guest will keep of the tar; None for all of them.
+        visit: When and from where the owner logs in: a line that refuses the owner then does not count as the
+            owner's. It stays; None to look at no time and no address.
 
     Raises:
         UsageError: What is to be dropped is not there, or is the owner's.
@@ -93,7 +104,7 @@ def merge(old: bytes | None, owner: bytes, *, drop: Collection[str] = (), limit:
     """
     taken = take_apart(build_userdata(owner) if old is None else old)
     files = {member.plain_name: member for member in taken.members if _is_key_file(member)}
-    lines = _Lines(files, owner, frozenset(drop), at_front=limit is not None)
+    lines = _Lines(files, owner, frozenset(drop), visit, at_front=limit is not None)
     members, entries = [], []
     for member in taken.members:
         name = visible_name(member)
@@ -103,6 +114,9 @@ def merge(old: bytes | None, owner: bytes, *, drop: Collection[str] = (), limit:
         new = member
         if files.get(member.plain_name) is member:
             new = member._replace(content=lines.contents[member.plain_name], is_cut=False)
+        if _is_key_file(member) or (member.type == "directory" and member.plain_name in (b"", b".ssh")):
+            needs = 0o400 if _is_key_file(member) else 0o700  # or sshd (StrictModes) reads no key file
+            new = new._replace(header=new.header[:-SECTOR] + closed(new.header[-SECTOR:], needs))
         members.append(new)
         entries.append(EntryChange(_what(member, new, old), name, len(new.content)))
     for member in _lacking(taken, files, lines, owner):
@@ -135,7 +149,7 @@ def _what(
 ) -> Literal["added", "kept", "changed", "mended", "dropped"]:
     if old is None:
         return "added"
-    if before.content != after.content:
+    if (before.content, before.header) != (after.content, after.header):
         return "changed"
     return "mended" if before.is_mended else "kept"
 
@@ -159,11 +173,17 @@ class _Lines:
     """
 
     def __init__(
-        self, files: dict[bytes, Member], owner: bytes, drop: frozenset[str], *, at_front: bool
+        self,
+        files: dict[bytes, Member],
+        owner: bytes,
+        drop: frozenset[str],
+        visit: Visit | None,
+        *,
+        at_front: bool,
     ) -> None:
         self.changes: list[KeyChange] = []
         self.contents: dict[bytes, bytes] = {}
-        self._drop, self._at_front = drop, at_front
+        self._drop, self._visit, self._at_front = drop, visit, at_front
         self._owners = _by_identity(owner)
         if any(_fingerprint(line) in drop for line in self._owners.values()):
             raise UsageError("the owner's own key is not dropped")
@@ -196,7 +216,7 @@ class _Lines:
             else:
                 kept.append(line.raw)
                 self._note("kept", file, line)
-        present = _by_identity(b"\n".join(kept))
+        present = _by_identity(b"\n".join(kept), self._owners, self._visit)
         for identity, line in self._whole.items():
             if identity not in present:
                 self._note("restored" if identity in pieces else "added", file, line)
@@ -236,14 +256,17 @@ def _fingerprint(line: Line) -> str:
     return line.key.sha256 if line.key else ""
 
 
-def _by_identity(content: bytes) -> dict[bytes, Line]:
-    """Return the lines of a key file that let a plain key in, by the key."""
+def _by_identity(
+    content: bytes, judged: Collection[bytes] = (), visit: Visit | None = None
+) -> dict[bytes, Line]:
+    """Return the lines of a key file that let a plain key in, by the key; some judged for one visit."""
     return {
         line.key.identity: line
         for line in parse(content)
         if line.valid
         and isinstance(line.key, PublicKey)
         and not any(option.name == "cert-authority" for option in line.options)
+        and not (visit and line.key.identity in judged and refusal(line, visit))
     }
 
 

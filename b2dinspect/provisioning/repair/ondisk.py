@@ -235,7 +235,7 @@ class _Work:
     def _merge(self, old: bytes | None, limit: int | None) -> bytes:
         if self._pair is None:
             raise UsageError("there is no key to put on the disk").naming("key")
-        self.merged = merge(old, self._pair.public, drop=self.wish.drop, limit=limit)
+        self.merged = merge(old, self._pair.public, drop=self.wish.drop, limit=limit, visit=self.disk.visit)
         return self.merged.tar
 
     def _must_be_unused(self) -> None:

@@ -13,8 +13,10 @@ from b2dinspect.provisioning.keypair import make_key, sample_key
 from b2dinspect.provisioning.repair.members import put_together, take_apart
 from b2dinspect.provisioning.repair.merge import Merged, WouldLoseError, merge
 from b2dinspect.provisioning.samples.incidents import practice_key
+from b2dinspect.source import MemorySource
+from b2dinspect.userdata.admission import Owner, Visit, mode_fault
 from b2dinspect.userdata.authorized_keys import parse
-from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, build_userdata
+from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, build_userdata, read_tar
 from tests.oracles import needs, run
 
 OWNER, STRANGER = practice_key(1).public, practice_key(2).public
@@ -175,3 +177,27 @@ def test_the_owner_is_not_dropped() -> None:
 def test_any_cut_lets_the_owner_in(length: int) -> None:
     merged = merge(build_userdata(STRANGER)[:length], OWNER)
     assert sha256(OWNER) in {line.key.sha256 for line in parse(files(merged.tar)[NAME]) if line.key}
+
+
+def test_an_owner_who_is_refused_gets_a_line_more() -> None:
+    refused = b'expiry-time="20200101" ' + OWNER
+    old = with_entries(base=refused)
+    assert files(merge(old, OWNER, visit=Visit(1_700_000_000)).tar)[NAME] == refused + OWNER
+    assert files(merge(old, OWNER, visit=Visit(1_500_000_000)).tar)[NAME] == refused
+    stranger = with_entries(base=OWNER + b'expiry-time="20200101" ' + STRANGER)
+    assert merge(stranger, OWNER, visit=Visit(1_700_000_000)).tar.rstrip(b"\0") == stranger.rstrip(b"\0")
+
+
+@pytest.mark.parametrize(("at", "mode"), [(1, 0o777), (2, 0o666), (2, 0o000)])
+def test_modes_with_which_sshd_reads_nothing_are_mended(at: int, mode: int) -> None:
+    out = io.BytesIO()
+    old = build_userdata(OWNER)
+    with tarfile.open(fileobj=io.BytesIO(old)) as whole, tarfile.open(fileobj=out, mode="w") as tar:
+        for number, entry in enumerate(whole.getmembers()):
+            entry.mode = mode if number == at else entry.mode
+            tar.addfile(entry, whole.extractfile(entry))
+    owner = Owner(1000, 50)
+    assert mode_fault(read_tar(MemorySource(out.getvalue())).entries, AUTHORIZED_KEYS, owner)
+    merged = merge(out.getvalue(), OWNER)
+    assert not mode_fault(read_tar(MemorySource(merged.tar)).entries, AUTHORIZED_KEYS, owner)
+    assert [one.what for one in merged.entries].count("changed") == 1
