@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+PATIENCE = 600
+"""Seconds that a test waits for a process before it fails: a slow machine is no fault."""
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:

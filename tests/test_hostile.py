@@ -48,7 +48,7 @@ from tests.disks import (
     provision,
     provisioned,
 )
-from tests.oracles import needs
+from tests.oracles import PATIENCE, needs
 from tests.userdata.test_tarball import with_checksum
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -379,7 +379,7 @@ def nasty() -> list[Path]:
 def test_memory_is_bounded() -> None:
     paths = nasty()
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     *outcomes, peak = done.stdout.split()
     assert done.returncode == 0, done.stderr

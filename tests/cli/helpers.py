@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import b2dinspect.render
 from b2dinspect.cli.main import app
+from tests.oracles import PATIENCE
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 
@@ -59,7 +60,7 @@ def b2d(*args: object, stdin: bytes | None = None, env: dict[str, str] | None = 
     """Run the program as a process."""
     command = [*PROGRAM, *(os.fspath(arg) if isinstance(arg, Path) else arg for arg in args)]
     more = {"capture_output": True, **more}
-    return subprocess.run(command, input=stdin or b"", env=environment(env), timeout=60, **more)
+    return subprocess.run(command, input=stdin or b"", env=environment(env), timeout=PATIENCE, **more)
 
 
 def invoke(*args: object, columns: int = 80) -> Done:
@@ -82,7 +83,7 @@ def on_terminal(*args: object, env: dict[str, str] | None = None) -> tuple[int, 
         printed = b""
         while chunk := _read_terminal(ours):
             printed += chunk
-        return process.wait(60), printed.replace(b"\r\n", b"\n")
+        return process.wait(PATIENCE), printed.replace(b"\r\n", b"\n")
     finally:
         os.close(ours)
 

@@ -13,7 +13,7 @@ import pytest
 from b2dinspect.newfile import NewFile
 from tests.cli.conftest import TIME, Disk
 from tests.cli.helpers import PROGRAM, b2d, invoke, snapshot
-from tests.oracles import needs, run
+from tests.oracles import PATIENCE, needs, run
 
 
 def names(folder: Path) -> set[str]:
@@ -184,7 +184,7 @@ def test_the_disk_image_itself_is_never_replaced(disk: Disk, tmp_path: Path) -> 
     assert snapshot(evidence) == before
     with evidence.open("rb") as stream:
         command = [*PROGRAM, "get", "--force", "-", "docs/a.txt", str(evidence)]
-        done = subprocess.run(command, stdin=stream, capture_output=True, timeout=60)
+        done = subprocess.run(command, stdin=stream, capture_output=True, timeout=PATIENCE)
     assert (done.returncode, snapshot(evidence)) == (2, before)
 
 

@@ -30,7 +30,7 @@ from tests.cli.helpers import (
     unpacked,
 )
 from tests.disks import PUB
-from tests.oracles import needs, run
+from tests.oracles import PATIENCE, needs, run
 
 READING = (
     ("show", "fresh.vdi"),
@@ -174,7 +174,7 @@ def test_a_full_disk_is_trouble(words: tuple[str, ...]) -> None:
 def test_closed_streams_do_no_harm(closed: str, image: str, status: int, is_said: str) -> None:
     path = unpacked(image) if image.endswith(".vdi") else image
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM, "ls", path]
-    done = subprocess.run(command, capture_output=True, env=environment(), timeout=60)
+    done = subprocess.run(command, capture_output=True, env=environment(), timeout=PATIENCE)
     assert done.returncode == status
     assert (bool(done.stdout), bool(done.stderr)) == (is_said == "stdout", is_said == "stderr")
     assert b"Traceback" not in done.stderr
@@ -185,7 +185,7 @@ def test_closed_standard_input_is_no_evidence() -> None:
         ["sh", "-c", 'exec "$@" <&-', "sh", *PROGRAM, "show", "-"],
         capture_output=True,
         env=environment(),
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"b2dinspect: ")
@@ -204,7 +204,7 @@ def test_an_interrupt_ends_it_with_130() -> None:
     process.stdin.write(bytes(1 << 20))  # more than a pipe holds: once it is written, the program is reading
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in err
 
@@ -307,7 +307,7 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
         echo "${COMPREPLY[*]}"
     """
     env = environment({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
-    done = subprocess.run(["bash", "-c", ask], capture_output=True, env=env, timeout=60)
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, env=env, timeout=PATIENCE)
     assert done.stderr == b""
     assert done.stdout.decode().splitlines() == [
         "-o default -F _b2dinspect_completion b2dinspect",
@@ -319,7 +319,7 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
 @needs("bash")
 def test_show_completion_prints_the_script() -> None:
     command = f'"{sys.executable}" -m b2dinspect --show-completion; exit $?'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment(), timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment(), timeout=PATIENCE)
     assert done.returncode == 0
     assert b"_B2DINSPECT_COMPLETE=complete_bash" in done.stdout
 

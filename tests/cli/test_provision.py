@@ -26,7 +26,7 @@ from b2dinspect.provisioning.samples.samples import RECIPES
 from tests.cli.helpers import SAMPLES, environment, is_harmless, validator
 from tests.disks import TAR, patched, provisioned
 from tests.opened import keep
-from tests.oracles import needs, qemu_processes, run
+from tests.oracles import PATIENCE, needs, qemu_processes, run
 
 pytestmark = needs("mke2fs", "debugfs", "ssh")
 
@@ -279,8 +279,9 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def is_gone(group: int) -> bool:
-    """Wait for a moment until nobody of a process group is left."""
-    for _ in range(100):
+    """Wait until nobody of a process group is left."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
@@ -298,7 +299,7 @@ def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) ->
     process.stdout.readline()  # until then the interpreter is starting, and an interrupt is its business
     time.sleep(random.Random(seed).uniform(0, 1.5))
     process.send_signal(how)
-    _, complaint = process.communicate(timeout=30)
+    _, complaint = process.communicate(timeout=PATIENCE)
     assert process.returncode in (-9, -2, -15, 130, 0)
     assert b"Traceback" not in complaint
     assert is_gone(process.pid)
@@ -321,8 +322,8 @@ def test_killed_qemu_runs_leave_no_qemu(tmp_path: Path) -> None:
             break
     assert qemu_processes(tmp_path)
     process.kill()
-    process.communicate(timeout=60)
-    deadline = time.monotonic() + 20
+    process.communicate(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
     while qemu_processes(tmp_path):
         assert time.monotonic() < deadline, "QEMU outlives the program that started it"
         time.sleep(0.2)
@@ -345,7 +346,7 @@ def test_a_full_disk_is_one_clear_error(words: tuple[str, ...], small_disk: Path
     place = small_disk if words[0] == "run" else small_disk / "disk.vdi"
     extra = () if words[0] == "run" else ("--state", "provisioned", "--guest", "minikube")
     process = start(*words, place, *extra, "--size", "20GiB", "--format", "vdi")
-    _, complaint = process.communicate(timeout=60)
+    _, complaint = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert complaint.count(b"\n") == 1
     assert b"No space left on device" in complaint

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.helpers import PROGRAM, USERDATA_PATH, environment, unpacked
 from tests.incidents import copy_of
-from tests.oracles import needs
+from tests.oracles import PATIENCE, needs
 
 pytestmark = needs("strace")
 
@@ -32,7 +32,7 @@ def traced(words: list[str], log: Path) -> str:
         [*follow, *calls, *PROGRAM, *words],
         capture_output=True,
         env=environment({"PYTHONDONTWRITEBYTECODE": "1"}),
-        timeout=300,
+        timeout=PATIENCE,
     )
     if b"ptrace" in done.stderr.lower():
         pytest.skip("strace may not trace here")

@@ -694,9 +694,9 @@ def test_a_large_sparse_disk_opens_fast() -> None:
     source = MemorySource(bytes(sink.data))
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         disk = VhdContainer(source)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert disk.findings == ()
     assert min(times) < 0.2  # some 5 ms
     assert [extent.kind for extent in disk.extents()] == ["zero", "data", "zero"]

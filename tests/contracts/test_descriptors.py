@@ -20,6 +20,7 @@ from b2dinspect.provisioning.disk.convert import convert
 from tests.cli.helpers import MANIFEST, PROGRAM, SAMPLES, USERDATA_PATH, environment, invoke, unpacked
 from tests.evidence.handmade import differencing_vdi
 from tests.incidents import NAMES, incident
+from tests.oracles import PATIENCE
 
 DESCRIPTORS = Path("/proc/self/fd")
 SOURCE = "provisioned-minikube.vdi"
@@ -209,7 +210,7 @@ def with_few_descriptors(*words: object) -> tuple[int, bytes, bytes]:
         [*PROGRAM, *map(str, words)],
         env=environment(),
         capture_output=True,
-        timeout=600,
+        timeout=PATIENCE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)),
     )
     return done.returncode, done.stdout, done.stderr

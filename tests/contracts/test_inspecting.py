@@ -15,6 +15,7 @@ import b2dinspect
 from b2dinspect.cli.main import COMMANDS
 from b2dinspect.provisioning.keypair import SAMPLE_KEYS
 from tests.cli.helpers import SAMPLES, USERDATA_PATH, environment, unpacked
+from tests.oracles import PATIENCE
 
 PACKAGE = Path(b2dinspect.__file__).parent
 ROOT = PACKAGE.parent
@@ -41,7 +42,9 @@ def loaded(code: str, *arguments: object) -> set[str]:
     """Return the modules that are loaded once a fresh Python has run ``code``."""
     code += "\nimport sys\nsys.__stderr__.write('\\0' + ' '.join(sys.modules))"
     words = [sys.executable, "-c", code, *(str(one) for one in arguments)]
-    done = subprocess.run(words, capture_output=True, env=environment(), cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(
+        words, capture_output=True, env=environment(), cwd=ROOT, timeout=PATIENCE, check=False
+    )
     assert b"\0" in done.stderr, done.stderr.decode()
     return set(done.stderr.rpartition(b"\0")[2].decode().split())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracles import needs
+from tests.oracles import PATIENCE, needs
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SOURCES = sorted((NOTEBOOKS / "src" / "en").glob("*.md"))
@@ -90,6 +90,6 @@ def test_the_stored_notebook_is_its_source_with_outputs(name: str, language: str
 @pytest.mark.slow
 def test_all_run_and_every_solution_is_right() -> None:
     command = [sys.executable, str(NOTEBOOKS / "make.py"), "--solve"]
-    done = subprocess.run(command, capture_output=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     assert done.stdout.decode().count("cells") == 2 * len(NAMES)

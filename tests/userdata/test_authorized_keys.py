@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.userdata.authorized_keys import MAX_LINES, Line, Option, PublicKey, decode_blob, parse
+from tests.oracles import PATIENCE
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
@@ -675,7 +676,7 @@ class Server:
             [*argv, f"{getpass.getuser()}@sshd", "true"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         report = log.read_text(errors="replace") if log.exists() else done.stderr.decode(errors="replace")

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from b2dinspect.provisioning.real import leash
+from tests.oracles import PATIENCE
 
 
 def is_alive(pid: int) -> bool:
@@ -22,7 +23,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not is_alive(pid)
@@ -55,4 +56,4 @@ def test_a_leash_ends_the_program_with_its_owner(end: str) -> None:
 def test_a_leash_gives_back_the_exit_status() -> None:
     command = [sys.executable, leash.__file__, "sh", "-c", "exit 7"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        assert process.wait(30) == 7  # its standard input is still open: a closed one would end it
+        assert process.wait(PATIENCE) == 7  # its standard input is still open: a closed one would end it

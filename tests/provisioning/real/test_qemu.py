@@ -268,7 +268,7 @@ def test_a_guest_that_never_comes_up_is_given_up(tmp_path: Path, monkeypatch: py
 def test_qemu_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = tmp_path / "disk.vdi"
     tell(build(plan(tmp_path), disk, "fresh"))
-    monkeypatch.setattr(qemu, "KERNEL_COMMAND", "console=ttyS0 panic=-1 rdinit=/nothing")
+    monkeypatch.setattr(qemu, "KERNEL_COMMAND", "console=ttyS0 panic=-1 no_timer_check rdinit=/nothing")
     with pytest.raises(ToolError, match="went off before its sshd was up"):
         tell(boot_image(plan(tmp_path, engine="qemu"), disk, None))
     assert names(tmp_path) == ["disk.vdi"]

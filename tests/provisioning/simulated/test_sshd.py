@@ -16,7 +16,7 @@ from b2dinspect.provisioning.login import log_in, plain_key, ssh_command
 from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.provisioning.simulated.sshd import Commands, SimulatedSshd
 from tests.disks import OTHER_PUB
-from tests.oracles import needs
+from tests.oracles import PATIENCE, needs
 
 pytestmark = needs("ssh")
 USER = ("docker", "staff", 1000, 50)
@@ -164,7 +164,9 @@ def test_other_ways_in_are_closed(guest: SimulatedSshd, key: Path, tmp_path: Pat
     for extra in (["-s", "sftp"], ["-W", "127.0.0.1:22"]):
         place = -1 if extra[0] == "-W" else len(words)
         command = [*words[:place], *extra, *words[place:]] if extra[0] == "-W" else [*words, *extra]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=PATIENCE
+        )
         assert done.returncode != 0
 
 
