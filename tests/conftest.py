@@ -1,7 +1,8 @@
-"""What holds for all tests: no property test fails because the machine is slow, and nothing stays open."""
+"""What holds for all tests: a slow machine is no fault, nothing stays open, programs can be interrupted."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from tests.opened import KEPT
 
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so, and every program of the tests would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
