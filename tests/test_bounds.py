@@ -164,4 +164,4 @@ def test_a_tar_of_a_thousand_entries_shows_some_of_its_headers() -> None:
     file = io.StringIO()
     with in_time():
         Console(file=file, width=80).print(console.show(facts, (), with_headers=True))
-    assert f"and {count - console.MAX_HEADERS} more structures; --json tells all" in file.getvalue()
+    assert f"and {count - console.MAX_HEADERS} more structures: JSON holds all" in file.getvalue()

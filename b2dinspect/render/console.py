@@ -50,7 +50,7 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     headers = [*all_headers(facts)]
     parts = [part for header in headers[:MAX_HEADERS] for part in ("", _header(header))]
     if len(headers) > MAX_HEADERS:
-        parts += ["", f"and {len(headers) - MAX_HEADERS} more structures; --json tells all"]
+        parts += ["", f"and {len(headers) - MAX_HEADERS} more structures: JSON holds all"]
     return Group(sheet, *parts)
 
 
@@ -273,7 +273,7 @@ def key_list(keys: Sequence[FoundKey]) -> Group:
         md5 = [Line(f"  {key.line.key.md5}")] if key.line.key else []
         parts += [head.append_text(_kind(key.line)), sha256, *md5, *rest, *_why_not(key)]
     if len(keys) > MAX_KEYS:
-        parts.append(Line(f"and {len(keys) - MAX_KEYS} more lines; --json tells all"))
+        parts.append(Line(f"and {len(keys) - MAX_KEYS} more lines: JSON holds all"))
     return Group(*parts)
 
 

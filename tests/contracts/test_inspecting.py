@@ -111,7 +111,9 @@ def test_a_command_that_inspects_loads_no_writer(name: str, tmp_path: Path) -> N
 # --- only the command line knows its options --------------------------------------------------------------
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
-PROGRAM = re.compile(r"\b(b2dinspect|b2dprovision|VBoxManage|docker-machine|minikube|qemu-img|ssh|fdisk)\b")
+PROGRAM = re.compile(
+    r"\b(b2dinspect|b2dprovision|VBoxManage|docker-machine|minikube|qemu-img|ssh|fdisk|blockdev|parted|mount)\b"
+)
 ARGUMENT = re.compile(r"--[a-z][a-z0-9-]*(=\S*)?")
 STYLE = re.compile(r"var\(--|--[a-z]+:")
 
