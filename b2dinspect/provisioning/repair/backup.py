@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.newfile import NewFile, sync_folder
+from b2dinspect.newfile import NewFile
+from b2dinspect.provisioning.disk.claims import claim
+from b2dinspect.provisioning.repair.place import Place, read_at, write_at
 
 FORMAT = "b2dinspect backup"
 VERSION = 1
@@ -129,6 +132,7 @@ def _described(change: FileChange | NewImage, folder: Path) -> dict[str, Any]:
             "kept": os.path.relpath(change.kept, folder),
             "new_sha256": change.sha256,
         }
+    is_whole = not change.existed or _is_whole([patch.old for patch in change.patches], change.old_size)
     return {
         "path": os.path.relpath(change.path, folder),
         "existed": change.existed,
@@ -141,6 +145,8 @@ def _described(change: FileChange | NewImage, folder: Path) -> dict[str, Any]:
                 "old": base64.b64encode(patch.old).decode(),
                 "length": len(patch.new),
                 "new_sha256": hashlib.sha256(patch.new).hexdigest(),
+                # what is written in place may be half written; of a new key no copy is left here
+                **({} if is_whole else {"new": base64.b64encode(patch.new).decode()}),
             }
             for patch in change.patches
         ],
@@ -152,47 +158,112 @@ def _leaves(name: str) -> bool:
     return Path(name).is_absolute() or ".." in Path(name).parts
 
 
-def apply(change: FileChange) -> None:
-    """Change one file as planned: a new or shorter one as a whole, bytes of an old one where they are.
+def check(change: FileChange, place: Place) -> None:
+    """Make sure that a file is what it was when the change was planned.
 
     Raises:
+        UsageError: It is not, or it is a link.
+        SourceError: It cannot be read.
+    """
+    name = os.path.relpath(change.path, place.base)
+    changed = UsageError(f"{change.path} has changed since it was looked at: nothing is written")
+    if not change.existed:
+        if place.exists(name):
+            raise changed
+        return
+    try:
+        fd = place.open(name)
+    except FileNotFoundError:
+        raise changed from None
+    try:
+        if os.fstat(fd).st_size != change.old_size:
+            raise changed
+        if any(read_at(fd, patch.offset, len(patch.old)) != patch.old for patch in change.patches):
+            raise changed
+    finally:
+        os.close(fd)
+
+
+def apply(change: FileChange, place: Place | None = None) -> None:
+    """Change one file as planned: a small one is replaced at once, in an image bytes are written.
+
+    Args:
+        change: The plan.
+        place: Where nobody else changes files; by default the file's folder, which is one of ours.
+
+    Raises:
+        UsageError: It is a link, or somebody else has it open.
         SourceError: It cannot be written.
     """
+    with Place(change.path.parent, is_ours=True) if place is None else nullcontext(place) as place:
+        name = os.path.relpath(change.path, place.base)
+        pieces = [(patch.offset, patch.new) for patch in change.patches]
+        is_whole = not change.existed or _is_whole([patch.old for patch in change.patches], change.old_size)
+        _put(place, name, pieces, is_whole=is_whole, existed=change.existed, mode=change.new_mode)
+
+
+def _is_whole(old: Sequence[bytes], size: int) -> bool:
+    """Tell whether the ranges of a file are all of it."""
+    return len(old) == 1 and len(old[0]) == size
+
+
+def _put(
+    place: Place, name: str, pieces: list[tuple[int, bytes]], *, is_whole: bool, existed: bool, mode: int
+) -> None:
+    """Write a file, or some bytes of it, and set its mode."""
     try:
-        if not change.existed:
-            with NewFile(change.path, mode=change.new_mode) as file:
-                for patch in change.patches:
-                    file.pwrite(patch.offset, patch.new)
+        if not existed:
+            place.write(name, b"".join(data for _, data in pieces), mode, None)
             return
-        _patch(change.path, [(patch.offset, patch.new) for patch in change.patches], change.new_size)
-        if change.new_mode != change.old_mode:
-            change.path.chmod(change.new_mode)
+        fd = place.open(name, os.O_RDWR if pieces and not is_whole else os.O_RDONLY)
+        try:
+            if pieces and is_whole:
+                place.write(name, pieces[0][1], mode, os.fstat(fd))
+                return
+            if pieces:
+                claim(fd, place.base / name)
+                for offset, data in pieces:
+                    write_at(fd, offset, data)
+                os.fsync(fd)
+            if os.fstat(fd).st_mode & 0o777 != mode:
+                place.chmod(fd, name, mode)
+        finally:
+            os.close(fd)
     except OSError as error:
-        raise SourceError(f"{change.path}: {error.strerror}") from error
+        raise SourceError(f"{place.base / name}: {error.strerror}") from error
 
 
 def undo(path: Path) -> list[Path]:
     """Put back what a backup holds, and return the files. Nothing is touched unless all of it fits.
 
     Raises:
-        SourceError: The backup cannot be read, or is none.
-        UsageError: A file is not as the repair left it.
+        SourceError: The backup cannot be read, or is none; or a file cannot be read or written.
+        UsageError: A file is not as the repair left it, nor as it was, nor anything between; or it is a link.
     """
-    files = [_checked(path.parent, one) for one in _read(path)]
-    for file, one in files:
+    files = _read(path)
+    with Place(path.parent) as place:
+        for one in files:
+            _check_left(place, one)
+        for one in files:
+            _put_back(place, one)
+    return [path.parent / one["path"] for one in files]
+
+
+def _put_back(place: Place, one: dict[str, Any]) -> None:
+    name = one["path"]
+    try:
         if "kept" in one:
-            if (kept := path.parent / one["kept"]).exists():
-                kept.replace(file)
-                sync_folder(file.parent)
-            continue
-        if not one["existed"]:
-            file.unlink(missing_ok=True)
-            sync_folder(file.parent)
-            continue
-        pieces = [(one_range["offset"], base64.b64decode(one_range["old"])) for one_range in one["ranges"]]
-        _patch(file, pieces, one["size"])
-        file.chmod(one["mode"])
-    return [file for file, _ in files]
+            if place.exists(one["kept"]):
+                place.rename(one["kept"], name)
+        elif not one["existed"]:
+            place.remove(name)
+        else:
+            old = [base64.b64decode(piece["old"]) for piece in one["ranges"]]
+            pieces = list(zip([piece["offset"] for piece in one["ranges"]], old, strict=True))
+            is_whole = _is_whole(old, one["size"])
+            _put(place, name, pieces, is_whole=is_whole, existed=True, mode=one["mode"])
+    except OSError as error:
+        raise SourceError(f"{place.base / name}: {error.strerror}") from error
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -223,6 +294,7 @@ def _check_shape(one: dict[str, Any]) -> None:
         for piece in one["ranges"]:
             _check_numbers(piece["offset"], piece["length"])
             _check_text(piece["new_sha256"])
+            base64.b64decode(piece.get("new", ""), validate=True)
             if piece["offset"] + len(base64.b64decode(piece["old"], validate=True)) > MAX_FILE:
                 raise ValueError
     _check_text(one["path"])
@@ -239,61 +311,56 @@ def _check_text(*values: Any) -> None:
             raise ValueError
 
 
-def _checked(folder: Path, one: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Return a file of a backup when each of its ranges is as the repair left it, or still as before."""
-    file = folder / one["path"]
-    if _leaves(one["path"]):
-        raise UsageError(f"{one['path']} is outside of the backup's folder")
-    if "kept" in one:
-        _check_kept(folder, file, one)
-        return file, one
-    if not one["existed"] and not file.exists():
-        return file, one
+def _check_left(place: Place, one: dict[str, Any]) -> None:
+    """Refuse a file that is neither as the repair left it, nor as before, nor what a kill makes between."""
+    name = one["path"]
+    for path in (name, one.get("kept", name)):
+        if _leaves(path):
+            raise UsageError(f"{path} is outside of the backup's folder")
     try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            fits = size in (one["size"], one["new_size"]) and all(
-                _is_known(opened.fileno(), piece, one["size"]) for piece in one["ranges"]
-            )
+        if "kept" in one:
+            fits = not place.exists(one["kept"]) or not place.exists(name) or _is_image(place, one)
+        else:
+            fits = _fits(place, one)
     except OSError as error:
-        raise SourceError(f"{file}: {error.strerror}") from error
+        raise SourceError(f"{place.base / name}: {error.strerror}") from error
     if not fits:
-        raise UsageError(f"{file} was changed since the repair: it is not touched")
-    return file, one
+        raise UsageError(f"{place.base / name} was changed since the repair: it is not touched")
 
 
-def _check_kept(folder: Path, file: Path, one: dict[str, Any]) -> None:
-    """Refuse an image that was changed since it took the place of the old one."""
-    if _leaves(one["kept"]):
-        raise UsageError(f"{one['kept']} is outside of the backup's folder")
+def _is_image(place: Place, one: dict[str, Any]) -> bool:
+    """Tell whether an image is the new one, or still the old one, of which the kept one is another name."""
+    new, kept = place.open(one["path"]), place.open(one["kept"])
+    with os.fdopen(new, "rb") as file, os.fdopen(kept, "rb") as old:
+        if os.path.samestat(os.fstat(file.fileno()), os.fstat(old.fileno())):
+            return True
+        return hashlib.file_digest(file, "sha256").hexdigest() == str(one["new_sha256"])
+
+
+def _fits(place: Place, one: dict[str, Any]) -> bool:
+    name = one["path"]
+    if not one["existed"] and not place.exists(name):
+        return True
+    fd = place.open(name)
     try:
-        is_as_left = not file.exists() or _sha256(file) == one["new_sha256"]
-    except OSError as error:
-        raise SourceError(f"{file}: {error.strerror}") from error
-    if (folder / one["kept"]).exists() and not is_as_left:
-        raise UsageError(f"{file} was changed since the repair: it is not touched")
+        size = os.fstat(fd).st_size
+        if size in (one["size"], one["new_size"]) and all(_is_known(fd, piece) for piece in one["ranges"]):
+            return True
+        # older repairs wrote small files in place: what a full disk left of one is its beginning
+        old = [base64.b64decode(piece["old"]) for piece in one["ranges"]]
+        return _is_whole(old, one["size"]) and old[0].startswith(read_at(fd, 0, size + 1))
+    finally:
+        os.close(fd)
 
 
-def _is_known(fd: int, piece: dict[str, Any], old_size: int) -> bool:
+def _is_known(fd: int, piece: dict[str, Any]) -> bool:
+    """Tell whether a range is new or old, or new up to somewhere and old from there on."""
     old = base64.b64decode(piece["old"])
-    now = _read_at(fd, piece["offset"], max(piece["length"], len(old)))
+    now = read_at(fd, piece["offset"], max(piece["length"], len(old)))
     is_new = hashlib.sha256(now[: piece["length"]]).hexdigest() == piece["new_sha256"]
-    return is_new or now[: len(old)] == old
-
-
-def _read_at(fd: int, offset: int, length: int) -> bytes:
-    os.lseek(fd, offset, os.SEEK_SET)
-    data = b""
-    while len(data) < length and (piece := os.read(fd, length - len(data))):
-        data += piece
-    return data
-
-
-def _patch(path: Path, pieces: list[tuple[int, bytes]], size: int) -> None:
-    with path.open("r+b") as file:
-        for offset, data in pieces:
-            file.seek(offset)
-            file.write(data)
-        file.truncate(size)
-        file.flush()
-        os.fsync(file.fileno())
+    if is_new or now[: len(old)] == old:
+        return True
+    new = base64.b64decode(piece.get("new", ""))
+    if not len(new) == len(old) == len(now):
+        return False
+    return all(byte in pair for byte, *pair in zip(now, old, new, strict=True))

@@ -12,10 +12,20 @@ from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.machine.folder import COPY_NOTE
 from b2dinspect.newfile import NewFile, NewFolder
+from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.repair import hostfiles
-from b2dinspect.provisioning.repair.backup import FileChange, NewImage, Patch, apply, keep_old, write_backup
+from b2dinspect.provisioning.repair.backup import (
+    FileChange,
+    NewImage,
+    Patch,
+    apply,
+    check,
+    keep_old,
+    write_backup,
+)
+from b2dinspect.provisioning.repair.place import Place
 from b2dinspect.provisioning.repair.plan import Repair
 from b2dinspect.source import SECTOR
 
@@ -103,23 +113,35 @@ def repair_in_place(repair: Repair, backup: Path) -> list[FileChange | NewImage]
     change = disk_change(repair)
     folder = repair.case.machine.folder if repair.case.machine else Path()
     files = host_changes(repair, folder.absolute())
-    if change is None and repair.outcome is not None:
-        path = Path(repair.case.path)
-        mode = path.stat().st_mode & 0o777
-        with NewFile(path, force=True, mode=mode) as new:
-            _fill(new, repair, repair.case.disk.container if repair.case.disk else None)
-            image = NewImage.of(path, path.with_name(path.name + KEPT), new)
-            write_backup(backup, [image, *files])
-            keep_old(image)
+    with Place(backup.absolute().parent) as place:
         for one in files:
-            apply(one)
-        return [image, *files]
-    changes = [*([change] if change else []), *files]
-    if changes:
-        write_backup(backup, changes)
-        for one in changes:
-            apply(one)
-    return [*changes]
+            check(one, place)
+        if change is None and repair.outcome is not None:
+            return [_replace_image(repair, backup, files), *_applied(files, place)]
+        changes = [*([change] if change else []), *files]
+        if change is not None:
+            check(change, place)
+            with claimed(change.path):  # nothing is written, not even a backup, while the machine runs
+                write_backup(backup, changes)
+        elif changes:
+            write_backup(backup, changes)
+        return [*_applied(changes, place)]
+
+
+def _applied(changes: list[FileChange], place: Place) -> list[FileChange]:
+    for one in changes:
+        apply(one, place)
+    return changes
+
+
+def _replace_image(repair: Repair, backup: Path, files: list[FileChange]) -> NewImage:
+    path = Path(repair.case.path)
+    with claimed(path), NewFile.replacing(path) as new:
+        _fill(new, repair, repair.case.disk.container if repair.case.disk else None)
+        image = NewImage.of(path, path.with_name(path.name + KEPT), new)
+        write_backup(backup, [image, *files])
+        keep_old(image)
+    return image
 
 
 def repair_image_copy(repair: Repair, out: Path, *, force: bool = False) -> None:
