@@ -50,6 +50,7 @@ class Node(NamedTuple):
         size: Bytes.
         mtime: Last change of content, seconds since 1970.
         link: Target of a symbolic link, else empty.
+        links: How many names it has.
     """
 
     inode: int
@@ -59,6 +60,7 @@ class Node(NamedTuple):
     size: int
     mtime: int
     link: bytes
+    links: int
 
 
 class SleuthKit(Closing):
@@ -181,7 +183,7 @@ class _Library:
         if mode & 0o170000 == 0o120000 and size <= MAX_LINK:
             # The library gives no target that lies in an extent or an extended attribute.
             link = meta.link or (file.read_random(0, size) if size else b"")
-        return inode, mode, int(meta.uid), int(meta.gid), size, int(meta.mtime), bytes(link)
+        return inode, mode, int(meta.uid), int(meta.gid), size, int(meta.mtime), bytes(link), int(meta.nlink)
 
     def _runs(self, inode: int) -> list[tuple[int, int | None]]:
         block = int(self._fs.info.block_size)

@@ -56,19 +56,27 @@ def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, work: Path, ids: 
     """Put a tar into the data partition, and return how.
 
     The old file's own blocks are rewritten when the tar fits, but for zeros at its end that only fill it up;
-    nothing but these bytes changes then. Else debugfs makes a new file, in a copy whose changes come back.
+    nothing but these bytes changes then. Else, or where the file has a second name, debugfs makes a new file,
+    in a copy whose changes come back.
 
     Raises:
-        ToolError: debugfs is needed and missing, or e2fsck finds the outcome unsound.
+        ToolError: debugfs is needed and missing, or e2fsck finds the outcome unsound, such as a block that
+            belongs to two files.
         EvidenceError: The filesystem cannot be read.
     """
     part = volume.partition
     with Ext4(SliceSource(overlay, part.offset, part.size)) as files:
         entry = _find(files)
-        if entry is not None and _rewrite(overlay, files, entry, part.offset, tar):
-            return f"its own blocks rewritten, {entry.node.size} bytes as before"
+        is_rewritten = entry is not None and _rewrite(overlay, files, entry, part.offset, tar)
         missing = _missing_folders(files)
     bench = Ext4Workbench(work / "ext4", part.size, ids)
+    if entry is not None and is_rewritten:
+        how = f"its own blocks rewritten, {entry.node.size} bytes as before"
+        if find_program("e2fsck") is None:
+            return f"{how}; whether another file claims them too, e2fsck could tell, which is not installed"
+        bench.check_out(overlay, part.offset)
+        bench.check()  # it finds a block that two files claim
+        return how
     bench.check_out(overlay, part.offset)
     bench.put(Placed(USERDATA, tar), missing)
     if find_program("e2fsck") is not None:
@@ -85,8 +93,8 @@ def _find(files: Ext4) -> Entry | None:
 
 
 def _rewrite(overlay: Overlay, files: Ext4, entry: Entry, start: int, tar: bytes) -> bool:
-    """Write a tar over a file of the same size; False when it does not fit, or has holes."""
-    if entry.type != "file":
+    """Write a tar over a file of the same size; False when it does not fit, has holes, or a second name."""
+    if entry.type != "file" or entry.node.links != 1:
         return False
     content, size = files.content(entry), entry.node.size
     # one zero block is enough of an end for tar; what is longer must be zeros

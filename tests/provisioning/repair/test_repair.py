@@ -16,6 +16,7 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.repair.replace import USERDATA
 from b2dinspect.provisioning.samples.incidents import practice_key
+from b2dinspect.source import RunsSource
 from b2dinspect.userdata.authorized_keys import parse
 from tests.cli.helpers import unpacked, validator
 from tests.incidents import MANIFEST, answer, case, copy_of, ids
@@ -90,6 +91,58 @@ def add_docker_data(machine: Path) -> None:
         bench.put(Placed("volume.db", os.urandom(300_000)))
         bench.check_in(disk, part.offset)
     (machine.parent / "bench").unlink()
+
+
+def tamper(machine: Path, *commands: str) -> None:
+    """Let debugfs change the data partition."""
+    from b2dinspect.identity import Identities
+    from b2dinspect.provisioning.disk.rework import rework
+    from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench
+
+    facts = case(machine).disk
+    assert facts is not None
+    assert facts.data is not None
+    part = facts.data.volume.partition
+    path = machine.parent / "bench"
+    with rework(Path(case(machine).path), Identities()) as disk:
+        bench = Ext4Workbench(path, part.size, Identities())
+        bench.check_out(disk, part.offset)
+        for command in commands:
+            run("debugfs", "-w", "-R", command, path)
+        bench.check_in(disk, part.offset)
+    path.unlink()
+
+
+@needs("debugfs", "e2fsck")
+def test_a_block_that_another_file_claims_is_not_written(tmp_path: Path) -> None:
+    folder = copy_of("key-regenerated", tmp_path)
+    add_docker_data(folder)
+    facts = case(folder).disk
+    assert facts is not None
+    assert facts.data is not None
+    with Ext4(facts.data.volume.source) as files:
+        entry = files.find(USERDATA.encode())
+        data = files.content(entry)
+        assert isinstance(data, RunsSource)
+        block = (data.parent_offset(0) or 0) // 4096
+    tamper(folder, f"set_inode_field /volume.db block[5] {block}")  # where its first extent begins
+    before = content(folder)
+    status, _, complaint = repair(folder, "--in-place")
+    assert status == 2
+    assert "e2fsck failed" in complaint
+    assert content(folder) == before
+
+
+@needs("debugfs", "e2fsck")
+def test_a_twin_of_userdata_keeps_its_content(tmp_path: Path) -> None:
+    folder = copy_of("key-regenerated", tmp_path)
+    tamper(folder, f"ln /{USERDATA} /twin.tar", f"set_inode_field /{USERDATA} links_count 2")
+    before = other_files(folder)
+    assert b"/twin.tar" in before
+    assert repair(folder)[0] == 0
+    copy = folder.with_name("key-regenerated-repaired")
+    assert other_files(copy)[b"/twin.tar"] == before[b"/twin.tar"]
+    assert answer(copy).is_healthy
 
 
 @pytest.mark.parametrize("name", REPAIRABLE)
