@@ -20,6 +20,7 @@ from b2dinspect.render.text import visible
 if TYPE_CHECKING:
     from b2dinspect.evidence.chain import Rules
     from b2dinspect.inspection.facts import Inspection
+    from b2dinspect.userdata.admission import Visit
 
 FINE, FINDINGS, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -178,13 +179,15 @@ def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | 
     return found.path, known._replace(folders=(*known.folders, str(found.folder)))
 
 
-def examine(path: str, format_name: str | None = None, allowed: Rules | None = None) -> Inspection:
-    """Inspect an image with a progress bar where opening it takes long."""
+def examine(
+    path: str, format_name: str | None = None, allowed: Rules | None = None, visit: Visit | None = None
+) -> Inspection:
+    """Inspect an image with a progress bar where opening it takes long; ``visit`` as in ``inspect``."""
     from b2dinspect.inspection.walk import inspect  # b2dprovision, which shares this module, starts faster
 
     path, allowed = image_of(path, allowed)
     with ProgressBar() as progress:
-        return inspect(path, format_name=format_name, rules=allowed, progress=progress)
+        return inspect(path, format_name=format_name, rules=allowed, progress=progress, visit=visit)
 
 
 class ProgressBar:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -24,6 +26,7 @@ from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import kept_file, key_file
 from b2dinspect.render import console
+from b2dinspect.userdata.admission import HOST_ADDRESS, Visit
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
 
 SOURCES = ("fresh", "data", "residue")
@@ -41,6 +44,15 @@ def keys(
         typer.Option("--from", metavar="SOURCE", help="Only from: fresh, data or residue."),
     ] = None,
     format_name: Format = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="When somebody logs in, UTC; else now."
+        ),
+    ] = None,
+    address: Annotated[
+        str, typer.Option(metavar="IP", help="From where, as the guest's sshd sees it.")
+    ] = HOST_ADDRESS,
     folders: AllowChain = None,
     prefer_redundant: PreferRedundant = False,
 ) -> None:
@@ -50,12 +62,13 @@ def keys(
 
     Lines of authorized_keys2 with other keys follow, as sshd reads both. With --from, authorized_keys of that
     place alone. On a terminal, control characters are shown escaped. --fingerprints and --json tell of every
-    key line in every place, and which are in force. Exit status: 0 fine, 1 a line that sshd would not accept,
-    a cut file, or keys that are not in force, 2 no keys.
+    key line in every place, and which are in force. A line can expire (expiry-time) or ask from where
+    somebody comes (from): it is judged for --at and --address. Exit status: 0 fine, 1 a line that sshd would
+    not accept, a cut file, or keys that are not in force, 2 no keys.
     """
     if source is not None and source not in SOURCES:
         raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
-    with examine(image, format_name, rules(folders, prefer_redundant)) as facts:
+    with examine(image, format_name, rules(folders, prefer_redundant), _visit(at, address)) as facts:
         chosen, is_cut = [key for key in facts.keys if source in (None, key.source)], False
         if as_json:
             from b2dinspect.render import json
@@ -69,6 +82,17 @@ def keys(
         raise UserdataError(_nothing(facts, source))
     if is_cut or any(not key.line.valid for key in chosen):
         raise typer.Exit(FINDINGS)
+
+
+def _visit(at: datetime | None, address: str) -> Visit:
+    """Return when and from where somebody is to log in."""
+    from ipaddress import ip_address
+
+    try:
+        ip_address(address)
+    except ValueError as error:
+        raise UsageError(f"--address {address}: {error}") from error
+    return Visit(int(time.time()) if at is None else int(at.replace(tzinfo=UTC).timestamp()), address)
 
 
 def _print(facts: Inspection, source: str | None) -> tuple[list[FoundKey], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,25 @@ def test_on_a_terminal_escapes_are_shown_and_elsewhere_kept(tmp_path: Path) -> N
     assert not set(printed) & {0x1B, 0x07, 0x0D, 0xFF}
     done = b2d("keys", disk)
     assert (done.returncode, done.stdout) == (0, content)
+
+
+def test_a_line_is_judged_for_a_time_and_an_address(tmp_path: Path) -> None:
+    """The text says for which; without them it is now, and the host as a guest behind NAT sees it."""
+    path = tmp_path / "fresh.raw"
+    line = b'expiry-time="20200101",from="192.168.99.*" ' + PUB
+    path.write_bytes(build_userdata(line).ljust(1 << 20, b"\0"))
+
+    def ask(*options: str) -> tuple[bool, str]:
+        found = json.loads(invoke("keys", str(path), "--json", *options).stdout)["keys"][0]
+        return found["in_force"], str(found["why_not"])
+
+    good = ("--at", "2019-06-01", "--address", "192.168.99.1")
+    assert ask(*good)[0] is True
+    assert ask("--at", "2020-01-01T00:00:00Z", *good[2:])[0] is True  # sshd: at that second it still does
+    late = ask("--at", "2020-01-01T00:00:01Z", *good[2:])
+    assert late[0] is False
+    assert "(judged at 2020-01-01 00:00:01Z" in late[1]
+    elsewhere = ask(*good[:2])
+    assert elsewhere[0] is False
+    assert "does not admit 10.0.2.2, which is the host" in elsewhere[1]
+    assert invoke("keys", str(path), "--address", "here").returncode == 2
