@@ -308,6 +308,75 @@ class RunsSource(ByteSource):
         return piece[2] if piece else None
 
 
+class Piece(NamedTuple):
+    """A part of a disk that is cut into files.
+
+    Attributes:
+        name: Of the file.
+        size: Bytes of the disk that it is to hold.
+        source: What is there of them; None when the file is not there.
+    """
+
+    name: str
+    size: int
+    source: ByteSource | None
+
+
+class JoinedSource(ByteSource):
+    """Pieces, one behind the other. Where one is not there or ends too soon, its bytes are missing.
+
+    Args:
+        pieces: In their order.
+
+    Attributes:
+        allocated: Bytes that the file system stores for all of them.
+    """
+
+    origin = "pieces"
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = [*pieces]
+        self._starts = [0]
+        for piece in self._pieces:
+            self._starts.append(self._starts[-1] + piece.size)
+        self.size = self._starts.pop()
+        there = [one.source for one in self._pieces if one.source]
+        self.allocated = sum(one.allocated if isinstance(one, FileSource) else one.size for one in there)
+
+    def _parts(self, start: int, end: int) -> Iterator[tuple[Piece, int, int, int]]:
+        """Yield each piece of a range, where it begins, and the first byte in it and their number."""
+        index = max(0, bisect_right(self._starts, start) - 1)
+        while start < end:
+            piece, begin = self._pieces[index], self._starts[index]
+            count = min(end, begin + piece.size) - start
+            if count > 0:
+                yield piece, begin, start - begin, count
+            start += count
+            index += 1
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        found = []
+        for piece, begin, within, count in self._parts(offset, offset + length):
+            data = piece.source.pread(within, count) if piece.source else b""
+            if len(data) < count:
+                why = "ends too soon" if piece.source else "is not there"
+                at = begin + within + len(data)
+                raise MissingDataError(f"the piece {piece.name} {why}", layer="pieces", offset=at)
+            found.append(data)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield the pieces' extents; what no piece holds is missing."""
+        for piece, begin, within, count in self._parts(*self._clamp(offset, length)):
+            covered = 0
+            for extent in piece.source.extents(within, count) if piece.source else ():
+                at = begin + extent.offset
+                yield extent._replace(offset=at, file_offset=at if extent.kind == "data" else None)
+                covered += extent.length
+            if covered < count:
+                yield Extent(begin + within + covered, count - covered, "missing")
+
+
 def is_zeros(data: bytes) -> bool:
     """Tell whether all bytes are zero; many times faster than stripping them."""
     return data == bytes(len(data))

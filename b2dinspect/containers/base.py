@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from b2dinspect.containers.tables import MapTable
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
-from b2dinspect.source import ByteSource, FileSource
+from b2dinspect.source import ByteSource, FileSource, JoinedSource
 
 
 class ParentLink(NamedTuple):
@@ -92,4 +92,4 @@ class Container(ByteSource):
 
 def stored_size(file: ByteSource) -> int:
     """Return the bytes that the examiner's file system really stores for ``file``."""
-    return min(file.allocated, file.size) if isinstance(file, FileSource) else file.size
+    return min(file.allocated, file.size) if isinstance(file, FileSource | JoinedSource) else file.size

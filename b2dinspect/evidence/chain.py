@@ -6,13 +6,15 @@ Everything else is refused and reported, unopened, and what it would have held i
 
 A name is tried as it is written; then by its last part alone, beside the image that has it and in each root,
 since images are moved together. VDI keeps no names: its parent is searched in the same places by its UUID.
-Given VirtualBox's NAME.vbox, the disk is the one that the machine writes to now.
+Given VirtualBox's NAME.vbox, the disk is the one that the machine writes to now. Given the first
+piece of a disk that was cut into files, those beside it are joined to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from b2dinspect.containers import Container, Format, format_of
@@ -20,10 +22,11 @@ from b2dinspect.containers.base import ParentLink
 from b2dinspect.errors import B2dError, SourceError, UsageError
 from b2dinspect.evidence.file import Progress, open_evidence
 from b2dinspect.evidence.ova import first_disk
+from b2dinspect.evidence.pieces import FIRST, Named, behind, first_of, is_whole_image, named
 from b2dinspect.evidence.roots import RefusedError, Roots, identity, real_path
 from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.findings import Finding
-from b2dinspect.source import ByteSource, Closing, FileSource
+from b2dinspect.source import ByteSource, Closing, FileSource, JoinedSource, Piece
 
 MAX_DEPTH = 64
 MAX_FILES = 4096
@@ -50,7 +53,7 @@ class LinkedFile(NamedTuple):
     """A further file of a disk.
 
     Attributes:
-        role: ``parent``, ``extent`` or ``data file``.
+        role: ``parent``, ``extent``, ``data file`` or ``piece``.
         name: As written in the image, or the identity by which it was found.
         path: The file that was opened.
         format: Its container format; "" for what is no container.
@@ -70,7 +73,7 @@ class OpenDisk(Closing):
     Attributes:
         path: As the user gave it.
         file: What the container was read from.
-        origin: ``file``, ``block device``, ``gzip``, ``xz``, …, ``stream`` or ``ova``.
+        origin: ``file``, ``block device``, ``gzip``, ``xz``, …, ``stream``, ``ova`` or ``pieces``.
         container: The disk.
         links: Its further files, nearest first.
     """
@@ -142,6 +145,8 @@ class _Opener:
         if inner := first_disk(file):
             opened.file, opened.origin = inner.file, "ova"
             self._found += inner.findings
+        elif file.origin == "file" and (piece := named(opened.path)):
+            self._join(file, piece)
         if path.endswith(".vbox"):
             path = self._open_live(file, path)
         else:
@@ -177,6 +182,49 @@ class _Opener:
             text += f"; {names} is stale: it has not changed since the snapshot"
         self._found.append(Finding("vbox-live", "info", text, None, "file"))
         return found
+
+    def _join(self, file: FileSource, piece: Named) -> None:
+        """Put the pieces behind the first one to it, when it is one; say so when it is a later one."""
+        if first := first_of(piece):
+            text = f"this is one piece of a disk: name the first, {first}, to read them all"
+            self._found.append(Finding("piece-alone", "warning", text, 0, "file"))
+            return
+        pieces = [Piece(piece.other(piece.number), file.size, file)]
+        for path, is_there in behind(piece, MAX_FILES) if piece.number in FIRST and file.size else ():
+            source = self._try("piece", partial(self._piece, path, file)) if is_there else None
+            if source is not None and (source.size > file.size or is_whole_image(file, source)):
+                text = f"{path} is no piece of this disk, but an image by itself: not joined"
+                self._found.append(Finding("pieces-not-joined", "info", text, None, "file"))
+                return
+            pieces.append(Piece(path, file.size, source))
+        if len(pieces) == 1:
+            return
+        last = pieces[-1]
+        if last.source is not None:
+            pieces[-1] = last._replace(size=last.source.size)
+        self._opened.file, self._opened.origin = JoinedSource(pieces), "pieces"
+        self._opened.links += [
+            LinkedFile("piece", one.name, one.name, "", pieces[0].name)
+            for one in pieces[1:]
+            if one.source is not None
+        ]
+        self._note_gaps(pieces)
+
+    def _note_gaps(self, pieces: list[Piece]) -> None:
+        offset = 0
+        for one in pieces:
+            there = one.source.size if one.source else 0
+            if there < one.size:
+                why = f"ends after {there} of {one.size} bytes" if one.source else "is not there"
+                text = f"the piece {one.name} {why}: {one.size - there} bytes of the disk are missing"
+                self._found.append(Finding("piece-missing", "error", text, offset + there, "file"))
+            offset += one.size
+
+    def _piece(self, path: str, first: FileSource) -> FileSource:
+        with self._file_at(self._roots.resolve(path), unpacks=False) as file:
+            if file is first:
+                raise RefusedError(f"{path} is the first piece itself")
+            return file
 
     def _open(self, file: ByteSource, known: Format, path: str, above: tuple[object, ...]) -> Container:
         """Return a container with all it stands on.
@@ -287,7 +335,7 @@ class _Opener:
         return self._first(self._roots.places(name, path), load)
 
     @contextmanager
-    def _file_at(self, real: str) -> Iterator[FileSource]:
+    def _file_at(self, real: str, *, unpacks: bool = True) -> Iterator[FileSource]:
         """Give a file, opened once; the disk keeps it, unless what is done with it here fails."""
         who = identity(real)
         if who in self._files:
@@ -295,7 +343,7 @@ class _Opener:
             return
         if len(self._files) >= MAX_FILES:
             raise RefusedError(f"the disk has more than {MAX_FILES} files")
-        file = open_evidence(real, self._progress, is_resolved=True)
+        file = open_evidence(real, self._progress, is_resolved=True, unpacks=unpacks)
         try:
             if file.origin in ("block device", "stream"):
                 raise RefusedError(f"{real} is not a regular file")

@@ -27,7 +27,9 @@ def about(path: str) -> Iterator[None]:
         raise
 
 
-def open_evidence(path: str, progress: Progress | None = None, *, is_resolved: bool = False) -> FileSource:
+def open_evidence(
+    path: str, progress: Progress | None = None, *, is_resolved: bool = False, unpacks: bool = True
+) -> FileSource:
     """Open ``path`` for reading; ``-`` is standard input. The caller closes it.
 
     Args:
@@ -35,13 +37,14 @@ def open_evidence(path: str, progress: Progress | None = None, *, is_resolved: b
         progress: Told of unpacking.
         is_resolved: Whether an image or a directory named it, and ``Roots`` found where it really is: a link
             in its path is refused.
+        unpacks: Whether a packed file gives what is in it, and not its own bytes.
 
     Raises:
         UsageError: The path is a directory or something else that is not a disk image.
         SourceError: It cannot be opened or read, or it is larger than can be spooled.
     """
     with about(path):
-        return _standard_input(progress) if path == "-" else _open_file(path, progress, is_resolved)
+        return _standard_input(progress) if path == "-" else _open_file(path, progress, is_resolved, unpacks)
 
 
 def _standard_input(progress: Progress | None) -> FileSource:
@@ -53,10 +56,10 @@ def _standard_input(progress: Progress | None) -> FileSource:
     return spool(stream, stream_length(stream), "stream", progress)
 
 
-def _open_file(path: str, progress: Progress | None, is_resolved: bool) -> FileSource:
+def _open_file(path: str, progress: Progress | None, is_resolved: bool, unpacks: bool) -> FileSource:
     source = _from_descriptor(_open_for_reading(path, is_resolved), path)
     try:
-        packing = packing_of(source.pread(0, HEAD))
+        packing = packing_of(source.pread(0, HEAD)) if unpacks else None
         if packing is None:
             return source
         from b2dinspect.evidence.spool import SourceStream, spool

@@ -56,9 +56,10 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
 
 def _file(facts: Inspection) -> RenderableType:
     disk = facts.container
+    read_from = {"ova": "an OVA", "pieces": "several files"}
     origin = "" if facts.origin == "file" else f", unpacked from {facts.origin}"
-    if facts.origin in ("stream", "block device", "ova"):
-        origin = f", read from a {facts.origin}" if facts.origin != "ova" else ", read from an OVA"
+    if facts.origin in ("stream", "block device", *read_from):
+        origin = f", read from {read_from.get(facts.origin, f'a {facts.origin}')}"
     kind = f"{disk.format} {disk.variant}"
     first = Line(facts.path, style="bold")
     stored = f"{size(facts.file_size)}{origin}, {size(disk.allocated_size)} stored"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from b2dinspect.containers.base import Container, stored_size
-from b2dinspect.source import ByteSource, Extent, FileSource
+from b2dinspect.source import ByteSource, Extent, FileSource, JoinedSource
 
 
 class RawContainer(Container):
@@ -32,5 +32,5 @@ class RawContainer(Container):
 
     def describe(self) -> dict[str, str]:
         """Return what the file was read from, when it is not a plain file."""
-        origin = self.file.origin if isinstance(self.file, FileSource) else "memory"
+        origin = self.file.origin if isinstance(self.file, FileSource | JoinedSource) else "memory"
         return {} if origin == "file" else {"read from": origin}
