@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import SourceError
 from b2dinspect.newfile import sync_folder
-from b2dinspect.newfile.hold import OLD, PART, SCRATCH, is_held, remove_folder
+from b2dinspect.newfile.hold import OLD, PART, SCRATCH, SCRATCH_NAME, is_held, remove_folder
 
 
 class Leftover(NamedTuple):
@@ -34,7 +34,7 @@ def leftovers(folder: Path) -> list[Leftover]:
 
 
 def scratch_leftovers() -> list[Leftover]:
-    """Return the work folders, with keys in them, that killed runs have left among temporary files."""
+    """Return this user's work folders, with keys in them, that killed runs left among temporary files."""
     import tempfile  # slow to import, and seldom needed
 
     place = Path(tempfile.gettempdir())
@@ -42,7 +42,8 @@ def scratch_leftovers() -> list[Leftover]:
     return [
         Leftover(path, None)
         for path in sorted(place.glob(f"{SCRATCH}*"))
-        if path.is_dir()
+        if SCRATCH_NAME.fullmatch(path.name)
+        and path.is_dir()
         and not path.is_symlink()
         and (mine is None or path.stat().st_uid == mine)
         and not is_held(path)

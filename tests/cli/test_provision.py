@@ -213,10 +213,29 @@ def test_the_next_run_names_what_a_killed_one_left(tmp_path: Path) -> None:
     assert f"left .0123456789ab.part; b2dprovision sweep {tmp_path}" in done.stderr
     assert "left by a killed run" in invoke("sweep", tmp_path, "--dry-run").stdout
     assert names_in(tmp_path) == [".0123456789ab.part", "disk.img"]
-    assert "removed" in invoke("sweep", tmp_path).stdout
+    asked = invoke("sweep", tmp_path)
+    assert (asked.exit_code, asked.stderr) == (
+        1,
+        "b2dprovision: to remove it, say --force\nb2dprovision: nothing is removed\n",
+    )
+    assert names_in(tmp_path) == [".0123456789ab.part", "disk.img"]
+    assert "removed" in invoke("sweep", tmp_path, "--force").stdout
     assert names_in(tmp_path) == ["disk.img"]
     assert "nothing was left behind" in invoke("sweep", tmp_path).stdout
     assert invoke("sweep", tmp_path / "nowhere").exit_code == 2
+
+
+def test_work_folders_are_swept_only_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, machines = tmp_path / "temporary", tmp_path / "machines"
+    for path in (temporary / "b2dprovision-abc_1234", temporary / "b2dprovision-mine", machines):
+        path.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    assert invoke("sweep", machines, "--force").stdout == "nothing was left behind\n"
+    assert names_in(temporary) == ["b2dprovision-abc_1234", "b2dprovision-mine"]
+    assert invoke("sweep", machines, "--work-folders", "--force").exit_code == 0
+    assert names_in(temporary) == ["b2dprovision-mine"]  # no name that a run gives
 
 
 def test_boot_in_place_formats_nothing_that_holds_something(tmp_path: Path) -> None:

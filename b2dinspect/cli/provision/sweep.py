@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2dinspect.cli.common import command, say
+from b2dinspect.cli.common import FINDINGS, command, complain, say
 from b2dinspect.errors import UsageError
+
+if TYPE_CHECKING:
+    from b2dinspect.newfile.leftovers import Leftover
 
 
 @command
@@ -16,27 +20,47 @@ def sweep(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The folder in which a run was killed.")
     ] = Path("machines"),
+    work_folders: Annotated[
+        bool,
+        typer.Option("--work-folders", help="Your own work folders among the temporary files, too."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove without a question.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Name it and remove nothing.")] = False,
 ) -> None:
-    """Remove what killed runs have left: unfinished files and machines in DIR, work folders with keys.
+    """Name what killed runs have left in DIR, unfinished files and machines, and remove it when you say so.
 
-    Example: b2dprovision sweep machines --dry-run
+    Example: b2dprovision sweep machines
 
-    What somebody still works on stays. What is the only copy of something gets its name back. Exit status: 0
-    all swept, 2 something cannot be removed.
+    On a terminal it asks; elsewhere only --force removes. What somebody still works on stays. What is the
+    only copy of something gets its name back. Exit status: 0 all swept, 1 something is left there, 2
+    something cannot be removed.
     """
     from b2dinspect.newfile.leftovers import leftovers, scratch_leftovers
     from b2dinspect.newfile.leftovers import sweep as remove
 
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    found = [*scratch_leftovers(), *leftovers(folder)]
+    found = [*(scratch_leftovers() if work_folders else ()), *leftovers(folder)]
+    say(*(_named(one) for one in found) if found else ("nothing was left behind",))
+    if not found or dry_run:
+        return
+    if not force and not _agreed():
+        complain("nothing is removed")
+        raise typer.Exit(FINDINGS)
     for one in found:
-        if not dry_run:
-            remove(one)
-        if one.belongs is not None:
-            say(f"{one.path}: {'the only copy of' if dry_run else 'is again'} {one.belongs}")
-        else:
-            say(f"{one.path}: {'left by a killed run' if dry_run else 'removed'}")
-    if not found:
-        say("nothing was left behind")
+        remove(one)
+        say(f"{one.path}: {'removed' if one.belongs is None else f'is again {one.belongs}'}")
+
+
+def _named(one: Leftover) -> str:
+    return f"{one.path}: " + (
+        "left by a killed run" if one.belongs is None else f"the only copy of {one.belongs}"
+    )
+
+
+def _agreed() -> bool:
+    """Ask on a terminal; elsewhere nobody can answer, and that is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        complain("to remove it, say --force")
+        return False
+    return typer.confirm("Remove all of it?", err=True)
