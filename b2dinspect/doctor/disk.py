@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from b2dinspect.findings import Finding
+from b2dinspect.findings import Finding, Severity
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.facts import DataChoice, Inspection, Source, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, MAX_KEY_LINES, key_file
@@ -48,7 +48,8 @@ def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
     if facts.state == "blank" and expected.marker:
         yield Finding("disk-blank", "error", f"the disk is blank, so no key is on it: {facts.reason}", 0)
     elif facts.state == "foreign" and not expected.is_ours:
-        yield Finding("disk-foreign", "warning", f"this is no boot2docker disk: {facts.reason}")
+        severity: Severity = "error" if expected.is_machines else "warning"
+        yield Finding("disk-foreign", severity, f"this is no boot2docker disk: {facts.reason}")
     elif facts.state == "partitioned" and facts.ownership.owner == "unknown" and not expected.is_machines:
         text = f"nothing says that this is a boot2docker disk: {facts.reason}"
         yield Finding("disk-foreign", "warning", text)

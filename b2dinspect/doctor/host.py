@@ -130,8 +130,7 @@ def disk_file(case: Case) -> Iterator[Finding]:
         yield about(
             "disk-none", "error", f"there is no disk in the machine directory{wanted}", machine.folder
         )
-    is_small = disk is not None and _is_small(disk, machine.config.disk_size)
-    if disk is not None and is_small:
+    if disk is not None and _is_unused(disk) and _is_small(disk, machine.config.disk_size):
         asked = machine.config.disk_size
         wanted = f" of the {shown(asked)} asked for" if asked else ""
         text = f"the disk has {shown(disk.container.size)}{wanted}: create was interrupted"
@@ -143,6 +142,11 @@ def disk_file(case: Case) -> Iterator[Finding]:
         elif path.name == "disk.qcow2.raw":
             text = "disk.qcow2.raw is left over: qemu2 makes disk.qcow2 of it and deletes it"
             yield about("leftover-raw", "info", text, path)
+
+
+def _is_unused(disk: Inspection) -> bool:
+    """Tell whether there is nothing on a disk but what create writes: whatever else is there, a guest was."""
+    return disk.state in ("fresh", "blank") and disk.table.kind == "none" and not disk.living
 
 
 def _is_small(disk: Inspection, asked: int | None) -> bool:

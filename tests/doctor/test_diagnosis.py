@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from b2dinspect.errors import UsageError
 from b2dinspect.provisioning.faults import FAULTS
 from tests.cli.helpers import MANIFEST as SAMPLES
 from tests.cli.helpers import unpacked
+from tests.disks import MIB, TAR, make_disk, make_ext, needs_disks, provision, sfdisk
 from tests.incidents import answer, copy_of, ids, incident
+from tests.machine.helpers import config_of, machine
 
 PACKAGE = Path(__file__).parents[2] / "b2dinspect"
 FAMILIES = (
@@ -158,3 +161,37 @@ def test_the_stale_disk_itself_says_so() -> None:
 def test_what_is_not_there() -> None:
     with pytest.raises(UsageError, match="no such file, directory, or machine"):
         answer("no-such-machine")
+
+
+def small(kind: str) -> Path:
+    """Return a small disk: somebody's ext4 on a partition or on all of it, a guest's, or a fresh one."""
+    if kind == "fresh":
+        return make_disk(48 * MIB, (0, TAR))
+    if kind == "a guest's":
+        return provision("minikube", size=48 * MIB)
+    path = make_disk(48 * MIB)
+    if kind == "partition":
+        sfdisk(path, "label: dos\nstart=2048\n")
+    offset = MIB if kind == "partition" else 0
+    make_ext(path, 48 * MIB - offset, offset=offset, label="photos", files={"a.jpg": b"mine"})
+    return path
+
+
+@needs_disks
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("partition", "disk-foreign"),
+        ("whole", "disk-foreign"),
+        ("a guest's", "key-mismatch"),
+        ("fresh", "disk-too-small"),
+    ],
+)
+def test_only_an_unused_disk_is_an_interrupted_create(kind: str, first: str, tmp_path: Path) -> None:
+    folder = tmp_path / "machines" / "v1"
+    machine(folder, config_of(folder, "kvm2"))
+    shutil.copy(small(kind), folder / "v1.rawdisk")
+    found = [one for one in answer(folder).findings if one.finding.severity == "error"]
+    assert found[0].finding.id == first
+    assert ("disk-too-small" in [one.finding.id for one in found]) == (kind == "fresh")
+    assert not any("no data" in one.explanation.why for one in found)
