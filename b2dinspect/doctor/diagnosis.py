@@ -152,7 +152,7 @@ def _start(case: Case) -> Seen:
     if disk.magic.found and disk.state == "provisioned":
         return "the marker, without effect: a guest looks for the label first", True
     if disk.magic.found:
-        return "the marker and its tar", True
+        return "the marker alone, no tar" if disk.magic.is_alone else "the marker and its tar", True
     if disk.state == "provisioned":
         return "no marker, as it must be on a formatted disk", True
     return "no marker", True

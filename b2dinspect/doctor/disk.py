@@ -46,7 +46,11 @@ def structures(facts: Inspection) -> Iterator[Finding]:
 def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
     """Say when the disk is in a state from which nobody logs in."""
     if facts.state == "blank" and expected.marker:
-        yield Finding("disk-blank", "error", f"the disk is blank, so no key is on it: {facts.reason}", 0)
+        if facts.ownership.sure == "certain":
+            yield Finding("disk-blank", "error", f"the disk is blank, so no key is on it: {facts.reason}", 0)
+        else:
+            text = f"the disk seems blank, as far as it was looked at: {facts.reason}"
+            yield Finding("disk-seems-blank", "error", text, 0)
     elif facts.state == "foreign" and not expected.is_ours:
         severity: Severity = "error" if expected.is_machines else "warning"
         yield Finding("disk-foreign", severity, f"this is no boot2docker disk: {facts.reason}")
@@ -79,6 +83,12 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.living)
         text = f"no partition table lists {found}: the disk was used before, and {outcome}; work on a copy"
         yield Finding("table-gone", "error", text, facts.living[0].partition.offset)
+    if magic.is_alone and facts.state == "fresh":
+        text = (
+            "the marker is alone at byte 0, as boot2docker-cli wrote it: no tar is behind it, so a guest "
+            "formats the disk and takes no key from it; no login by key is possible"
+        )
+        yield Finding("marker-alone", "error", text, 0)
     if not magic.found or facts.table.kind == "none":
         return
     if facts.table.unseen:

@@ -185,7 +185,7 @@ def virtualbox(case: Case) -> Iterator[Finding]:
 def not_formatted(case: Case) -> Iterator[Finding]:
     """Row 6: the marker is still at offset 0."""
     disk, machine = case.disk, case.machine
-    if disk is None or disk.state != "fresh":
+    if disk is None or disk.state != "fresh" or disk.magic.is_alone:
         return
     was_up = machine is not None and (machine.folder / "server.pem").is_file()
     text = "no guest has formatted this disk: the marker is still at byte 0"

@@ -34,6 +34,7 @@ class Magic(NamedTuple):
         damaged_at: Virtual offsets of the bytes that differ, when most of them do not.
         copy_offset: Virtual offset of the marker's second copy, the content of the tar's first entry, when
             the one at byte 0 is gone. fdisk leaves it when it makes an MBR.
+        is_alone: Whether it is there without a tar: zeros, or the end of a line, fill its sector.
     """
 
     found: bool
@@ -41,6 +42,7 @@ class Magic(NamedTuple):
     data: bytes
     damaged_at: tuple[int, ...] = ()
     copy_offset: int | None = None
+    is_alone: bool = False
 
 
 class Choice(NamedTuple):

@@ -123,6 +123,8 @@ def at_start(
     starts = [volume.partition.offset for volume in volumes if volume.partition.number]
     limit = min([*starts, disk.size])
     has_table = table.kind in ("mbr", "gpt") and not table.unseen
+    if magic.is_alone:
+        return
     if magic.found and not has_table:
         content = SliceSource(disk, 0, min(limit, MAX_TAR))
         tar = read_tar(content)

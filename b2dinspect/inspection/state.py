@@ -21,6 +21,9 @@ BLANK_LIMIT = 64 << 20
 MAX_PIECES = 1 << 14
 """Runs of stored bytes that are looked at for the same."""
 
+ALL_ZEROS = "no marker, no partition table; the whole disk is zeros"
+"""The reason to call a disk blank when nothing of it was left out."""
+
 
 class Layers(NamedTuple):
     """What the layers of a disk hold: the state is decided from it.
@@ -115,6 +118,11 @@ def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[Di
 
 def _without_table(layers: Layers) -> tuple[DiskState, str]:
     disk, magic = layers.disk, layers.magic
+    if magic.is_alone:
+        return (
+            "fresh",
+            "the marker is alone at byte 0, with no tar and no key behind it: no guest has formatted it",
+        )
     if magic.found:
         return "fresh", "the marker is at byte 0 and there is no partition table: no guest has formatted it"
     if magic.damaged_at:
@@ -145,7 +153,8 @@ def _all_zeros(disk: Container) -> tuple[DiskState, str]:
             if looked >= BLANK_LIMIT or number >= MAX_PIECES:
                 return (
                     "blank",
-                    f"no marker, no table; the first {looked} stored bytes are zeros, more were not read",
+                    f"no marker, no table; {looked} of {disk.allocated_size} stored bytes were read, "
+                    "all zeros; the rest was not looked at",
                 )
             data = disk.pread(offset, min(HEAD, extent.offset + extent.length - offset))
             if data.strip(b"\0"):
@@ -154,4 +163,4 @@ def _all_zeros(disk: Container) -> tuple[DiskState, str]:
                     f"no marker, no partition table; zeros at the start, but data from byte {offset} on",
                 )
             looked += len(data)
-    return "blank", "no marker, no partition table; the whole disk is zeros"
+    return "blank", ALL_ZEROS

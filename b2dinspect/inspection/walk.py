@@ -11,13 +11,13 @@ from b2dinspect.evidence.chain import LinkedFile, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choices_for, data_choice
-from b2dinspect.inspection.facts import Inspection, Magic
+from b2dinspect.inspection.facts import Inspection, Magic, Ownership
 from b2dinspect.inspection.generation import tell_guest
 from b2dinspect.inspection.keys import at_start, on_data_partitions
 from b2dinspect.inspection.living import living_on
 from b2dinspect.inspection.login import judge
 from b2dinspect.inspection.ownership import BLANK, tell_owner
-from b2dinspect.inspection.state import Layers, tell_state
+from b2dinspect.inspection.state import ALL_ZEROS, Layers, tell_state
 from b2dinspect.inspection.volumes import Volume, ext_at, identify, volumes_of
 from b2dinspect.partitions import Partition, read_table
 from b2dinspect.source import SECTOR, read_lenient
@@ -95,7 +95,7 @@ def inspect_disk(
         living=living,
         choices=choices,
         data=data,
-        ownership=BLANK if state == "blank" else ownership,
+        ownership=_blank(reason) if state == "blank" else ownership,
         guest=guest,
         state=state,
         reason=reason,
@@ -104,6 +104,10 @@ def inspect_disk(
         problems=files.problems,
         visit=visit,
     )
+
+
+def _blank(reason: str) -> Ownership:
+    return BLANK if reason == ALL_ZEROS else BLANK._replace(sure="likely")
 
 
 def _is_settled(volumes: Sequence[Volume]) -> bool:
@@ -116,7 +120,8 @@ def _test_magic(disk: Container) -> Magic:
     differing = tuple(i for i, pair in enumerate(zip(data, MAGIC, strict=False)) if pair[0] != pair[1])
     is_near = len(data) == len(MAGIC) and 0 < len(differing) <= len(MAGIC) // 3
     if data == MAGIC:
-        return Magic(True, disk.locate(0), data)
+        rest = read_lenient(disk, len(MAGIC), SECTOR - len(MAGIC))
+        return Magic(True, disk.locate(0), data, is_alone=not rest.strip(b"\r\n\0"))
     copy = SECTOR if read_lenient(disk, SECTOR, len(MAGIC)) == MAGIC else None
     return Magic(False, disk.locate(0), data, differing if is_near else (), copy)
 

@@ -1,7 +1,8 @@
 """Where machine directories are, by name.
 
 Source: docker-machine's ``--storage-path`` (MACHINE_STORAGE_PATH, else ~/.docker/machine) and minikube's
-localpath.go (MINIKUBE_HOME, which may or may not end in ``.minikube``, else ~/.minikube).
+localpath.go (MINIKUBE_HOME, which may or may not end in ``.minikube``, else ~/.minikube); Minishift's state
+package (MINISHIFT_HOME, else ~/.minishift); boot2docker-cli's one machine, ~/VirtualBox VMs/boot2docker-vm.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ from pathlib import Path
 from b2dinspect.errors import UsageError
 from b2dinspect.machine.files import is_folder
 
+CLI_MACHINE = "boot2docker-vm"
+
 
 def stores() -> tuple[Path, ...]:
     """Return the folders that hold machine directories on this host, those that exist."""
     found = [path / "machines" for path in _homes()]
     return tuple(dict.fromkeys(path for path in found if is_folder(path)))
+
+
+def _first_machine() -> Path | None:
+    """Return the folder of boot2docker-cli's only machine, which lies among those of VirtualBox."""
+    home = _home()
+    folder = home / "VirtualBox VMs" / CLI_MACHINE if home else None
+    return folder if folder and is_folder(folder) else None
 
 
 def _homes() -> Iterator[Path]:
@@ -31,6 +41,10 @@ def _homes() -> Iterator[Path]:
         yield Path(value) / ".minikube"
     if home is not None:
         yield home / ".minikube"
+    if value := os.environ.get("MINISHIFT_HOME"):
+        yield Path(value)
+    if home is not None:
+        yield home / ".minishift"
 
 
 def _home() -> Path | None:
@@ -47,7 +61,8 @@ def machine_folder(argument: str) -> Path | None:
         return path
     if argument in ("", ".", "..") or os.path.basename(argument) != argument:  # noqa: PTH119
         return None
-    return next((store / argument for store in stores() if is_folder(store / argument)), None)
+    found = next((store / argument for store in stores() if is_folder(store / argument)), None)
+    return found or (_first_machine() if argument == CLI_MACHINE else None)
 
 
 def find_machines(folders: tuple[str, ...] = ()) -> tuple[Path, ...]:
@@ -61,7 +76,8 @@ def find_machines(folders: tuple[str, ...] = ()) -> tuple[Path, ...]:
     from b2dinspect.machine.folder import looks_like_machine
 
     found: list[Path] = []
-    for folder in [Path(name) for name in folders] or stores():
+    first = None if folders else _first_machine()
+    for folder in [Path(name) for name in folders] or [*stores(), *([first] if first else [])]:
         if not is_folder(folder):
             raise UsageError(f"{folder} is not a directory")
         if looks_like_machine(folder):
@@ -86,7 +102,10 @@ def store_of(folder: Path) -> tuple[Path | None, bool]:
     if there.parent.name != "machines":
         return None, False
     store = there.parent.parent
-    if store.name == ".minikube" or _is_same(os.environ.get("MINIKUBE_HOME", ""), store):
+    if store.name == ".minishift" or _is_same(os.environ.get("MINISHIFT_HOME", ""), store):
+        own = os.environ.get("MINISHIFT_HOME")
+        places = [Path(own)] if own else _below_home(".minishift")
+    elif store.name == ".minikube" or _is_same(os.environ.get("MINIKUBE_HOME", ""), store):
         own = os.environ.get("MINIKUBE_HOME")
         places = [Path(own), Path(own) / ".minikube"] if own else _below_home(".minikube")
     else:

@@ -258,6 +258,7 @@ def diagnosis_json(item: Diagnosis, evidence: Sequence[bytes]) -> dict[str, Any]
         "subject": case.subject,
         "machine": machine_row(item) if case.machine else None,
         "disk": case.path or None,
+        "ownership": json.ownership(case.disk.ownership) if case.disk else None,
         "healthy": item.is_healthy,
         "advice": item.advice,
         "chain": [link._asdict() for link in item.links],

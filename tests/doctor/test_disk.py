@@ -116,9 +116,29 @@ def test_a_healthy_vdi_has_nothing_odd(profile: str) -> None:
     assert examine(look(as_vdi(provisioned(profile)))) == []
 
 
+def sparse_no_more(size: int) -> Path:
+    """Return a disk of zeros, each of them stored."""
+    path = make_disk(size)
+    path.write_bytes(bytes(size))
+    return path
+
+
 ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     # case: how to make it, all findings, a piece of the first message, its offset
     "blank": (lambda: look(make_disk(MIB)), ["disk-blank"], "no key is on it", 0),
+    "blank, as far as it was looked at": (
+        lambda: look(sparse_no_more(65 * MIB)),
+        ["disk-seems-blank"],
+        f"{64 * MIB} of {65 * MIB} stored bytes were read",
+        0,
+    ),
+    "a marker and a line's end": (
+        lambda: look(make_disk(5 * MIB, (0, b"boot2docker, please format-me\n"))),
+        ["marker-alone"],
+        "no tar is behind it",
+        0,
+    ),
+    "a marker alone": (lambda: look(make_disk(MIB, (0, TAR[:29]))), ["marker-alone"], "no login by key", 0),
     "foreign": (
         lambda: look(make_disk(MIB, (0, b"hello"))),
         ["disk-foreign"],
@@ -336,7 +356,8 @@ def test_the_gravest_come_first() -> None:
 
 
 def test_a_marker_is_not_a_key() -> None:
-    assert ids(look(make_disk(MIB, (0, MAGIC)))) == ["tar-checksum", "key-none"]
+    assert ids(look(make_disk(MIB, (0, MAGIC)))) == ["marker-alone"]
+    assert ids(look(make_disk(MIB, (0, MAGIC), (100, b"else")))) == ["tar-checksum", "key-none"]
 
 
 def test_the_keys_of_rsa4096_fit() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import UsageError
-from b2dinspect.machine.places import find_machines, machine_folder, stores
+from b2dinspect.machine.places import find_machines, machine_folder, store_of, stores
 from tests.machine.helpers import machine
 
 
@@ -16,6 +16,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MACHINE_STORAGE_PATH", raising=False)
     monkeypatch.delenv("MINIKUBE_HOME", raising=False)
+    monkeypatch.delenv("MINISHIFT_HOME", raising=False)
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
 
@@ -28,6 +29,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("MACHINE_STORAGE_PATH", "machines"),
         ("MINIKUBE_HOME", "machines"),
         ("MINIKUBE_HOME", ".minikube/machines"),
+        ("", ".minishift/machines"),
+        ("MINISHIFT_HOME", "machines"),
     ],
 )
 def test_names_are_looked_up(
@@ -60,3 +63,19 @@ def test_folders_of_machines(tmp_path: Path) -> None:
     assert find_machines((str(two),)) == (two,)
     with pytest.raises(UsageError):
         find_machines((str(tmp_path / "nothing"),))
+
+
+def test_the_only_machine_of_boot2docker_cli(home: Path) -> None:
+    folder = home / "VirtualBox VMs" / "boot2docker-vm"
+    folder.mkdir(parents=True)
+    (folder.parent / "somebody else's").mkdir()
+    assert find_machines() == ()
+    (folder / "boot2docker-vm.vmdk").write_bytes(bytes(512))
+    assert find_machines() == (folder,)
+    assert machine_folder("boot2docker-vm") == folder
+    assert store_of(folder) == (None, False)
+
+
+def test_a_store_of_minishift(home: Path) -> None:
+    folder = machine(home / ".minishift" / "machines" / "minishift", {})
+    assert store_of(folder) == (home / ".minishift", True)
