@@ -117,7 +117,7 @@ def _of_packed(subject: str, format_name: str | None, rules: Rules | None, progr
         place.mkdir(parents=True)
         place = place.rename(place.with_name(unpack_into(Path(subject), place)))
         if not looks_like_machine(place):
-            raise UsageError(f"{subject} holds no machine directory: no config.json, id_rsa or disk in it")
+            raise UsageError(f"{subject} holds no machine directory: no config.json and no disk in it")
         return _of_machine(subject, place, format_name, rules, progress)._replace(scratch=scratch)
     except BaseException:
         scratch.cleanup()

@@ -10,7 +10,7 @@ from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.evidence.vbox import Settings, read_settings
 from b2dinspect.findings import Finding
-from b2dinspect.machine.config import Config, read_config
+from b2dinspect.machine.config import NAME, Config, read_config
 from b2dinspect.machine.disks import LEFTOVERS, DiskFiles, find_disks
 from b2dinspect.machine.files import about, is_folder, is_there, read_small, real_file
 from b2dinspect.machine.iso import Iso, read_iso
@@ -130,10 +130,8 @@ def _is_plain(name: str) -> bool:
 
 
 def looks_like_machine(folder: Path) -> bool:
-    """Tell whether a directory has anything of a machine in it."""
-    return any(is_there(folder / name) for name in ("config.json", "id_rsa", "id_rsa.pub")) or bool(
-        find_disks(folder, folder.resolve().name, "").chosen
-    )
+    """Tell whether a directory has a config.json or a disk; key files alone are in ~/.ssh, too."""
+    return is_there(folder / NAME) or find_disks(folder, folder.resolve().name, "").chosen is not None
 
 
 def _settings(folder: Path, name: str) -> tuple[Path | None, Settings | None, list[Finding]]:

@@ -43,7 +43,7 @@ def machine_named(argument: str) -> Path | None:
     if folder is None:
         raise UsageError(f"{argument}: no such file, directory, or machine on this host{_nearest(argument)}")
     if not looks_like_machine(folder):
-        raise UsageError(f"{folder} is no machine directory: no config.json, id_rsa or disk in it")
+        raise UsageError(f"{folder} is no machine directory: no config.json and no disk in it")
     return folder
 
 

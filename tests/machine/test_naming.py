@@ -11,6 +11,7 @@ from b2dinspect.errors import UsageError
 from b2dinspect.machine.folder import disk_of, open_machine
 from b2dinspect.machine.naming import Named, disk_named, machine_named
 from tests.disks import TAR
+from tests.machine.helpers import machine
 
 
 @pytest.fixture
@@ -67,6 +68,12 @@ def test_what_is_no_machine(store: Path) -> None:
     (store / "machines" / "default" / "default.rawdisk").unlink()
     with pytest.raises(UsageError, match="no disk in this machine directory"):
         disk_named("default")
+
+
+def test_key_files_alone_are_no_machine(tmp_path: Path) -> None:
+    folder = machine(tmp_path / ".ssh")
+    with pytest.raises(UsageError, match=r"is no machine directory: no config\.json and no disk in it"):
+        machine_named(str(folder))
 
 
 def test_all_commands_say_the_same_of_a_wrong_name(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

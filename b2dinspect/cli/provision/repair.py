@@ -36,7 +36,7 @@ def repair(
         typer.Option(
             "--drop",
             metavar="WHAT",
-            help="A key (SHA256:…) or a file in userdata.tar that may go, and does. Repeatable.",
+            help="A key (SHA256:…) or file in userdata.tar that may go, and does, or id_rsa. Repeatable.",
         ),
     ] = None,
     in_place: Annotated[

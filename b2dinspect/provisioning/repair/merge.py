@@ -68,15 +68,16 @@ class Merged(NamedTuple):
 
 
 class WouldLoseError(UsageError):
-    """Not all of it fits into what the guest keeps.
+    """Something of the owner's, or of somebody else's, has no place beside what is to be written.
 
-    Attributes:
+    Args:
         lost: What would go.
+        why: What takes its place away.
     """
 
-    def __init__(self, lost: Sequence[Lost], limit: int) -> None:
+    def __init__(self, lost: Sequence[Lost], why: str) -> None:
         names = "; ".join(f"{one.name} ({one.text})" for one in lost)
-        super().__init__(f"the guest keeps only {limit} bytes, so these would be lost: {names}")
+        super().__init__(f"{why}, so this would be lost: {names}")
         self.lost = tuple(lost)
 
 
@@ -128,7 +129,7 @@ def merge(
         raise UsageError(f"nothing called {unknown[0]} is in userdata.tar, so it cannot be dropped")
     tar = put_together(Taken(tuple(members), rest))
     if limit is not None and (lost := [*_lost(tar, limit, len(rest))]):
-        raise WouldLoseError(lost, limit)
+        raise WouldLoseError(lost, f"the guest keeps only {limit} bytes")
     changes = lines.changes
     if old is None:
         changes = [one._replace(what="added") for one in changes]

@@ -15,13 +15,15 @@ from b2dinspect.errors import UsageError
 from b2dinspect.machine.files import read_small
 from b2dinspect.provisioning.disk.overlay import Change
 from b2dinspect.provisioning.keypair import KeyPair
-from b2dinspect.provisioning.repair.merge import Merged
+from b2dinspect.provisioning.repair.merge import Lost, Merged, WouldLoseError
 from b2dinspect.provisioning.repair.ondisk import DiskPlan, Wish, plan_disk
 from b2dinspect.provisioning.repair.proof import prove_login
 from b2dinspect.source import ByteSource
 from b2dinspect.userdata.private_key import public_line
 
 MAX_TAR = 1 << 20
+PRIVATE = "id_rsa"
+"""Names the host's private key, as one that may go."""
 ON_HOST: dict[Mend, str] = {
     "modes": "id_rsa: mode 0600",
     "public-key": "id_rsa.pub made from id_rsa",
@@ -87,6 +89,7 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
     """
     case = diagnosis.case
     _must_be_ours(case)
+    wish = _may_replace_key(case, wish)
     pair = wish.key or _own_key(case)
     causes: dict[Mend, list[str]] = {}
     for one in diagnosis.findings:
@@ -128,6 +131,22 @@ def _must_be_ours(case: Case) -> None:
     owner = case.disk.ownership if case.disk else None
     if owner and (owner.owner == "other" or (owner.owner == "unknown" and case.machine is None)):
         raise UsageError(f"this disk is not repaired: {owner.text}")
+
+
+def _may_replace_key(case: Case, wish: Wish) -> Wish:
+    """Return the wish for the disk alone, once a sound private key of the host's is named as one that may go.
+
+    Raises:
+        WouldLoseError: A new pair would take the place of one that nobody named.
+    """
+    private = case.keys.private
+    if not wish.is_new or private is None or not private.identity:
+        return wish
+    if PRIVATE not in wish.drop:
+        known = private.line.key.sha256 if private.line and private.line.key else "a private key"
+        lost = Lost(PRIVATE, f"{private.file.path}, {known}")
+        raise WouldLoseError([lost], "a new key pair takes its place")
+    return wish._replace(drop=tuple(name for name in wish.drop if name != PRIVATE))
 
 
 def _own_key(case: Case) -> KeyPair | None:

@@ -20,6 +20,7 @@ from b2dinspect.source import RunsSource
 from b2dinspect.userdata.authorized_keys import parse
 from tests.cli.helpers import unpacked, validator
 from tests.incidents import MANIFEST, answer, case, copy_of, ids
+from tests.machine.helpers import machine
 from tests.oracles import needs, run
 
 REPAIRABLE = [name for name, entry in MANIFEST.items() if entry["repair"] == "yes"]
@@ -407,3 +408,24 @@ def test_a_backup_from_which_nothing_could_be_undone_is_refused(tmp_path: Path) 
     assert status == 2
     assert "a backup lies beside" in complaint
     assert content(folder) == before
+
+
+def test_key_files_alone_are_not_repaired(tmp_path: Path) -> None:
+    folder = machine(tmp_path / ".ssh")
+    before = content(folder)
+    status, _, complaint = repair(folder, "--new-key", "--in-place")
+    assert status == 2
+    assert "is no machine directory" in complaint
+    assert content(folder) == before
+
+
+def test_a_sound_private_key_is_replaced_only_when_it_is_named(tmp_path: Path) -> None:
+    folder = copy_of("key-regenerated", tmp_path)
+    before = content(folder)
+    status, _, complaint = repair(folder, "--new-key", "--in-place")
+    assert status == 2
+    assert "--drop id_rsa" in complaint
+    assert "SHA256:" in complaint
+    assert content(folder) == before
+    assert repair(folder, "--new-key", "--in-place", "--drop", "id_rsa")[0] == 0
+    assert content(folder)["id_rsa"] != before["id_rsa"]
