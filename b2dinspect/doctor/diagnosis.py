@@ -69,6 +69,13 @@ class Diagnosis(NamedTuple):
         return not any(item.finding.is_fault for item in self.findings)
 
     @property
+    def keeps_nobody_out(self) -> bool:
+        """Whether the host's key gets in with all that was found, on the disk that the machine uses."""
+        machine, case = self.case.machine, self.case
+        is_live = machine is not None and machine.disk is not None and case.path == str(machine.disk)
+        return is_live and self.key == "fits" and all(link.status != "BROKEN" for link in self.links)
+
+    @property
     def key(self) -> Literal["none", "untold", "differs", "fits"]:
         """How the host's private key and the disk agree: ``none`` without a key, ``untold`` without a tar."""
         private, disk = self.case.keys.private, self.case.disk
@@ -228,9 +235,9 @@ def _advice(case: Case, found: list[Diagnosed]) -> str:
     """Return where to look when the disk is not to blame (row 16)."""
     if any(item.finding.is_fault for item in found):
         return ""
-    driver = case.machine.driver if case.machine else ""
+    driver, name = (case.machine.driver, case.machine.name) if case.machine else ("", "")
     if driver in ENGINES:
-        return f"the machine is a container of {driver}'s, and its log tells more: {driver} logs"
+        return f"the machine is a container of {driver}'s, and its log tells more: {driver} logs {name}"
     if DISKS.get(driver) == "":
         return "the machine is somewhere else: its provider's console shows more"
     return ELSEWHERE

@@ -12,6 +12,7 @@ from b2dinspect.render import json
 from b2dinspect.render.shell import SYSTEM_NAMES, System, command_line, this_system
 from b2dinspect.render.terminal import Line, Table, Typed, Verbatim
 from b2dinspect.render.text import offset
+from b2dinspect.units import listed
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
@@ -62,7 +63,11 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     where = f": {case.subject if case.is_packed else str(case.machine.folder)}" if case.machine else ""
     yield Verbatim(name, style="bold").append(f"{driver}{where}", style="not bold")
     if item.is_healthy:
-        yield Line.of(("Nothing wrong found", "bold green"), " with the key, the settings or the disk.")
+        if case.machine is None:
+            yield Line.of(("The disk is fine", "bold green"), "; no key and no settings were seen:")
+            yield Line("name the machine's directory to have these looked at, too.")
+        else:
+            yield Line.of(("Nothing wrong found", "bold green"), f" with {_seen(item)}.")
         yield Line(f"Look elsewhere: {item.advice}.")
         if case.disk is not None and case.subject != "-":
             yield Line("To see a guest boot the disk in memory, and who gets in:")
@@ -71,14 +76,22 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     first = item.findings[0]
     more = len([one for one in item.findings if one.finding.is_fault]) - 1
     word, style = ("BROKEN", "bold red") if first.finding.severity == "error" else ("odd", "yellow")
-    others = f" (and {more} more below)" if more else ""
-    yield Line.of((f"{word} at {first.explanation.link}", style), f": {first.explanation.title}{others}")
+    yield Line.of((f"{word} at {first.explanation.link}", style), f": {first.explanation.title}")
     text, commands = here(first)
+    if item.keeps_nobody_out:
+        yield Line("  This keeps nobody out; what can be done:")
     yield Line(f"  Do: {text}.", style="bold")
     for line in commands:
         yield Typed(line, style="bold", indent=6)
+    if more:
+        yield Line(f"  and {more} more below")
     yield Padding(Line(first.finding.message), (0, 0, 0, 2))
     yield Padding(Line(f"Sure: {first.explanation.sure}", style="dim"), (0, 0, 0, 2))
+
+
+def _seen(item: Diagnosis) -> str:
+    names = {"host key": "the key", "config": "the settings", "container": "the disk"}
+    return listed([names[link.name] for link in item.links if link.name in names and link.status != "unseen"])
 
 
 def _chain(item: Diagnosis) -> Table:
@@ -183,7 +196,7 @@ def machines(items: Sequence[Diagnosis]) -> Table:
     """Return the list of ``machines``."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("name", "driver", "state", "disk", "size", "key", "finding"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "finding")
     for item in items:
         row = machine_row(item)
         wrong = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")

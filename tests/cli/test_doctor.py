@@ -65,6 +65,32 @@ def test_a_disk_alone() -> None:
     assert b"--new-key" in done.stdout
 
 
+def test_a_sound_disk_alone_says_nothing_of_what_was_not_seen() -> None:
+    text = invoke("doctor", unpacked("provisioned-minikube.vdi")).stdout.decode()
+    assert "The disk is fine; no key and no settings were seen:\nname the machine's directory" in text
+    assert "Nothing wrong" not in text
+
+
+@pytest.mark.parametrize("name", ["too-small", "switched-off"])
+def test_what_keeps_nobody_out_is_said_to(name: str) -> None:
+    lines = invoke("doctor", incident(name), columns=200).stdout.decode().splitlines()
+    assert lines[2].startswith("  This keeps nobody out; ")
+    assert lines[3].startswith("  Do: ")
+
+
+@pytest.mark.parametrize("name", ["key-cut", "key-mode", "moved", "interrupted"])
+def test_what_keeps_somebody_out_is_not_called_harmless(name: str) -> None:
+    assert b"This keeps nobody out" not in invoke("doctor", incident(name)).stdout
+
+
+def test_the_names_of_findings_are_kept_whole() -> None:
+    folders = [incident("key-mode"), incident("never-formatted"), incident("power-cut")]
+    text = invoke("machines", *folders, columns=80).stdout.decode()
+    for one in ("key-permissions", "disk-not-formatted"):
+        assert one in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_hostile_names(tmp_path: Path) -> None:
     folder = copy_of("config-cut", tmp_path)
     evil = {"Driver": {"MachineName": "\x1b[2J[red]x", "SSHKeyPath": "/\u202e\x07"}, "DriverName": "[b]\x1b"}
