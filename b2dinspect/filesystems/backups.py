@@ -104,7 +104,8 @@ def has_descriptors(fs: ByteSource, copy: Copy) -> bool:
     size, block = superblock.block_size(copy.block), copy.block
     if block.feature_incompat & META_BG:
         return True
-    at = copy.offset + size if block.block_group else (block.first_data_block + 1) * size + copy.start
+    own = copy.start + superblock.OFFSET // size * size  # bigalloc counts from 0 even with blocks of 1 KiB
+    at = (copy.offset if block.block_group else own) + size
     first = read_lenient(fs, at, LOCATIONS)
     numbers = [int.from_bytes(first[i : i + 4], "little") for i in range(0, LOCATIONS, 4)]
     return len(first) == LOCATIONS and all(0 < number < superblock.block_count(block) for number in numbers)

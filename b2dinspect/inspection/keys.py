@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError
+from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
 from b2dinspect.guests import USERDATA_PATHS
@@ -55,7 +56,7 @@ class DataFiles(NamedTuple):
 def on_data_partitions(data: DataChoice | None) -> DataFiles:
     """Return what is on every labelled partition, or on the one taken without a label."""
     volumes = (data.volume, *data.others) if data else ()
-    found = [_on_volume(volume) for volume in volumes if volume.is_ext]
+    found = [_on_volume(volume) if volume.is_ext else _unread(volume) for volume in volumes]
     known = [one.names for one in found if one.names is not None]
     return DataFiles(
         tuple(item for one in found for item in one.userdata),
@@ -65,7 +66,16 @@ def on_data_partitions(data: DataChoice | None) -> DataFiles:
     )
 
 
+def _unread(volume: Volume, feature: str = "") -> DataFiles:
+    """Return that the files are there, and that nobody here reads them."""
+    kind = f"{volume.filesystem} with {feature}" if feature else volume.filesystem
+    text = f"{volume.partition.place} is {kind}: its files, and the keys, are only not read here"
+    return DataFiles(problems=(Finding("filesystem-unread", "info", text, volume.partition.offset),))
+
+
 def _on_volume(volume: Volume) -> DataFiles:
+    if feature := superblock.unread(volume.superblock):
+        return _unread(volume, feature)
     try:
         with Ext4(volume.source) as files:
             names = _names_in(files, b"/var/lib")

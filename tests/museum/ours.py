@@ -114,6 +114,19 @@ def btrfs_ours() -> Path:
 
 
 @exhibit(
+    "ext4 with bigalloc: whole, and The Sleuth Kit refuses it. Never damaged.",
+    "ours",
+    lives=(0,),
+    readable=False,
+    programs=EXT4,
+)
+def bigalloc() -> Path:
+    path = make_disk(300 * MIB)
+    run("mkfs.ext4", "-q", "-O", "bigalloc", "-L", LABEL, path)
+    return path
+
+
+@exhibit(
     "VMware's tar on the data partition: another first entry, the same keys.",
     "ours",
     lives=(MINIKUBE,),

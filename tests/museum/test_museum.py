@@ -122,6 +122,17 @@ def test_what_lives_can_be_opened(one: Exhibit) -> None:
         assert names != [] or one.name.startswith(("cidata-vfat", "fat-", "unlabelled")), said
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=MARKS[name]) for name in ("bigalloc", "btrfs-ours")]
+)
+def test_what_is_only_unread_is_not_damaged(name: str) -> None:
+    found, said = facts(name), all_said(name)
+    assert found.state == "provisioned"
+    assert not any("e2fsck" in said or finding.severity == "error" for finding in found.problems)
+    assert "only not read here" in said
+    assert "damaged" not in said
+
+
 @of("other", "unknown")
 def test_no_repair_is_advised_for_what_is_not_ours(one: Exhibit) -> None:
     assert not REPAIRS.search(all_said(one.name)), one.line
