@@ -130,7 +130,10 @@ def test_what_is_only_unread_is_not_damaged(name: str) -> None:
     assert found.state == "provisioned"
     assert not any("e2fsck" in said or finding.severity == "error" for finding in found.problems)
     assert "only not read here" in said
-    assert "damaged" not in said
+    assert "is damaged" not in said
+    status, listed = say(inspecting, "ls", MUSEUM[name].make(), "/")
+    assert status == 2
+    assert "not ext2" in listed or "only not read" in listed
 
 
 @of("other", "unknown")
