@@ -43,7 +43,11 @@ def remedy(case: Case, explanation: Explanation, system: System) -> Remedy:
     templates = (*explanation.commands[system], *explanation.for_drivers.get(driver, ()))
     found = [command for template in templates if (command := _command(case, template, explanation))]
     if found and case.is_packed:
-        found.insert(0, ("tar", "-xf", case.subject))
+        name = folder_of(case)
+        if os.path.lexists(name):
+            text = f"{name} is there already, and may be mended: look at that one"
+            return Remedy(text, (("b2dinspect", "doctor", os.path.join(".", name)),), explanation.end)  # noqa: PTH118
+        found.insert(0, ("tar", "-xkf", case.subject))  # -k: what is there already stays
     return Remedy(explanation.fix, tuple(found), explanation.end)
 
 

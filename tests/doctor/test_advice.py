@@ -156,7 +156,20 @@ def test_a_packed_machine_opens(name: str, place: Path) -> None:
     )
     for one in found["findings"]:
         lines = one["commands"]["linux"]
-        assert not lines or lines[0] == f"tar -xf {name}.tar.xz"
+        assert not lines or lines[0] == f"tar -xkf {name}.tar.xz"
+
+
+def test_what_was_unpacked_and_mended_is_not_unpacked_again(place: Path) -> None:
+    name = "key-empty"
+    shutil.copy(PACKED / f"{name}.tar.xz", place)
+    lines = doctor(Path(f"{name}.tar.xz"))[1]["findings"][0]["commands"]["linux"]
+    for line in lines:
+        type_in(line, place)
+    mended = (place / name / "id_rsa").read_bytes()
+    subprocess.run(shlex.split(lines[0]), capture_output=True, check=False)
+    assert (place / name / "id_rsa").read_bytes() == mended
+    again = doctor(Path(f"{name}.tar.xz"))[1]["findings"]
+    assert {line for one in again for line in one["commands"]["linux"]} == {f"b2dinspect doctor ./{name}"}
 
 
 @pytest.mark.parametrize("name", ["moved", "key-mode", "userdata-lost", "snapshot", "healthy-minikube"])

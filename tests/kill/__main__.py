@@ -110,7 +110,8 @@ def _wrong(victim: Victim, folder: Path, states: tuple[bytes, bytes], is_killed:
         return f"{victim.file} is neither old nor new"
     environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
     if is_killed:
-        subprocess.run([*PROGRAM, "sweep", str(place)], env=environment, capture_output=True, check=True)
+        words = [*PROGRAM, "sweep", str(place), "--work-folders", "--force"]
+        subprocess.run(words, env=environment, capture_output=True, check=True)
     known = {"source.img", "undo.b2dbackup", victim.file}
     left = sorted({path.name for path in place.iterdir()} - known)
     left += [path.name for path in (folder / "temporary").iterdir()]
