@@ -65,6 +65,9 @@ def get(
             copier.copy_directory(entry, target)
         else:
             copier.copy(entry, target / _safe_name(entry.name) if target.is_dir() else target)
+    if entry.type == "directory":
+        copied = f"{copier.copied} file{'s' * (copier.copied != 1)}, {copier.size} bytes"
+        complain(f"{copied}, {copier.left_out} left out")
     if copier.left_out:
         raise typer.Exit(FINDINGS if entry.type == "directory" else TROUBLE)
 
@@ -79,7 +82,7 @@ class _Copier:
         self._progress = progress
         self._done = 0
         self._written: set[HostPath] = set()
-        self.left_out = 0
+        self.left_out = self.copied = self.size = 0
 
     def copy_directory(self, directory: Entry, target: HostPath) -> None:
         """Copy what is in ``directory`` into ``target``, level by level and without following anything."""
@@ -118,6 +121,8 @@ class _Copier:
             try:
                 self._copy_content(self._files.content(entry), target, entry.node.mode)
                 os.utime(target, (entry.node.mtime, entry.node.mtime))
+                self.copied += 1
+                self.size += entry.node.size
             except (EvidenceError, UsageError) as error:
                 self._leave_out(entry.name, target, advised(error))
             except OSError as error:

@@ -13,6 +13,7 @@ import pytest
 from b2dinspect.newfile import NewFile
 from tests.cli.conftest import TIME, Disk
 from tests.cli.helpers import PROGRAM, b2d, invoke, snapshot
+from tests.disks import change_ext
 from tests.oracles import PATIENCE, needs, run
 
 
@@ -43,16 +44,26 @@ def test_a_directory_with_all_in_it(disk: Disk, tmp_path: Path) -> None:
     for name in ("a.txt", "empty", "sub/deep/b.bin", "sub/sparse"):
         assert (target / name).read_bytes() == (disk.tree / "docs" / name).read_bytes()
         assert (target / name).stat().st_mtime == TIME
-    said = done.stderr.decode().splitlines()
+    *said, last = done.stderr.decode().splitlines()
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    assert last.endswith(f"4 files, {size} bytes, 3 left out")
     assert sorted(line.split()[3] for line in said) == ["abs", "fifo", "link"]
     assert any("a symbolic link to /etc/passwd" in line for line in said)
     assert any("a special file" in line for line in said)
 
 
-def test_a_directory_without_links_is_copied_without_a_word(disk: Disk, tmp_path: Path) -> None:
+def test_a_directory_without_links_is_copied_whole(disk: Disk, tmp_path: Path) -> None:
     done = invoke("get", disk.image, "docs/sub", tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.endswith(b" 0 left out\n")
     assert names(tmp_path) == {"deep", "deep/b.bin", "sparse"}
+
+
+def test_an_empty_directory_is_told(disk: Disk, tmp_path: Path) -> None:
+    image = Path(shutil.copy(disk.image, tmp_path))
+    change_ext(image, "mkdir docs/void")
+    done = invoke("get", image, "docs/void", tmp_path / "saved")
+    assert done.stderr == b"b2dinspect: 0 files, 0 bytes, 0 left out\n"
 
 
 def test_hostile_names_are_kept_byte_for_byte(disk: Disk, tmp_path: Path) -> None:
