@@ -36,7 +36,7 @@ def driver(case: Case) -> Iterator[Finding]:
     if machine is None or not machine.config.is_readable:
         return
     if DISKS.get(machine.driver) == "":
-        text = f"the driver {machine.driver!r} keeps no virtual disk here: whatever is wrong, it is no disk"
+        text = f"the driver {machine.driver!r} keeps no virtual disk here"
         yield about("driver-without-disk", "info", text, machine.folder)
     elif machine.driver not in DISKS:
         text = f"the driver {machine.driver!r} is not known here: its disk was searched by common names"
@@ -97,9 +97,7 @@ def host_key(case: Case) -> Iterator[Finding]:
         text = "there is no id_rsa in the machine directory: without it nobody can log in with a key"
         yield about("key-missing", "error", text, path)
     elif not private.file.error and not private.file.size:
-        yield about(
-            "key-empty", "error", "id_rsa is empty: the host's disk was full when it was written", path
-        )
+        yield about("key-empty", "error", "id_rsa is empty", path)
     elif private.error:
         yield about("key-unreadable", "error", f"id_rsa cannot be used: {private.error}", path)
     if private is not None and private.is_open:
@@ -137,7 +135,7 @@ def disk_file(case: Case) -> Iterator[Finding]:
         yield Finding("disk-too-small", "error", text, file=case.path)
     for path in machine.leftovers:
         if path.name == "fixed.vhd":
-            text = "fixed.vhd is left over from a create that did not come to its end"
+            text = "fixed.vhd is there, which hyperv deletes at the end of a create"
             yield about("leftover-fixed-vhd", "info", text, path)
         elif path.name == "disk.qcow2.raw":
             text = "disk.qcow2.raw is left over: qemu2 makes disk.qcow2 of it and deletes it"
@@ -176,9 +174,7 @@ def virtualbox(case: Case) -> Iterator[Finding]:
         return
     named, found = live.uuid.strip("{}"), disk.container.identity.strip("{}").lower()
     if named and found and named != found:
-        text = (
-            f"the disk's UUID is {found}, but {machine.vbox.name} has {named}: VirtualBox will not attach it"
-        )
+        text = f"the disk's UUID is {found}, but {machine.vbox.name} has {named}"
         yield about("vbox-uuid-mismatch", "error", text, machine.vbox)
 
 
@@ -190,11 +186,13 @@ def not_formatted(case: Case) -> Iterator[Finding]:
     was_up = machine is not None and (machine.folder / "server.pem").is_file()
     text = "no guest has formatted this disk: the marker is still at byte 0"
     if was_up:
-        text += ", although the machine was up once (server.pem is there): the guest never saw its disk"
+        text += (
+            ", although the machine was up once (server.pem is there): the guest that ran did not format it"
+        )
     elif machine and machine.iso and machine.iso.volume_id and machine.iso.guest is None:
         text += f"; {machine.iso.path.name} is {machine.iso.volume_id!r}, which may know nothing of userdata"
     else:
-        text += "; the machine never booted, or its ISO knows nothing of userdata"
+        text += "; the machine never booted, or its guest left the disk alone"
     yield Finding("disk-not-formatted", "error", text, 0)
 
 

@@ -101,7 +101,9 @@ def parse_config(file: SmallFile) -> Config:
         return _broken(file, f"config.json is no UTF-8 text: {error.reason}", error.start)
     except json.JSONDecodeError as error:
         if not text.strip():
-            return _broken(file, f"config.json is empty ({file.size} bytes): the host's disk was full", 0)
+            return _broken(
+                file, f"config.json is empty ({file.size} bytes), as when the host's disk is full", 0
+            )
         is_cut = error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
         what = "ends too early: it was cut, as when the host's disk is full" if is_cut else "is no JSON"
         offset = len(text[: error.pos].encode("utf-8", "replace"))

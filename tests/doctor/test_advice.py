@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from b2dinspect.cli.main import app as inspect_app
 from b2dinspect.cli.provision.main import app as provision_app
 from b2dinspect.doctor.case import open_case
-from b2dinspect.doctor.explanations import SYSTEMS, explanations
+from b2dinspect.doctor.explanations import SYSTEMS, explain, explanations
 from b2dinspect.doctor.remedies import remedy
 from tests.incidents import NAMES, PACKED, copy_of, incident
 from tests.oracles import needs, run
@@ -200,6 +200,23 @@ def test_nothing_of_what_a_guest_does_is_certain_by_bytes() -> None:
     for item in explanations():
         assert item.by != "bytes" or "guest" not in item.title
         assert not (item.by != "bytes" and item.sure.startswith("certain: the bytes"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "key-empty",
+        "vbox-uuid-mismatch",
+        "vmdk-grain-tables-differ",
+        "driver-without-disk",
+        "leftover-fixed-vhd",
+        "leftover-raw",
+    ],
+)
+def test_what_bytes_cannot_say_is_not_certain_by_them(name: str) -> None:
+    found = explain(name)
+    assert found.by != "bytes"
+    assert re.match(r"(that|which) [^;]+: certain[^;]*; .+", found.sure)
 
 
 def test_where_the_store_is_the_default_it_is_not_named(place: Path) -> None:
