@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import RenderableType
@@ -99,11 +99,21 @@ def _file(file: Any) -> Iterator[RenderableType]:
 
 
 def written(
-    place: str, backup: str, healthy: bool, needs_start: bool, is_new: bool, use: Use | None
+    place: str,
+    backup: str,
+    found: Sequence[str],
+    needs_start: bool,
+    is_new: bool,
+    new_key: str,
+    use: Use | None,
 ) -> Iterator[RenderableType]:
-    """Yield what was written, how to undo it, and what to do next."""
-    word = "the doctor finds nothing wrong any more" if healthy else "the doctor still finds something"
-    if needs_start and not healthy:
+    """Yield where a new key is, what was written, how to undo it, and what to do next."""
+    if new_key:
+        yield Verbatim(f"new key: {new_key}; copy it to the machine's directory as id_rsa")
+    word = (
+        f"the doctor still finds {', '.join(found)}" if found else "the doctor finds nothing wrong any more"
+    )
+    if found and needs_start:
         word = "now its guest has to format it"
     made = "written" if is_new else "there already"
     yield Verbatim(f"{made}  {place}: {word}")

@@ -62,7 +62,8 @@ def repair(
 
     Example: b2dprovision repair machines/default --dry-run
 
-    Works on a copy, NAME-repaired, unless --in-place is given. Other people's keys and files stay. A
+    Works on a copy, NAME-repaired, unless --in-place is given; that of a machine in a store goes outside of
+    it, into the current folder. Other people's keys and files stay. A
     simulated login proves the repair before anything is written. Exit status: 0 repaired, or nothing to do,
     1 something is left, 2 it could not be done.
     """
@@ -112,11 +113,14 @@ def _carry_out(plan: Repair, subject: str, target: _Target, as_json: bool) -> No
     elif plan.actions and target.dry_run:
         screen.show_changes(_host_files(plan))
     elif plan.actions and target.in_place:
+        screen.new_key = _lone_key(plan, Path(plan.case.path), force=target.force)  # first: it opens the disk
         screen.files, screen.backup = _in_place(plan, target.backup)
         screen.written = subject
         screen.use = after_in_place(plan)
     elif plan.actions:
         copy, screen.is_new = _copy(plan, subject, target)
+        if screen.is_new and not copy.is_dir():
+            screen.new_key = _lone_key(plan, copy, force=target.force)
         screen.written, screen.use = str(copy), after_copy(plan, copy)
     screen.end()
 
@@ -139,7 +143,7 @@ class _Screen:
 
         self._plan, self._as_json, self._render = plan, as_json, render
         self.files: list[FileChange | NewImage] = []
-        self.written = self.backup = ""
+        self.written = self.backup = self.new_key = ""
         self.is_new = True
         self.use: Use | None = None
         if not as_json:
@@ -153,7 +157,11 @@ class _Screen:
 
     def end(self) -> None:
         """Say what was written, and end with status 1 when something is left."""
-        healthy, needs_start = _check(self.written) if self.written else (None, False)
+        from b2dinspect.provisioning.repair.use import Use
+
+        healthy, needs_start, found = _check(self.written) if self.written else (None, False, ())
+        if found and not needs_start and self.use is not None:
+            self.use = Use("see what is left", (("b2dinspect", "doctor", self.written),))
         if self._as_json:
             from b2dinspect.render import json
 
@@ -162,7 +170,7 @@ class _Screen:
         elif self.written:
             out(
                 *self._render.written(
-                    self.written, self.backup, bool(healthy), needs_start, self.is_new, self.use
+                    self.written, self.backup, found, needs_start, self.is_new, self.new_key, self.use
                 )
             )
         is_left = any(one.explanation.mends != "start" for one in self._plan.left)
@@ -196,7 +204,7 @@ def _copy(plan: Repair, subject: str, target: _Target) -> tuple[Path, bool]:
     machine = plan.case.machine
     if machine is not None and Path(plan.case.subject).resolve() != Path(plan.case.path).resolve():
         name = f"{machine.folder.resolve().name}-repaired"
-        path = target.out_path or machine.folder.absolute().with_name(name)
+        path = target.out_path or _outside_of_store(machine.folder) / name
         if not target.force and writing.is_copy_of(plan, path):
             return path, False
         writing.repair_machine_copy(plan, path, force=target.force)
@@ -209,9 +217,32 @@ def _copy(plan: Repair, subject: str, target: _Target) -> tuple[Path, bool]:
     if not target.force and path.is_file() and _is_repaired(plan, path):
         return path, False
     writing.repair_image_copy(plan, path, force=target.force)
-    if plan.new_key is not None:
-        writing.write_key(plan.new_key, path.with_suffix(".id_rsa"), force=target.force)
     return path, True
+
+
+def _lone_key(plan: Repair, disk: Path, *, force: bool) -> str:
+    """Write a new key pair beside a disk that is no machine's, and return where; "" when there is none."""
+    from b2dinspect.provisioning.repair.writing import write_key
+
+    if plan.new_key is None or (plan.case.machine is not None and disk == Path(plan.case.path)):
+        return ""
+    path = disk.with_suffix(".id_rsa")
+    write_key(plan.new_key, path, force=force)
+    return str(path)
+
+
+def _outside_of_store(folder: Path) -> Path:
+    """Return where the copy of a machine directory goes: where no docker-machine takes it for a machine.
+
+    It would list the copy, whose config.json names the machine itself, and remove that one's VM with it.
+    """
+    from b2dinspect.machine.places import store_of
+
+    store = store_of(folder)[0]
+    if store is None:
+        return folder.absolute().parent
+    here = Path.cwd()
+    return store.parent if here.resolve().is_relative_to((store / "machines").resolve()) else here
 
 
 def _is_repaired(plan: Repair, path: Path) -> bool:
@@ -226,15 +257,16 @@ def _is_repaired(plan: Repair, path: Path) -> bool:
         return filesystem(case) == filesystem(plan.case) != "" and diagnose(case).is_healthy
 
 
-def _check(path: str) -> tuple[bool, bool]:
-    """Ask the doctor about the outcome: is nothing wrong, and is all that is left to start the machine."""
+def _check(path: str) -> tuple[bool, bool, tuple[str, ...]]:
+    """Ask the doctor about the outcome: is nothing wrong, need it only be started, and what is found."""
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
 
     with open_case(path) as case:
         found = diagnose(case)
         faults = [one for one in found.findings if one.finding.is_fault]
-        return found.is_healthy, all(one.explanation.mends == "start" for one in faults)
+        needs_start = all(one.explanation.mends == "start" for one in faults)
+        return found.is_healthy, needs_start, tuple(dict.fromkeys(one.finding.id for one in faults))
 
 
 def _undo(backup: Path, subject: str | None, as_json: bool) -> None:

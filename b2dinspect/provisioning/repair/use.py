@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.doctor.remedies import Command, start_command
+from b2dinspect.machine.places import store_of
 from b2dinspect.provisioning.repair.plan import Repair
 from b2dinspect.provisioning.repair.writing import disk_change
 
@@ -30,7 +31,13 @@ def after_in_place(repair: Repair) -> Use:
         commands.append(("icacls", case.path, "/grant", ANY_VM))
     if start := start_command(case):
         commands.append(start)
-    return Use("start the machine" if case.machine else "give the disk to its machine again", tuple(commands))
+    text = "start the machine" if case.machine else "give the disk to its machine again"
+    if case.machine is not None and store_of(case.machine.folder)[0] is None:
+        text = (
+            "move the directory into a folder called machines, where docker-machine and minikube look for "
+            "it, and repair it there; then start the machine"
+        )
+    return Use(text, tuple(commands))
 
 
 def after_copy(repair: Repair, copy: Path) -> Use:
@@ -44,7 +51,8 @@ def after_copy(repair: Repair, copy: Path) -> Use:
         return Use(f"{text}, which you keep", ())
     folder = str(machine.folder)
     if disk is None or not disk.links:
-        text = "this is a copy, the machine itself is as it was; to repair that one too, with the machine off"
+        where = " outside of the store" if store_of(machine.folder)[0] and not store_of(copy)[0] else ""
+        text = f"this is a copy{where}, the machine itself is as it was; to repair that one, with it off"
         return Use(text, (("b2dprovision", "repair", folder, *_options(repair), "--in-place"),))
     text = "this is a copy with a disk of its own, without snapshots; with the machine off, attach that disk"
     if machine.driver != "virtualbox" or machine.disks.chosen is None:

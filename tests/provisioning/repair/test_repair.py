@@ -30,6 +30,12 @@ IN_BLOCKS = ["key-cut"]
 """Those whose new userdata.tar is no longer than the old one, so that it is rewritten in its own blocks."""
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of machines from a store go into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def repair(*words: object) -> tuple[int, str, str]:
     done = CliRunner().invoke(app, ["repair", *(str(word) for word in words)], catch_exceptions=False)
     return done.exit_code, done.stdout, done.stderr
@@ -141,7 +147,7 @@ def test_a_twin_of_userdata_keeps_its_content(tmp_path: Path) -> None:
     before = other_files(folder)
     assert b"/twin.tar" in before
     assert repair(folder)[0] == 0
-    copy = folder.with_name("key-regenerated-repaired")
+    copy = tmp_path / "key-regenerated-repaired"
     assert other_files(copy)[b"/twin.tar"] == before[b"/twin.tar"]
     assert answer(copy).is_healthy
 
@@ -153,7 +159,7 @@ def test_a_repaired_copy_lets_its_owner_in(name: str, tmp_path: Path) -> None:
     before = content(folder)
     status, said, complaint = repair(folder)
     assert (status, complaint) == (0, ""), said
-    copy = folder.with_name(f"{name}-repaired")
+    copy = tmp_path / f"{name}-repaired"
     assert only_start_is_left(copy)
     assert boot(copy) == 0
     assert content(folder) == before
@@ -169,7 +175,7 @@ def test_nothing_else_on_the_disk_changes(name: str, tmp_path: Path) -> None:
     before = other_files(folder)
     assert b"/volume.db" in before
     assert repair(folder)[0] == 0
-    copy = folder.with_name(f"{name}-repaired")
+    copy = tmp_path / f"{name}-repaired"
     assert other_files(copy) == before
     facts = case(copy)
     assert facts.disk is not None
@@ -349,7 +355,7 @@ def test_two_faults_are_both_named_and_both_mended(tmp_path: Path) -> None:
     (folder / "id_rsa").chmod(0o640)
     assert ids(folder) == ["key-permissions", "userdata-missing"]
     assert repair(folder)[0] == 0
-    assert boot(folder.with_name("userdata-lost-repaired")) == 0
+    assert boot(tmp_path / "userdata-lost-repaired") == 0
 
 
 @pytest.mark.parametrize(
@@ -373,7 +379,7 @@ def test_bad_usage(words: tuple[str, ...], said: str) -> None:
 def test_a_real_linux_lets_the_owner_in(name: str, tmp_path: Path) -> None:
     folder = copy_of(name, tmp_path)
     assert repair(folder)[0] == 0
-    words = ["boot", str(folder.with_name(f"{name}-repaired")), "--engine", "qemu"]
+    words = ["boot", str(tmp_path / f"{name}-repaired"), "--engine", "qemu"]
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
 
 
@@ -381,7 +387,7 @@ def test_a_machine_with_a_snapshot_becomes_one_with_a_disk_of_its_own(tmp_path: 
     folder = copy_of("snapshot", tmp_path)
     (folder / "id_rsa").chmod(0o644)
     assert repair(folder)[0] == 0
-    copy = folder.with_name("snapshot-repaired")
+    copy = tmp_path / "snapshot-repaired"
     assert ids(copy) == []
     assert boot(copy) == 0
 
@@ -393,7 +399,7 @@ def test_a_config_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
     config.write_bytes(config.read_text().encode(encoding))
     assert ids(folder) == ["config-encoding", "userdata-missing"]
     assert repair(folder)[0] == 0
-    assert ids(folder.with_name("userdata-lost-repaired")) == []
+    assert ids(tmp_path / "userdata-lost-repaired") == []
 
 
 def test_standard_input_is_refused() -> None:
@@ -429,3 +435,41 @@ def test_a_sound_private_key_is_replaced_only_when_it_is_named(tmp_path: Path) -
     assert content(folder) == before
     assert repair(folder, "--new-key", "--in-place", "--drop", "id_rsa")[0] == 0
     assert content(folder)["id_rsa"] != before["id_rsa"]
+
+
+def test_a_copy_does_not_become_a_machine_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_of("imported", tmp_path / "store")
+    monkeypatch.chdir(folder.parent)  # not even from inside of it
+    status, said, _ = repair(folder)
+    assert (status, [path.name for path in folder.parent.iterdir()]) == (0, ["imported"])
+    assert f"written  {tmp_path / 'imported-repaired'}: " in said
+    assert "this is a copy outside of the store" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("words", [(), ("--in-place",)])
+def test_the_new_key_of_a_lone_disk_is_named_first(words: tuple[str, ...], tmp_path: Path) -> None:
+    disk = shutil.copy(copy_of("userdata-lost", tmp_path) / "disk.vmdk", tmp_path / "k.vmdk")
+    status, said, _ = repair(disk, "--new-key", *words)
+    key = tmp_path / ("k.id_rsa" if words else "k-repaired.id_rsa")
+    assert status == 0
+    assert f"new key: {key}; copy it to the machine's directory as id_rsa" in said
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_still_found_is_named_and_comes_next(tmp_path: Path) -> None:
+    folder = copy_of("userdata-lost", tmp_path)
+    (folder / "id_rsa.pub").unlink()
+    (folder / "disk.vmdk").unlink()
+    status, said, _ = repair(folder, "--in-place")
+    assert status == 1
+    assert "the doctor still finds disk-none" in said
+    assert f"b2dinspect doctor {folder}" in said
+    assert "start the machine" not in said
+
+
+def test_a_machine_outside_of_a_store_is_told_where_it_must_lie(tmp_path: Path) -> None:
+    folder = copy_of("imported", tmp_path).rename(tmp_path / "imported")
+    said = " ".join(repair(folder, "--in-place")[1].split())
+    assert "move the directory into a folder called machines" in said
