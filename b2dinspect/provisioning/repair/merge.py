@@ -19,6 +19,8 @@ from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, build
 KEY_FILES = (AUTHORIZED_KEYS, AUTHORIZED_KEYS2)
 SET_ASIDE = b"# cut by the guest: "
 """Stands before a line of which the guest's cut left only the beginning: sshd reads it as a comment."""
+NO_KEY = b"# no key: "
+"""Stands before a line that sshd does not accept: it stays to be read, and is no fault any more."""
 SHORTEST_PIECE = 40
 """Characters: a broken line of so many that is all in a whole one is a piece of that one."""
 REST = "rest"
@@ -29,8 +31,8 @@ class KeyChange(NamedTuple):
     """What becomes of one line of a key file.
 
     Attributes:
-        what: ``restored`` when pieces of the line make place for the whole one, ``set aside`` for a line that
-            the guest's cut left unfinished.
+        what: ``restored`` when pieces of the line make place for the whole one, ``set aside``, as a
+            comment, for a line that the guest's cut left unfinished, or that sshd does not accept.
         file: Of which file.
         sha256: Fingerprint; "" for a line that is no key.
         comment: Of the line; its beginning when it is no key.
@@ -211,12 +213,9 @@ class _Lines:
                     self._note("kept", file, line)
             elif (identity := self._piece_of(line, is_last=line is rows[-1] and is_cut)) is not None:
                 pieces.add(identity)
-            elif is_cut and line is rows[-1]:
-                kept.append(SET_ASIDE + line.raw)
-                self._note("set aside", file, line)
             else:
-                kept.append(line.raw)
-                self._note("kept", file, line)
+                kept.append((SET_ASIDE if is_cut and line is rows[-1] else NO_KEY) + line.raw)
+                self._note("set aside", file, line)
         present = _by_identity(b"\n".join(kept), self._owners, self._visit)
         for identity, line in self._whole.items():
             if identity not in present:

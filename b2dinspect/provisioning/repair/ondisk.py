@@ -130,6 +130,8 @@ def plan_disk(
         if volume is not None and "label" in needed:
             work.label(volume)
             wants_tar = wants_tar or disk.of_source("data") is None
+            if pair is None and not wish.drop:
+                wants_tar = False  # a label is mended without a key, too
         if volume is not None and wants_tar:
             work.put_on(volume)
     overlay = work.overlay if work.steps else None

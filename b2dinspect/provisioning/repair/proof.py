@@ -214,7 +214,9 @@ def prove_login(
     """
     if case.disk is None:
         return None, "there is no disk to boot"
-    if pair is None or not pair.private:
+    if pair is None:
+        return None, "not tried: there is no key to try"
+    if not pair.private:
         return None, "not tried: the private key is not at hand"
     guest = guest_of(case.disk)
     disk = overlay or case.disk.container

@@ -98,9 +98,9 @@ def test_the_owners_damaged_line_makes_place_for_the_whole_one() -> None:
         assert whats(merged) == {("kept", sha256(STRANGER), False), ("restored", sha256(OWNER), True)}
 
 
-def test_a_broken_line_of_somebody_else_stays() -> None:
+def test_a_broken_line_of_somebody_else_stays_as_a_comment() -> None:
     broken = b"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCnotawholekeyatall their@laptop\n"
-    assert files(merge(build_userdata(broken), OWNER).tar)[NAME] == broken + OWNER
+    assert files(merge(build_userdata(broken), OWNER).tar)[NAME] == b"# no key: " + broken + OWNER
 
 
 def test_what_the_cut_left_of_a_line_is_kept_as_a_comment() -> None:

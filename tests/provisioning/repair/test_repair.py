@@ -473,3 +473,12 @@ def test_a_machine_outside_of_a_store_is_told_where_it_must_lie(tmp_path: Path) 
     folder = copy_of("imported", tmp_path).rename(tmp_path / "imported")
     said = " ".join(repair(folder, "--in-place")[1].split())
     assert "move the directory into a folder called machines" in said
+
+
+def test_a_label_is_mended_without_a_key(tmp_path: Path) -> None:
+    disk = shutil.copy(copy_of("label-lost", tmp_path) / "disk.vmdk", tmp_path / "l.vmdk")
+    status, said, complaint = repair(disk)
+    assert (status, complaint) == (1, ""), said
+    assert "not tried: there is no key to try" in said
+    assert "the doctor still finds userdata-missing" in said  # a key is needed for that
+    assert ids(tmp_path / "l-repaired.vmdk") == ["userdata-missing"]
