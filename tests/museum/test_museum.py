@@ -137,6 +137,7 @@ def test_what_is_only_unread_is_not_damaged(name: str) -> None:
 
 
 @of("other", "unknown")
+@pytest.mark.slow
 def test_no_repair_is_advised_for_what_is_not_ours(one: Exhibit) -> None:
     assert not REPAIRS.search(all_said(one.name)), one.line
 
@@ -148,12 +149,14 @@ def test_what_is_not_ours_is_not_repaired(one: Exhibit) -> None:
 
 
 @of("ours", "other", "unknown", lives=True)
+@pytest.mark.slow
 def test_nothing_destructive_is_advised_over_what_lives(one: Exhibit) -> None:
     found = DESTRUCTIVE.search(all_said(one.name))
     assert found is None, (one.line, all_said(one.name)[found.start() - 200 : found.end() + 200])
 
 
 @of("ours", "other", "unknown", "nobody")
+@pytest.mark.slow
 def test_the_evidence_stays_as_it_is(one: Exhibit) -> None:
     path = one.make()
     before = digest(path)
