@@ -81,7 +81,8 @@ def test_show_json(image: Path) -> None:
 
 
 def test_keys(image: Path) -> None:
-    assert invoke("keys", image).stdout == KEYS
+    assert invoke("keys", image).stdout == KEYS + PUB
+    assert invoke("keys", "--from", "fresh", image).stdout == KEYS
     assert_shown(invoke("keys", "--fingerprints", image, columns=WIDE).stdout.decode(), COMMENTS)
     found = document(invoke("keys", "--json", image), "keys")["keys"]
     assert [evidence_bytes(key["comment"]) for key in found] == [*COMMENTS, b""]

@@ -12,6 +12,7 @@ from tests.disks import (
     LABEL,
     MIB,
     MINIKUBE_START,
+    OLD_DATA_START,
     OTHER_PUB,
     PUB,
     TAR,
@@ -29,7 +30,7 @@ from tests.museum.exhibit import copied, exhibit, written
 from tests.museum.foreign import EXT4, gpt, iso, marker_tar
 from tests.oracles import run
 
-DATA, MINIKUBE = DATA_START * 512, MINIKUBE_START * 512
+OLD_DATA, DATA, MINIKUBE = OLD_DATA_START * 512, DATA_START * 512, MINIKUBE_START * 512
 FILES = {USERDATA: TAR[:4096], "var/lib/docker/volumes/db/_data/table": b"rows\n" * 999}
 PROVISION = ("fdisk", "mkswap", *EXT4)
 SUPERBLOCK, MARK = 1024, 1024 + 56
@@ -68,7 +69,7 @@ def ours_fresh() -> Path:
     return copied(fresh())
 
 
-@exhibit("Provisioned by the 18.06 guest.", "ours", lives=(DATA,), programs=PROVISION, slow=True)
+@exhibit("Provisioned by the 18.06 guest.", "ours", lives=(OLD_DATA,), programs=PROVISION, slow=True)
 def ours_automount() -> Path:
     return copied(provisioned("automount"))
 
@@ -356,7 +357,7 @@ def mbr_zeroed() -> Path:
     return zeroed(moved(2048, "label: dos\nstart=2048, type=83\n"), 512)
 
 
-@exhibit("Partition 1 was deleted with fdisk.", "ours", lives=(DATA,), programs=PROVISION, slow=True)
+@exhibit("Partition 1 was deleted with fdisk.", "ours", lives=(OLD_DATA,), programs=PROVISION, slow=True)
 def partition_deleted() -> Path:
     path = copied(provisioned("automount"))
     fdisk(path, "d", "1")
@@ -366,7 +367,7 @@ def partition_deleted() -> Path:
 @exhibit(
     "Both partitions were deleted, and one made over the whole disk.",
     "ours",
-    lives=(DATA,),
+    lives=(OLD_DATA,),
     slow=True,
     programs=PROVISION,
 )
