@@ -387,3 +387,24 @@ def test_each_program_signs_with_its_own_name(tmp_path: Path) -> None:
     done = invoke("convert", tmp_path / "nothing.vdi", tmp_path / "disk.img")
     assert done.exit_code == 2
     assert done.stderr.startswith("b2dprovision: ")
+
+
+@pytest.mark.parametrize("ending", ["vmdk", "vdi", "qcow2"])
+def test_what_a_cut_disk_lacks_is_filled_only_when_that_is_asked_for(ending: str, tmp_path: Path) -> None:
+    cut, sound, source = (tmp_path / name for name in (f"cut.{ending}", "sound.img", "source.img"))
+    data = os.urandom(4 << 20)
+    source.write_bytes(data)
+    assert invoke("convert", source, cut).exit_code == 0
+    os.truncate(cut, cut.stat().st_size - (5 << 18))
+    refused = invoke("convert", cut, sound)
+    assert (refused.exit_code, sound.exists()) == (2, False)
+    done = invoke("convert", cut, sound, "--fill-missing", "--verify")
+    assert done.exit_code == 1
+    ranges = [
+        (int(start), int(end) + 1) for start, end in re.findall(r"bytes (\d+) to (\d+) of", done.stderr)
+    ]
+    assert ranges
+    expected = bytearray(data)
+    for start, end in ranges:
+        expected[start:end] = bytes(end - start)
+    assert sound.read_bytes() == expected

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from b2dinspect.containers import Container, raw
+from b2dinspect.containers import raw
 from b2dinspect.containers.writers import DiskWriter, data_file, new_disk
 from b2dinspect.errors import ContainerError
 from b2dinspect.evidence.file import Progress
@@ -14,11 +14,43 @@ from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.images import CHUNK, stored_chunks
 from b2dinspect.provisioning.disk.rework import opened
-from b2dinspect.source import ByteSource
+from b2dinspect.source import ByteSource, Extent
+
+
+class Filled(ByteSource):
+    """A disk whose bytes that are not in the evidence read as zeros.
+
+    Args:
+        base: The disk.
+
+    Attributes:
+        missing: The ranges that are filled, as (offset, end) in bytes; what touches is one.
+    """
+
+    def __init__(self, base: ByteSource) -> None:
+        self._base = base
+        self.size = base.size
+        self.missing: list[tuple[int, int]] = []
+        for one in base.extents():
+            if one.kind == "missing":
+                touches = self.missing and self.missing[-1][1] == one.offset
+                start = self.missing.pop()[0] if touches else one.offset
+                self.missing.append((start, one.offset + one.length))
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return b"".join(
+            bytes(one.length) if one.kind == "missing" else self._base.pread(one.offset, one.length)
+            for one in self._base.extents(offset, length)
+        )
+
+    def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """Yield those of the disk, with zeros for what is missing."""
+        for one in self._base.extents(offset, length):
+            yield one._replace(kind="zero") if one.kind == "missing" else one
 
 
 def convert(
-    disk: Container,
+    disk: ByteSource,
     out: Path,
     format_name: str,
     ids: Identities,
