@@ -14,6 +14,7 @@ import typer
 from b2dinspect.cli.main import COMMANDS, app
 from b2dinspect.cli.provision.main import COMMANDS as COMPANION_COMMANDS
 from b2dinspect.cli.provision.main import app as companion
+from b2dinspect.containers import FORMATS
 from b2dinspect.inspection.facts import DiskState, Source
 
 ROOT = Path(__file__).parent.parent
@@ -80,6 +81,11 @@ def test_readme_picture_is_the_output_of_today() -> None:
 
 def text_of(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>(.*?)</text>", svg)
+
+
+def test_the_page_of_formats_has_every_container() -> None:
+    told = {name.lower() for name, _ in script("reference")["STRUCTURES"]}
+    assert {name for name, known in FORMATS.items() if not known.is_last} <= told
 
 
 @pytest.mark.parametrize("page", ["findings", "commands", "formats", "python"])

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from b2dinspect.doctor import disk as disk_checks
 from b2dinspect.doctor import host as host_checks
 from b2dinspect.doctor.case import Case
-from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Basis, Explanation, System, explain
+from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Basis, Explanation, System, explanation_of
 from b2dinspect.doctor.remedies import Remedy, remedy
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import Inspection
@@ -99,7 +99,7 @@ def diagnose(case: Case) -> Diagnosis:
 
 
 def _diagnosed(case: Case, finding: Finding) -> Diagnosed:
-    explanation = explain(finding.id)
+    explanation = explanation_of(finding)
     return Diagnosed(finding, explanation, {system: remedy(case, explanation, system) for system in SYSTEMS})
 
 

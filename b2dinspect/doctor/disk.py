@@ -65,7 +65,7 @@ def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
 def marker(facts: Inspection) -> Iterator[Finding]:
     """Weigh the marker at byte 0 against the rest of the disk."""
     magic = facts.magic
-    if facts.ownership.owner == "other":
+    if facts.ownership.owner == "other" or (facts.ownership.owner == "unknown" and magic.found):
         yield from _marker_on_foreign(facts)
         return
     if magic.damaged_at and not facts.living:
@@ -89,12 +89,23 @@ def marker(facts: Inspection) -> Iterator[Finding]:
             "formats the disk and takes no key from it; no login by key is possible"
         )
         yield Finding("marker-alone", "error", text, 0)
-    if not magic.found or facts.table.kind == "none":
+    if magic.found:
+        yield from _marker_at_start(facts)
+
+
+def _marker_at_start(facts: Inspection) -> Iterator[Finding]:
+    """Weigh a whole marker on a disk that is nobody else's."""
+    if facts.table.kind == "none":
+        if facts.state == "damaged" and not facts.living:
+            yield Finding("magic-over-data", "error", facts.reason, 0)
         return
     if facts.table.unseen:
-        guests = listed(facts.formatters)
-        text = f"the marker is at byte 0 of a disk that holds data: {guests} will format it at the next boot"
-        yield Finding("magic-over-data", "error", text, 0)
+        if facts.formatters:
+            text = (
+                "the marker is at byte 0, and no guest sees the partition table: "
+                f"{listed(facts.formatters)} will format the disk at the next boot"
+            )
+            yield Finding("magic-over-data", "error", text, 0)
         return
     if facts.data is not None and facts.data.by == "label":
         if facts.guest.profile == "automount":
@@ -114,10 +125,13 @@ def marker(facts: Inspection) -> Iterator[Finding]:
 
 def _marker_on_foreign(facts: Inspection) -> Iterator[Finding]:
     if facts.magic.found and facts.formatters:
-        text = (
-            f"the marker is at byte 0 of somebody else's disk: {listed(facts.formatters)} "
-            "will format it at the next boot; do not boot it"
+        whose = (
+            "somebody else's disk"
+            if facts.ownership.seems
+            else "a disk with files that are not boot2docker's"
         )
+        guests = listed(facts.formatters)
+        text = f"the marker is at byte 0 of {whose}: {guests} will format it at the next boot; do not boot it"
         yield Finding("magic-over-data", "error", text, 0)
 
 

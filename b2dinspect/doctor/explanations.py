@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from b2dinspect.errors import UsageError
+from b2dinspect.findings import Finding
 
 DATA = Path(__file__).with_name("explanations.toml")
 LINKS = (
@@ -133,6 +134,18 @@ def explain(finding_id: str) -> Explanation:
         if "*" in item.id and "*" not in finding_id and fnmatchcase(finding_id, item.id):
             return item._replace(id=finding_id)
     raise UsageError(f"no finding is called {finding_id!r}; `b2dinspect explain` lists them")
+
+
+def explanation_of(finding: Finding) -> Explanation:
+    """Return the explanation of a finding that is there; a format from outside may have none of its own."""
+    try:
+        return explain(finding.id)
+    except UsageError:
+        sure = "as sure as what reads this format"
+        why = "What reads this format says no more about it."
+        return Explanation(
+            finding.id, "container", 0, finding.message, why, "", {}, {}, "", "", "program", sure
+        )
 
 
 def families() -> Iterator[Explanation]:

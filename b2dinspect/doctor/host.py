@@ -199,8 +199,8 @@ def not_formatted(case: Case) -> Iterator[Finding]:
 def sizes(case: Case) -> Iterator[Finding]:
     """Row 13: the disk was made larger, and nothing on it grew."""
     disk = case.disk
-    if disk is None or not disk.table.partitions:
-        return
+    if disk is None or not disk.table.partitions or disk.living:
+        return  # what lives behind the partitions is what a larger one would run over
     end = max(part.end for part in disk.table.partitions) * SECTOR
     gap = disk.container.size - end
     if gap > max(SLACK, disk.container.size // 20):

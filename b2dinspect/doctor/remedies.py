@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.explanations import Explanation, Mend, System
 from b2dinspect.machine.config import is_windows
@@ -128,12 +129,11 @@ def _filesystem(case: Case) -> str:
 
 
 def _sound(case: Case) -> str:
-    kinds = {"raw": "img", "vhdx": "vhd"}
-    return (
-        _beside(case, f"sound.{kinds.get(case.disk.container.format, case.disk.container.format)}")
-        if case.disk
-        else ""
-    )
+    """Return the name of a whole image, in the disk's own format where that can be written."""
+    if case.disk is None:
+        return ""
+    known = FORMATS.get(case.disk.container.format)
+    return _beside(case, f"sound.{known.suffixes[0] if known and known.is_written else 'img'}")
 
 
 _PLACES: dict[str, Callable[[Case], str]] = {

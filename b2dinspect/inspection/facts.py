@@ -168,6 +168,10 @@ class Ownership(NamedTuple):
             )
         if self.owner == "nobody":
             return "blank"
+        if self.evidence:
+            return (
+                f"{'; '.join(self.evidence)}, but the files on it are not boot2docker's, as far as they tell"
+            )
         return "nothing says whose it is: no label, marker, userdata.tar or directory of boot2docker"
 
 

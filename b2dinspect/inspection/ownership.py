@@ -50,6 +50,8 @@ DIRECTORIES: Sequence[tuple[frozenset[bytes], str, Sure]] = (
     (frozenset((b"Windows", b"Users")), "a Windows system", "likely"),
 )
 """Names in the root directory that, all together, say what a filesystem is."""
+SOMEBODYS = ("ext2", "ext3", "ext4")
+"""Filesystems that hold something; on our own disks something in them is a sign of ours."""
 RELEASES = (b"/etc/os-release", b"/usr/lib/os-release")
 LARGEST = 64 << 10
 """Bytes of a file that is read for what it says."""
@@ -87,6 +89,8 @@ def tell_owner(
     if seems:
         return Ownership("other", seems[0].sure, seems=tuple(dict.fromkeys(seems))[:4])
     weak = [*_weak(magic, userdata)]
+    if weak and any(volume.filesystem in SOMEBODYS for volume in volumes):
+        return Ownership("unknown", "likely", tuple(text for text, _ in weak))
     if weak:
         return Ownership("ours", weak[0][1], tuple(text for text, _ in weak))
     return Ownership("unknown", "certain")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.guests import DATA_LABEL
@@ -12,7 +12,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import read_lenient
 from b2dinspect.units import listed
-from b2dinspect.userdata.tarball import MAGIC
+from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
 
 BLANK_LIMIT = 64 << 20
 """Stored bytes that are read to call a disk blank."""
@@ -32,6 +32,7 @@ class Layers(NamedTuple):
         choices: What each guest generation would do.
         names: Names in /var/lib on the data partition.
         unreadable: Why the data partition's files, or its userdata, cannot be read; "" when they can.
+        tar_end: Where the tar of a fresh disk ends, in bytes; 0 without one.
     """
 
     disk: Container
@@ -44,6 +45,7 @@ class Layers(NamedTuple):
     data: DataChoice | None
     names: Names
     unreadable: str
+    tar_end: int
 
 
 def tell_state(layers: Layers) -> tuple[DiskState, str]:
@@ -118,13 +120,8 @@ def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[Di
 
 def _without_table(layers: Layers) -> tuple[DiskState, str]:
     disk, magic = layers.disk, layers.magic
-    if magic.is_alone:
-        return (
-            "fresh",
-            "the marker is alone at byte 0, with no tar and no key behind it: no guest has formatted it",
-        )
     if magic.found:
-        return "fresh", "the marker is at byte 0 and there is no partition table: no guest has formatted it"
+        return _with_marker(layers)
     if magic.damaged_at:
         places = ", ".join(str(offset) for offset in magic.damaged_at)
         return "damaged", f"the marker at byte 0 is damaged: wrong at byte {places}"
@@ -141,26 +138,57 @@ def _without_table(layers: Layers) -> tuple[DiskState, str]:
     return _all_zeros(disk)
 
 
+def _with_marker(layers: Layers) -> tuple[DiskState, str]:
+    """Tell a disk that nobody used from one over whose first sectors somebody wrote the marker."""
+    seen = _look_for_data(layers.disk, max(layers.tar_end, GUEST_KEEPS))
+    if seen.kind == "data":
+        text = f"the marker is at byte 0 of a disk that holds data from byte {seen.offset} on"
+        return "damaged", text + _format_warning(layers)
+    text = "the marker is at byte 0 and there is no partition table: no guest has formatted it"
+    if layers.magic.is_alone:
+        text = "the marker is alone at byte 0, with no tar and no key behind it: no guest has formatted it"
+    if seen.kind == "missing":
+        text += f", as far as this evidence tells; the content from byte {seen.offset} on is missing"
+    if seen.kind == "unread":
+        text += f", as far as the {seen.looked} stored bytes tell that were read"
+    return "fresh", text
+
+
 def _all_zeros(disk: Container) -> tuple[DiskState, str]:
-    """Look through what is stored, up to a limit, for anything but zeros."""
+    seen = _look_for_data(disk, 0)
+    if seen.kind == "missing":
+        return "damaged", f"no marker, no table, and the content from byte {seen.offset} on is missing"
+    if seen.kind == "data":
+        text = f"no marker, no partition table; zeros at the start, but data from byte {seen.offset} on"
+        return "foreign", text
+    if seen.kind == "unread":
+        text = (
+            f"no marker, no table; {seen.looked} of {disk.allocated_size} stored bytes were read, "
+            "all zeros; the rest was not looked at"
+        )
+        return "blank", text
+    return "blank", ALL_ZEROS
+
+
+class _Seen(NamedTuple):
+    kind: Literal["data", "missing", "unread", "zeros"]
+    offset: int
+    looked: int
+
+
+def _look_for_data(disk: Container, start: int) -> _Seen:
+    """Look through what is stored from a byte on, up to a limit, for anything but zeros."""
     looked = 0
-    for number, extent in enumerate(disk.extents()):
+    for number, extent in enumerate(disk.extents(start)):
         if extent.kind == "missing":
-            return "damaged", f"no marker, no table, and the content from byte {extent.offset} on is missing"
+            return _Seen("missing", extent.offset, looked)
         if extent.kind == "zero":
             continue
         for offset in range(extent.offset, extent.offset + extent.length, HEAD):
             if looked >= BLANK_LIMIT or number >= MAX_PIECES:
-                return (
-                    "blank",
-                    f"no marker, no table; {looked} of {disk.allocated_size} stored bytes were read, "
-                    "all zeros; the rest was not looked at",
-                )
+                return _Seen("unread", offset, looked)
             data = disk.pread(offset, min(HEAD, extent.offset + extent.length - offset))
             if data.strip(b"\0"):
-                return (
-                    "foreign",
-                    f"no marker, no partition table; zeros at the start, but data from byte {offset} on",
-                )
+                return _Seen("data", offset, looked)
             looked += len(data)
-    return "blank", ALL_ZEROS
+    return _Seen("zeros", disk.size, looked)

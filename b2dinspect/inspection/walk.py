@@ -79,9 +79,9 @@ def inspect_disk(
     userdata = (*files.userdata, *at_start(disk, magic, table, (*volumes, *living)))
     guest = tell_guest(table, volumes, data.volume if data else None, files.names or ())
     ownership = tell_owner(disk, magic, (*volumes, *living), userdata)
-    layers = Layers(
-        disk, magic, table, volumes, living, ownership, choices, data, files.names, files.unreadable
-    )
+    tar_end = max((item.size for item in userdata if item.source == "fresh"), default=0)
+    names, unreadable = files.names, files.unreadable
+    layers = Layers(disk, magic, table, volumes, living, ownership, choices, data, names, unreadable, tar_end)
     state, reason = tell_state(layers)
     return Inspection(
         path=path,

@@ -20,6 +20,7 @@ from b2dinspect.evidence.chain import open_disk
 from b2dinspect.source import MemorySource
 from tests.cli.helpers import unpacked
 from tests.containers import toy
+from tests.oracles import needs
 
 
 def run(*words: object, status: int = 0, of: object = app) -> str:
@@ -87,7 +88,14 @@ def test_every_format_is_told_whole(known: Format) -> None:
     assert known.is_last or {"layout", "survey"} <= modules
     assert known.load("reader").__dict__[known.reader].format == known.name
     assert known.suffixes
-    assert known.qemu_names
+
+
+@needs("qemu-img")
+def test_qemu_knows_the_names_that_are_told_as_its_own() -> None:
+    shown = subprocess.run(["qemu-img", "--help"], capture_output=True, text=True, check=False).stdout
+    supported = shown.partition("Supported formats:")[2].split()
+    for known in FORMATS.values():
+        assert not known.qemu_names or known.qemu_names[0] in supported
 
 
 def test_a_copy_of_what_cannot_be_written_is_raw() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.diagnosis import ELSEWHERE
 from b2dinspect.doctor.explanations import LINKS, SYSTEMS, explain, explanations, families
 from b2dinspect.errors import UsageError
@@ -20,11 +21,7 @@ from tests.machine.helpers import config_of, machine
 
 PACKAGE = Path(__file__).parents[2] / "b2dinspect"
 FAMILIES = (
-    "vdi",
-    "vmdk",
-    "vhd",
-    "vhdx",
-    "qcow2",
+    *(name for name, known in FORMATS.items() if not known.is_last),
     "chain",
     "ova",
     "vbox",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from b2dinspect.containers.vdi.reader import VdiContainer
+from b2dinspect.doctor.disk import examine
 from b2dinspect.errors import MissingDataError
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.userdata.tarball import build_userdata
@@ -197,3 +198,11 @@ def test_what_keeps_a_guest_from_a_filesystem(patch: tuple[int, bytes], kind: st
     assert obstacle is not None
     assert (obstacle.kind, facts.state, facts.data.takers) == (kind, "damaged", ())
     assert facts.reason == obstacle.reason
+
+
+def test_a_marker_over_data_is_no_fresh_disk() -> None:
+    disk = make_disk(4 << 20, (0, TAR), (1 << 20, b"LUKS or NTFS or what not"))
+    facts = look(disk)
+    assert facts.state == "damaged"
+    assert "holds data from byte" in facts.reason and "FORMAT" in facts.reason
+    assert "magic-over-data" in [finding.id for finding in examine(facts)]

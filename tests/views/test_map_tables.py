@@ -44,6 +44,7 @@ def test_tables_and_picture(row: Row, tmp_path: Path) -> None:
             assert first.name == "extent lines"
             assert {span.field.name for span in shown.spans} >= {"extent[0]"}
             return
+        assert row.format in FIRST, "a new format names its first table in FIRST"
         assert first.name == FIRST[row.format]
         named = [span for span in shown.spans if span.structure == first.name]
         assert len(named) == first.entries

@@ -129,7 +129,9 @@ def _must_be_ours(case: Case) -> None:
         UsageError: It is not repaired; says whose it seems to be.
     """
     owner = case.disk.ownership if case.disk else None
-    if owner and (owner.owner == "other" or (owner.owner == "unknown" and case.machine is None)):
+    if owner is None or owner.owner in ("ours", "nobody"):
+        return
+    if owner.owner == "other" or owner.evidence or case.machine is None:
         raise UsageError(f"this disk is not repaired: {owner.text}")
 
 

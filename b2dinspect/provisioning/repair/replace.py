@@ -35,9 +35,7 @@ def check_writable(volume: Volume) -> None:
         raise UsageError(f"{where} is {volume.filesystem}: only ext4 can be repaired")
     broken = [finding for finding in volume.findings if finding.is_fault]
     if broken:
-        text = (
-            f"{where} is not changed: {broken[0].message}. Boot the machine once, or take a raw copy and run"
-        )
+        text = f"{where} is not changed: {broken[0].message}. Take a raw copy and run"
         offset = volume.partition.offset
         raise UsageError(f"{text} e2fsck -f 'COPY?offset={offset}', then repair again")
 
