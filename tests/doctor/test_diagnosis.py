@@ -32,7 +32,7 @@ FAMILIES = (
     "logs",
 )
 OTHERS = ("userdata", "keys", "key", "magic", "table", "partition", "label", "disk", "filesystem", "config")
-MORE = ("logs", "driver", "machine", "leftover", "certificates")
+MORE = ("logs", "marker", "driver", "machine", "leftover", "certificates")
 ID = re.compile(rf'"((?:{"|".join(FAMILIES + OTHERS + MORE)})-[a-z0-9-]+)"')
 NO_FINDINGS = {*FAULTS, "ext4-only", "disk-name", "config-2"}
 

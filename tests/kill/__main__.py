@@ -1,7 +1,7 @@
 """``python -m tests.kill [COMMAND]…``: each writing call of a command is killed, interrupted, or fails once.
 
 strace injects the fault at the n-th call of a kind. Afterwards the file in question is the old one or the new
-one, what else is there ``sweep`` removes, and no key is readable by others.
+one, and what else is there ``sweep`` removes. Tried so far: build, convert and undo.
 """
 
 from __future__ import annotations
