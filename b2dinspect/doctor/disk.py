@@ -77,7 +77,7 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("magic-damaged", "error", text, at)
     elif facts.magic.copy_offset is not None and facts.table.kind == "none" and facts.state == "damaged":
         yield Finding("magic-damaged", "error", facts.reason, 0)
-    if facts.living:
+    if _is_worth_saving(facts):
         guests = listed(facts.formatters)
         outcome = f"{guests} will format it at the next boot" if guests else "no guest finds its data"
         found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.living)
@@ -91,6 +91,13 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("marker-alone", "error", text, 0)
     if magic.found:
         yield from _marker_at_start(facts)
+
+
+def _is_worth_saving(facts: Inspection) -> bool:
+    """Tell whether more than swap lives where no table names it; without a table, swap is a trace of one."""
+    return any(one.filesystem != "swap" for one in facts.living) or bool(
+        facts.living and facts.table.kind == "none"
+    )
 
 
 def _marker_at_start(facts: Inspection) -> Iterator[Finding]:
