@@ -16,7 +16,6 @@ from b2dinspect.render.terminal import Line, Table, lines
 from b2dinspect.render.text import as_text, offset, size
 from b2dinspect.userdata.authorized_keys import Line as KeyLine
 from b2dinspect.userdata.tarball import MAGIC
-from b2dinspect.views.annotation import all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.containers import Container
@@ -47,6 +46,8 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     sheet.add_row("Odd", _findings(findings))
     if not with_headers:
         return sheet
+    from b2dinspect.views.annotation import all_headers  # needed for nothing else
+
     headers = [*all_headers(facts)]
     parts = [part for header in headers[:MAX_HEADERS] for part in ("", _header(header))]
     if len(headers) > MAX_HEADERS:
