@@ -283,7 +283,9 @@ def test_halves_that_do_not_belong_together_are_two_keys(tmp_path: Path) -> None
 
 
 def test_only_one_half_of_a_machine(tmp_path: Path) -> None:
-    (only,) = machine_sides(str(machine(tmp_path, tar=None)))
+    folder = machine(tmp_path, tar=None)
+    (folder / "config.json").write_text("{}")
+    (only,) = machine_sides(str(folder))
     assert only.label.endswith("(host)")
     shutil.rmtree(tmp_path / "default")
     (only,) = machine_sides(str(machine(tmp_path, public=None)))
@@ -297,8 +299,10 @@ def test_a_machine_as_one_side(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_a_disk_is_no_side(tmp_path: Path) -> None:
+    folder = machine(tmp_path, tar=None)
+    (folder / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="no disk in this machine directory"):
-        key_set(str(machine(tmp_path, tar=None)))
+        key_set(str(folder))
 
 
 def test_what_the_guest_will_cut_is_no_key_of_the_disk(tmp_path: Path) -> None:

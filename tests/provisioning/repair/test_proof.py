@@ -81,7 +81,7 @@ def test_a_disk_without_a_private_key_at_hand() -> None:
     status, said, _ = run(unpacked("provisioned-minikube.vdi"))
     assert status == 1
     assert "untried" in said
-    assert "name one with --key" in said
+    assert "so it was not tried" in said
 
 
 @needs("ssh")
