@@ -106,6 +106,7 @@ class _Target:
 
 def _carry_out(plan: Repair, subject: str, target: _Target, as_json: bool) -> None:
     from b2dinspect.provisioning.repair.use import after_copy, after_in_place
+    from b2dinspect.provisioning.repair.writing import disk_change
 
     screen = _Screen(plan, as_json)
     if plan.actions and plan.logged_in is False:
@@ -113,6 +114,7 @@ def _carry_out(plan: Repair, subject: str, target: _Target, as_json: bool) -> No
     elif plan.actions and target.dry_run:
         screen.show_changes(_host_files(plan))
     elif plan.actions and target.in_place:
+        disk_change(plan)  # refuses an image that cannot be changed in place, before a key is made for it
         screen.new_key = _lone_key(plan, Path(plan.case.path), force=target.force)  # first: it opens the disk
         screen.files, screen.backup = _in_place(plan, target.backup)
         screen.written = subject
