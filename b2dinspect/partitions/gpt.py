@@ -15,7 +15,7 @@ from construct import Bytes, Int32ul, Int64ul, Struct
 from b2dinspect.errors import PartitionError
 from b2dinspect.fields import Bits, Header, UuidLE
 from b2dinspect.partitions.base import Partition
-from b2dinspect.partitions.mbr import TYPE_PROTECTIVE, build_mbr
+from b2dinspect.partitions.mbr import build_protective
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
 SIGNATURE = b"EFI PART"
@@ -180,10 +180,9 @@ def build_gpt(
         for part in partitions
     ).ljust(ENTRIES * ENTRY_SIZE, b"\0")
     last, array_sectors = disk_sectors - 1, len(array) // SECTOR
-    protective = build_mbr([(TYPE_PROTECTIVE, 1, min(last, 0xFFFFFFFF))], 0)
     backup_array = last - array_sectors
     return [
-        (0, protective),
+        (0, build_protective(disk_sectors)),
         (SECTOR, _build_header(1, last, 2, disk_guid, array)),
         (2 * SECTOR, array),
         (backup_array * SECTOR, array),

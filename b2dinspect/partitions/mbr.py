@@ -26,6 +26,8 @@ BOOT_SECTORS = ((3, b"NTFS"), (3, b"EXFAT"), (54, b"FAT"), (82, b"FAT32"))
 """Where a filesystem that ends its first sector with 55 aa too has its name."""
 NO_CHS = b"\xfe\xff\xff"
 """What stands for a place beyond what cylinder, head and sector can say."""
+SECOND_SECTOR = b"\0\2\0"
+"""Head, sector from 1, and cylinder of sector 1, where a GPT's header is."""
 
 TYPES = {
     0x00: "Empty",
@@ -54,6 +56,9 @@ ENTRY = Struct(
     "start" / Int32ul * "first sector (LBA)",
     "sectors" / Int32ul * "length in sectors",
 )
+
+BLANK = {"status": 0, "chs_first": bytes(3), "type": 0, "chs_last": bytes(3), "start": 0, "sectors": 0}
+"""An entry that is not used."""
 
 TABLE = (446, 512)
 """Bytes of sector 0 that are the table and its signature: all that busybox's fdisk writes."""
@@ -144,20 +149,34 @@ def build_mbr(
         disk_signature: Disk identifier.
         geometry: Heads and sectors a track, to say where partitions are in these too.
     """
-    blank = {"status": 0, "chs_first": bytes(3), "type": 0, "chs_last": bytes(3), "start": 0, "sectors": 0}
     entries = [
-        blank
+        BLANK
         | {"type": kind, "start": start, "sectors": sectors}
         | {"chs_first": _chs(start, geometry), "chs_last": _chs(start + sectors - 1, geometry)}
         for kind, start, sectors in partitions
     ]
+    return _build(entries, disk_signature)
+
+
+def _build(entries: Sequence[dict[str, object]], disk_signature: int) -> bytes:
     fields = {
         "bootstrap": bytes(440),
         "disk_signature": disk_signature,
         "reserved": 0,
         "signature": SIGNATURE,
     }
-    return bytes(MBR.build(fields | {"partitions": entries + [blank] * (4 - len(entries))}))
+    return bytes(MBR.build(fields | {"partitions": [*entries, *[BLANK] * (4 - len(entries))]}))
+
+
+def build_protective(sectors: int) -> bytes:
+    """Return the sector 0 of a GPT disk of that many sectors: one entry, which says that all of it is taken.
+
+    Source: UEFI specification 2.10, 5.2.3; and util-linux fdisk, which gives the last place as beyond CHS
+    whatever the size.
+    """
+    entry = BLANK | {"type": TYPE_PROTECTIVE, "start": 1, "sectors": min(sectors - 1, 0xFFFFFFFF)}
+    entry |= {"chs_first": SECOND_SECTOR, "chs_last": b"\xff\xff\xff"}
+    return _build([entry], 0)
 
 
 def _chs(sector: int, geometry: tuple[int, int] | None) -> bytes:

@@ -277,3 +277,10 @@ def test_a_backup_gpt_that_is_missing(tmp_path: Path) -> None:
     (finding,) = table.findings
     assert (finding.id, finding.offset) == ("gpt-backup-damaged", 4 * MIB - SECTOR)
     assert "parent" in finding.message
+
+
+@needs("fdisk")
+def test_the_protective_mbr_is_as_fdisk_writes_it(tmp_path: Path) -> None:
+    path = make(tmp_path / "disk", 64 * MIB)
+    run("fdisk", path, input=b"g\nw\n")
+    assert mbr.build_protective(64 * MIB // SECTOR) == path.read_bytes()[:SECTOR]
