@@ -28,7 +28,7 @@ KINDS = {
     "speaks": ("#6d4aa3", ("cli", "notebook", "tui", "render")),
     "makes and changes disks": ("#b4560f", ("provisioning", "newfile", "identity")),
     "judges": ("#2c7a3f", ("doctor", "views")),
-    "knows": ("#1d63a8", ("inspection", "machine", "guests")),
+    "knows": ("#1d63a8", ("inspection", "machine", "guests", "docker")),
     "reads": ("#0c7077", ("evidence", "containers", "partitions", "filesystems", "userdata")),
     "the ground": ("#55606e", ()),
 }

@@ -46,14 +46,14 @@ class Ext4(Closing):
         self._fs = fs
         self._kit = SleuthKit(fs, kind)
 
-    def find(self, path: bytes) -> Entry:
-        """Return the entry at an absolute or relative path from the root of the filesystem.
+    def find(self, path: bytes, below: Entry | None = None) -> Entry:
+        """Return the entry at a path from the root of the filesystem, or from the directory ``below``.
 
         Raises:
             NotFoundError: A part of the path does not exist, or is not a directory.
             FilesystemError: The structures on the way cannot be read.
         """
-        entry = self._used(Entry(b"", self._kit.node(self._kit.root)))
+        entry = below or self._used(Entry(b"", self._kit.node(self._kit.root)))
         walked = b""
         for name in [part for part in path.split(b"/") if part and part != b"."]:
             if name == b"..":
@@ -75,6 +75,16 @@ class Ext4(Closing):
         if not stat.S_IFMT(entry.node.mode):
             raise FilesystemError(f"{show(entry.name)} is inode {entry.node.inode}, which is not in use")
         return entry
+
+    def names(self, directory: Entry) -> list[bytes]:
+        """Return the names in a directory, without a look at what they name.
+
+        Raises:
+            FilesystemError: Not a directory, or it cannot be read.
+        """
+        if directory.type != "directory":
+            raise FilesystemError(f"{show(directory.name)} is not a directory")
+        return [name for name, _ in self._kit.names(directory.node.inode)]
 
     def list(self, directory: Entry) -> list[Entry]:
         """Return what a directory holds, sorted by name.
