@@ -6,12 +6,13 @@ that feeds ``show --headers`` and every annotated dump. Numbers stay raw integer
 
 from __future__ import annotations
 
+import struct
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from construct import Adapter, Array, Bytes, Construct, Renamed, Struct, Subconstruct
+from construct import Adapter, Array, Bytes, Construct, FormatField, Renamed, Struct, Subconstruct
 
 from b2dinspect.findings import Space
 
@@ -88,6 +89,32 @@ def offset_of(layout: Struct, name: str) -> int:
             return offset
         offset += size_of(part)
     raise KeyError(name)
+
+
+@cache
+def packer(layout: Struct) -> struct.Struct:
+    """Return a declaration of numbers and bytes in the shape that struct knows: for tables of thousands.
+
+    Raises:
+        TypeError: It has a part that struct cannot pack.
+    """
+    codes = [_code(part) for part in layout.subcons]
+    order = {code[0] for code in codes if code[0] in "<>"} or {"<"}
+    if len(order) > 1:
+        raise TypeError("big and little endian in one structure")
+    return struct.Struct(order.pop() + "".join(codes).translate({60: None, 62: None}))
+
+
+def _code(part: Construct) -> str:
+    while isinstance(part, Subconstruct) and not isinstance(part, Array):
+        part = part.subcon
+    if isinstance(part, FormatField):
+        return str(part.fmtstr)
+    if isinstance(part, Bytes):
+        return f"{part.length}s"
+    if isinstance(part, Array):
+        return _code(part.subcon) * int(part.count)
+    raise TypeError(f"{type(part).__name__} has no place in a packed structure")
 
 
 class Field(NamedTuple):

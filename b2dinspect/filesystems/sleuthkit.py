@@ -16,10 +16,11 @@ import signal
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from b2dinspect.errors import EvidenceError, FilesystemError
-from b2dinspect.source import ByteSource, Closing
+from b2dinspect.filesystems.node import Node
+from b2dinspect.source import ByteSource, Closing, Run
 
 SECONDS_PER_ANSWER = 5
 """Of processor time."""
@@ -37,30 +38,6 @@ _LENGTH = struct.Struct("<I")
 EXT = "ext"
 KINDS = {EXT: "TSK_FS_TYPE_EXT_DETECT", "iso9660": "TSK_FS_TYPE_ISO9660", "vfat": "TSK_FS_TYPE_FAT_DETECT"}
 """What is read through the library, and how it is told what to expect."""
-
-
-class Node(NamedTuple):
-    """Facts about an inode.
-
-    Attributes:
-        inode: Its number.
-        mode: Unix type and permission bits; no type when the inode is not in use.
-        uid: Owner.
-        gid: Group.
-        size: Bytes.
-        mtime: Last change of content, seconds since 1970.
-        link: Target of a symbolic link, else empty.
-        links: How many names it has.
-    """
-
-    inode: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime: int
-    link: bytes
-    links: int
 
 
 class SleuthKit(Closing):
@@ -93,9 +70,9 @@ class SleuthKit(Closing):
         """Return the facts about an inode."""
         return Node(*self._ask("node", inode))
 
-    def runs(self, inode: int) -> list[tuple[int, int | None]]:
-        """Return the file's runs in order: length in bytes, offset in the filesystem or None for a hole."""
-        return [*self._ask("runs", inode)]
+    def runs(self, inode: int) -> list[Run]:
+        """Return where the file's bytes are, in order."""
+        return [Run(length, offset) for length, offset in self._ask("runs", inode)]
 
     def inline_data(self, inode: int) -> bytes:
         """Return content that is stored in the inode itself; empty when it is not."""
@@ -183,7 +160,16 @@ class _Library:
         if mode & 0o170000 == 0o120000 and size <= MAX_LINK:
             # The library gives no target that lies in an extent or an extended attribute.
             link = meta.link or (file.read_random(0, size) if size else b"")
-        return inode, mode, int(meta.uid), int(meta.gid), size, int(meta.mtime), bytes(link), int(meta.nlink)
+        times = (
+            int(seconds) * 1_000_000_000 + int(nanoseconds)
+            for seconds, nanoseconds in (
+                (meta.mtime, meta.mtime_nano),
+                (meta.atime, meta.atime_nano),
+                (meta.ctime, meta.ctime_nano),
+            )
+        )
+        facts = (inode, mode, int(meta.uid), int(meta.gid), size, int(meta.mtime), bytes(link))
+        return *facts, int(meta.nlink), *times
 
     def _runs(self, inode: int) -> list[tuple[int, int | None]]:
         block = int(self._fs.info.block_size)

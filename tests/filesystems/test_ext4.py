@@ -19,6 +19,7 @@ import pytest
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.filesystems import ext4, sleuthkit
 from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4.reader import device_of
 from b2dinspect.filesystems.superblock import parse_superblock
 from b2dinspect.source import ByteSource, MemorySource, PatchedSource, SliceSource
 from tests.disks import MIB, change_ext, debugfs, make_ext, new_path, open_file
@@ -305,7 +306,150 @@ def test_blocks_past_the_end_of_the_disk_are_an_error_not_zeros() -> None:
             source.pread(0, 5001)
 
 
+# --- what The Sleuth Kit does not tell -----------------------------------------------------------------
+
+
+def everything(files: Ext4, directory: Entry) -> Iterator[Entry]:
+    for entry in files.list(directory):
+        yield entry
+        if entry.type == "directory":
+            yield from everything(files, entry)
+
+
+def test_both_readers_say_the_same_of_every_file(path: Path, files: Ext4) -> None:
+    with closing(walled(partition(path))) as theirs:
+        for ours, other in zip(
+            everything(files, files.find(b"/")), everything(theirs, theirs.find(b"/")), strict=True
+        ):
+            assert ours == other
+            if ours.type == "file":
+                here, there = files.content(ours), theirs.content(other)
+                assert here.pread(0, here.size) == there.pread(0, there.size)
+
+
+def test_attributes_are_those_of_debugfs() -> None:
+    path, empty, long = new_path("fs.img"), new_path("empty"), new_path("long")
+    empty.touch()
+    long.write_bytes(b"v" * 2000)
+    make_ext(path, 16 * MIB, "-I", "256", "-b", "4096")
+    change_ext(
+        path, f"write {empty} f", "ea_set f user.short value", f"ea_set -f {long} f user.long",
+        "ea_set f trusted.overlay.opaque y", "ea_set f security.capability 123", f"write {empty} plain",
+    )  # fmt: skip
+    with closing(Ext4(open_file(path))) as files:
+        assert files.xattrs(files.find(b"f")) == {
+            b"user.short": b"value",
+            b"user.long": b"v" * 2000,
+            b"trusted.overlay.opaque": b"y",
+            b"security.capability": b"123",
+        }
+        assert files.xattrs(files.find(b"plain")) == {}
+
+
+def test_a_large_value_lies_in_an_inode_of_its_own() -> None:
+    path, empty, large = new_path("fs.img"), new_path("empty"), new_path("large")
+    empty.touch()
+    large.write_bytes(random.Random(3).randbytes(20_000))
+    make_ext(path, 16 * MIB, "-b", "1024", "-O", "ea_inode")
+    change_ext(path, f"write {empty} f", f"ea_set -f {large} f user.large")
+    with closing(Ext4(open_file(path))) as files:
+        # debugfs takes no more of a file than a block
+        assert files.xattrs(files.find(b"f")) == {b"user.large": large.read_bytes()[:1024]}
+
+
+def test_devices_have_their_numbers() -> None:
+    path = new_path("fs.img")
+    make_ext(path, 8 * MIB)
+    change_ext(path, "mknod whiteout c 0 0", "mknod disk b 8 17")
+    with closing(Ext4(open_file(path))) as files:
+        found = {name: files.find(name).node.device for name in (b"whiteout", b"disk")}
+    assert found == {b"whiteout": (0, 0), b"disk": (8, 17)}
+    new = os.makedev(300, 70000)
+    assert (
+        device_of(struct.pack("<II", 0, new & 0xFFFFFFFF)) == (os.major(new), os.minor(new)) == (300, 70000)
+    )
+
+
+def test_times_have_nanoseconds_and_go_on_behind_2038() -> None:
+    path, empty = new_path("fs.img"), new_path("empty")
+    empty.touch()
+    make_ext(path, 8 * MIB)
+    change_ext(
+        path, f"write {empty} f", "set_inode_field f mtime @4000000000",
+        "set_inode_field f atime @1234567890", "set_inode_field f atime_extra 493827156",
+    )  # fmt: skip
+    with closing(Ext4(open_file(path))) as files:
+        node = files.find(b"f").node
+    assert (node.mtime, node.atime_ns) == (4_000_000_000, 1_234_567_890_123_456_789)
+
+
+@pytest.mark.parametrize("options", [("-O", "meta_bg,^resize_inode"), ("-O", "bigalloc", "-C", "16384")])
+def test_more_layouts_are_read(options: tuple[str, ...]) -> None:
+    path, tree = new_path("fs.img"), new_path("tree")
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "file").write_bytes(CONTENTS["large"])
+    path.touch()
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "8192", *options, "-d", tree, path, "96m")
+    with closing(Ext4(open_file(path))) as files:
+        assert content(files, b"deep/file") == CONTENTS["large"]
+
+
+def test_what_is_damaged_costs_only_itself() -> None:
+    path, data = new_path("fs.img"), new_path("data")
+    make_ext(path, 16 * MIB, "-b", "1024", "-O", "^metadata_csum")
+    data.write_bytes(b"content")
+    names = [f"file-{number:02}-{'n' * 80}" for number in range(30)]
+    change_ext(path, "mkdir d", *(f"write {data} d/{name}" for name in names), f"clri d/{names[20]}")
+    second = int(debugfs(path, "bmap d 1").split()[-1]) * 1024
+    fs = PatchedSource(open_file(path), second + 4, b"\3\0")
+    told: list[tuple[bytes, str]] = []
+    with closing(Ext4(fs)) as files:
+        found = [
+            entry.name.decode()
+            for entry in files.scan(files.find(b"d"), lambda *one: told.append((one[0], str(one[1]))))
+        ]
+    assert set(found) < set(names) and len(found) > 15
+    assert [name for name, _ in told] == [b"", names[20].encode()]
+    assert "a name that does not fit" in told[0][1]
+    assert "not in use" in told[1][1]
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"), [(1, "with 1 levels"), (6, "with 6 levels"), (2, "twice in its tree")]
+)
+def test_a_tree_that_leads_into_itself_has_an_end(depth: int, said: str) -> None:
+    path, data = new_path("fs.img"), new_path("data")
+    make_ext(path, 16 * MIB, "-b", "1024", "-O", "^metadata_csum")
+    data.write_bytes(bytes(range(1, 251)))
+    change_ext(path, f"write {data} f")
+    block = int(debugfs(path, "bmap f 0").split()[-1])
+    where = debugfs(path, "imap f").decode().replace(",", "").split()
+    start = int(where[where.index("at") + 2]) * 1024 + int(where[-1], 16)
+    index = struct.pack("<IIHH", 0, block, 0, 0)
+    fs: ByteSource = PatchedSource(
+        open_file(path), start + 40, struct.pack("<HHHHI", 0xF30A, 1, 4, depth, 0) + index
+    )
+    below = struct.pack("<HHHHI", 0xF30A, 2 if depth == 2 else 1, 4, 1, 0) + index * 2
+    leaf = 9000  # an empty node: the tree comes back to it
+    if depth == 2:
+        below = below[:12] + struct.pack("<IIHH", 0, leaf, 0, 0) * 2
+        fs = PatchedSource(fs, leaf * 1024, struct.pack("<HHHHI", 0xF30A, 0, 4, 0, 0))
+    fs = PatchedSource(fs, block * 1024, below)
+    with closing(Ext4(fs)) as files, pytest.raises(FilesystemError, match=said):
+        content(files, b"f")
+
+
 # --- the wall -----------------------------------------------------------------------------------------------
+
+
+def walled(fs: ByteSource) -> Ext4:
+    """Return the files as The Sleuth Kit reads them."""
+    return Ext4(fs, kit=sleuthkit.SleuthKit(fs))
+
+
+def walk_walled(fs: ByteSource) -> int:
+    with closing(walled(fs)) as files:
+        return walk_files(files)
 
 
 def has_children() -> bool:
@@ -352,13 +496,13 @@ def test_a_fault_of_the_library_is_an_error_and_leaves_no_process(
     monkeypatch.setattr(sleuthkit, "MEMORY_LIMIT", 64 << 20)
     monkeypatch.setattr(sleuthkit._Library, method, fault)
     with pytest.raises(FilesystemError, match=message):
-        walk(partition(image("ext4")))
+        walk_walled(partition(image("ext4")))
     assert not has_children()
 
 
 def test_after_a_crash_every_question_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sleuthkit._Library, "_names", crash)
-    with closing(Ext4(partition(image("ext4")))) as files:
+    with closing(walled(partition(image("ext4")))) as files:
         for _ in range(2):
             with pytest.raises(FilesystemError):
                 files.list(files.find(b"/"))
@@ -370,12 +514,12 @@ def test_an_error_of_the_evidence_keeps_its_reason() -> None:
             raise EvidenceError("this sector is gone")
 
     with pytest.raises(FilesystemError, match="this sector is gone"):
-        Ext4(Bad(bytes(1 << 20)))
+        walled(Bad(bytes(1 << 20)))
     assert not has_children()
 
 
 def test_closing_leaves_no_process() -> None:
-    files = Ext4(partition(image("ext4")))
+    files = walled(partition(image("ext4")))
     assert has_children()
     files.close()
     files.close()
@@ -383,7 +527,7 @@ def test_closing_leaves_no_process() -> None:
 
 
 def test_two_can_be_open_at_once_and_be_closed_in_any_order() -> None:
-    first, second, third = (Ext4(partition(image("ext4"))) for _ in range(3))
+    first, second, third = (walled(partition(image("ext4"))) for _ in range(3))
     first.close()
     third.close()
     assert second.find(b"small").node.size == 6
@@ -392,22 +536,22 @@ def test_two_can_be_open_at_once_and_be_closed_in_any_order() -> None:
 
 
 def test_one_that_is_forgotten_ends_its_process() -> None:
-    files = Ext4(partition(image("ext4")))
+    files = walled(partition(image("ext4")))
     del files
     assert not has_children()
 
 
 def test_memory_that_is_only_mapped_does_not_count() -> None:
     untouched = mmap.mmap(-1, 2 * sleuthkit.MEMORY_LIMIT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with closing(untouched), closing(Ext4(partition(image("ext4")))) as files:
+    with closing(untouched), closing(walled(partition(image("ext4")))) as files:
         assert files.find(b"small").type == "file"
 
 
 def test_without_fork_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(Ext4(partition(image("ext4")))) as files:
+    with closing(walled(partition(image("ext4")))) as files:
         expected = [(entry, entry.node) for entry in files.list(files.find(b"dir"))]
     monkeypatch.delattr(os, "fork")
-    with closing(Ext4(partition(image("ext4")))) as files:
+    with closing(walled(partition(image("ext4")))) as files:
         assert [(entry, entry.node) for entry in files.list(files.find(b"dir"))] == expected
         assert content(files, b"blocks") == CONTENTS["blocks"]
     assert not has_children()
@@ -418,7 +562,7 @@ def test_without_fork_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) 
     [("many", "MAX_NAMES", "more than 10 names"), ("scattered", "MAX_RUNS", "pieces")],
 )
 def test_limits(monkeypatch: pytest.MonkeyPatch, name: str, limit: str, message: str) -> None:
-    with closing(Ext4(partition(image("ext4")))) as files:
+    with closing(walled(partition(image("ext4")))) as files:
         inode = files.find(name.encode()).node.inode
     monkeypatch.setattr(sleuthkit, limit, 10)
     with (
@@ -434,7 +578,11 @@ def test_limits(monkeypatch: pytest.MonkeyPatch, name: str, limit: str, message:
 def walk(fs: ByteSource) -> int:
     """Look at everything as the inspection and the commands do; return how many entries there were."""
     with closing(Ext4(fs)) as files:
-        return sum(visit(files, entry, 0) for entry in files.list(files.find(b"/")))
+        return walk_files(files)
+
+
+def walk_files(files: Ext4) -> int:
+    return sum(visit(files, entry, 0) for entry in files.list(files.find(b"/")))
 
 
 def visit(files: Ext4, entry: Entry, depth: int) -> int:
@@ -459,12 +607,12 @@ def small_image(kind: str) -> Path:
 
 
 def targets(path: Path) -> dict[str, tuple[int, int]]:
-    """Return offset and length of each structure that The Sleuth Kit reads."""
+    """Return offset and length of each structure that is read."""
     descriptor = open_file(path).pread(2048, 32)
     inodes = struct.unpack_from("<I", descriptor, 8)[0] * 1024
     root = int(debugfs(path, "bmap / 0").split()[-1]) * 1024
     return {
-        "superblock": (1024, 1024),
+        "superblock": (1024, 264),  # behind that, nothing that a reader needs
         "descriptors": (2048, 64),
         "inodes": (inodes, 128 * 24),
         "root": (root, 64),

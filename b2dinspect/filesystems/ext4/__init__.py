@@ -1,18 +1,21 @@
-"""Files inside ext2/3/4: names and block runs from The Sleuth Kit, content through our own sources.
+"""Files inside ext2/3/4: names and where their blocks are, content through our own sources.
 
-The Sleuth Kit only ever says where a file's blocks are. Content is then read from the disk like
-everything else, so each byte has a virtual and a file offset. Symbolic links are shown, never followed.
+ext is read by ``reader``; deleted names in it, ISO 9660 and FAT by The Sleuth Kit. Either only says where a
+file's blocks are. Content is then read from the disk like everything else, so each byte has a virtual and a
+file offset. Symbolic links are shown, never followed.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from b2dinspect.errors import FilesystemError, NotFoundError
-from b2dinspect.filesystems.sleuthkit import EXT, Node, SleuthKit
-from b2dinspect.source import ByteSource, Closing, MemorySource, Run, RunsSource
+from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
+from b2dinspect.filesystems.ext4.reader import ExtReader
+from b2dinspect.filesystems.node import Node
+from b2dinspect.filesystems.sleuthkit import EXT, SleuthKit
+from b2dinspect.source import ByteSource, Closing, MemorySource, RunsSource
 
 MAX_DEPTH = 128
 
@@ -34,17 +37,23 @@ class Entry(NamedTuple):
         return file_type(self.node.mode)
 
 
+Fault = Callable[[bytes, EvidenceError], None]
+"""Takes the name of what cannot be read, and why; b"" for a directory itself."""
+
+
 class Ext4(Closing):
     """The files of one filesystem. A context manager; or call ``close()``.
 
     Args:
         fs: The filesystem, from its first byte. Check its superblock first: The Sleuth Kit trusts it.
         kind: ``ext``, ``iso9660`` or ``vfat``.
+        kit: What reads it; None for the one that is made for its kind.
     """
 
-    def __init__(self, fs: ByteSource, kind: str = EXT) -> None:
+    def __init__(self, fs: ByteSource, kind: str = EXT, kit: ExtReader | SleuthKit | None = None) -> None:
         self._fs = fs
-        self._kit = SleuthKit(fs, kind)
+        self._kit = kit or (ExtReader(fs) if kind == EXT else SleuthKit(fs, kind))
+        self._sleuth: SleuthKit | None = self._kit if isinstance(self._kit, SleuthKit) else None
 
     def find(self, path: bytes, below: Entry | None = None) -> Entry:
         """Return the entry at a path from the root of the filesystem, or from the directory ``below``.
@@ -97,6 +106,40 @@ class Ext4(Closing):
         names = sorted(self._kit.names(directory.node.inode))
         return [Entry(name, self._kit.node(inode)) for name, inode in names]
 
+    def scan(self, directory: Entry, fault: Fault) -> Iterator[Entry]:
+        """Yield what a directory holds, sorted by name; what is damaged costs only itself.
+
+        Args:
+            directory: The directory.
+            fault: Takes what cannot be read.
+        """
+        damaged: list[FilesystemError] = []
+        try:
+            if isinstance(self._kit, ExtReader):
+                names = sorted(self._kit.names(directory.node.inode, damaged))
+            else:
+                names = sorted(self._kit.names(directory.node.inode))
+        except EvidenceError as error:
+            fault(b"", error)
+            return
+        for one in damaged:
+            fault(b"", one)
+        for name, inode in names:
+            try:
+                entry = self._used(Entry(name, self._kit.node(inode)))
+            except EvidenceError as error:
+                fault(name, error)
+            else:
+                yield entry
+
+    def xattrs(self, entry: Entry) -> dict[bytes, bytes]:
+        """Return the extended attributes of a file, as ``getxattr`` gives them; none where there are no such.
+
+        Raises:
+            FilesystemError: They cannot be read.
+        """
+        return self._kit.xattrs(entry.node.inode) if isinstance(self._kit, ExtReader) else {}
+
     def deleted(self, directory: Entry) -> Sequence[tuple[bytes, int]]:
         """Return the deleted names that a directory still holds, and the inodes that they named (0: gone).
 
@@ -105,7 +148,9 @@ class Ext4(Closing):
         """
         if directory.type != "directory":
             raise FilesystemError(f"{show(directory.name)} is not a directory")
-        return sorted(self._kit.deleted(directory.node.inode))
+        if self._sleuth is None:
+            self._sleuth = SleuthKit(self._fs)
+        return sorted(self._sleuth.deleted(directory.node.inode))
 
     def content(self, entry: Entry) -> ByteSource:
         """Return a file's content as a source.
@@ -119,11 +164,12 @@ class Ext4(Closing):
         if not runs and entry.node.size:
             inline = self._kit.inline_data(entry.node.inode)
             return MemorySource(inline) if inline else RunsSource(self._fs, [], entry.node.size)
-        return RunsSource(self._fs, [Run(length, offset) for length, offset in runs], entry.node.size)
+        return RunsSource(self._fs, runs, entry.node.size)
 
     def close(self) -> None:
         """Let the helper process go."""
-        self._kit.close()
+        if self._sleuth is not None:
+            self._sleuth.close()
 
 
 def file_type(mode: int) -> str:

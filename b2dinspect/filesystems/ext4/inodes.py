@@ -1,0 +1,194 @@
+"""Inodes by number: from the group descriptors to the table, and what an inode's bytes say.
+
+Source: Linux, Documentation/filesystems/ext4/{group_descr,inodes,special_inodes}.rst; fs/ext4/super.c for
+where meta_bg puts descriptors. Tables of thousands are unpacked with ``struct``, in the order of ``layout``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from b2dinspect.errors import FilesystemError, MissingDataError
+from b2dinspect.fields import offset_of, packer, size_of
+from b2dinspect.filesystems import superblock
+from b2dinspect.filesystems.ext4 import layout
+from b2dinspect.source import ByteSource, read_exactly
+
+META_BG, WIDE = 0x10, 0x80
+SPARSE_SUPER, SPARSE_SUPER2 = 0x1, 0x200
+CHUNK = 16 << 10
+"""Bytes of an inode table that are read at once."""
+KEPT_CHUNKS = 128
+NANOSECONDS = 1_000_000_000
+
+_INODE = packer(layout.INODE)
+_EXTRA = packer(layout.INODE_EXTRA)
+_TABLE_LO = offset_of(layout.GROUP_DESCRIPTOR, "inode_table_lo")
+_TABLE_HI = size_of(layout.GROUP_DESCRIPTOR) + offset_of(layout.GROUP_DESCRIPTOR_HIGH, "inode_table_hi")
+_NO_EXTRA = (0,) * 9
+
+
+class Inode(NamedTuple):
+    """An inode, unpacked.
+
+    Attributes:
+        number: Its number.
+        mode: Type and permission bits.
+        uid: Owner.
+        gid: Group.
+        size: Bytes.
+        links: Names.
+        flags: See ``layout.INODE_FLAGS``.
+        sectors: What it takes, in sectors of 512 bytes (in blocks with huge_file).
+        generation: Seeds the checksums of what belongs to it.
+        block: 60 bytes: block map, extent tree, short link target or inline data.
+        xattr_block: Block of extended attributes, 0 for none.
+        atime: Last access, nanoseconds since 1970.
+        mtime: Last change of the content, the same.
+        ctime: Last change of the inode, the same.
+        rest: What is behind the fields: extended attributes, in an inode that is large enough.
+    """
+
+    number: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    links: int
+    flags: int
+    sectors: int
+    generation: int
+    block: bytes
+    xattr_block: int
+    atime: int
+    mtime: int
+    ctime: int
+    rest: bytes
+
+
+class Inodes:
+    """The inodes of one filesystem.
+
+    Args:
+        fs: The filesystem, from its first byte.
+        block: Its superblock, parsed.
+    """
+
+    def __init__(self, fs: ByteSource, block: Any) -> None:
+        self._fs = fs
+        self._super = block
+        self.block_size = superblock.block_size(block)
+        self.count = int(block.inodes_count)
+        self._size = 128 if block.revision == 0 else int(block.inode_size)
+        self._per_group = int(block.inodes_per_group)
+        is_wide = block.feature_incompat & WIDE and block.descriptor_size >= 64
+        self._descriptor_size = int(block.descriptor_size) if is_wide else layout.BLOCK_GROUP_SIZE
+        if self._descriptor_size > self.block_size:
+            text = "a group descriptor is larger than a block"
+            raise FilesystemError(
+                text, layer=superblock.LAYER, expected=f"up to {self.block_size}", found=self._descriptor_size
+            )
+        self._tables: dict[int, int] = {}
+        self._chunks: dict[int, bytes] = {}
+
+    def inode(self, number: int) -> Inode:
+        """Return an inode, in use or not.
+
+        Raises:
+            FilesystemError: There is none of that number, or its group descriptor makes no sense.
+            MissingDataError: This evidence does not hold it.
+        """
+        if not 0 < number <= self.count:
+            text = f"inode {number} is none of this filesystem's"
+            raise FilesystemError(text, layer="inode", expected=f"1 to {self.count}", found=number)
+        group, within = divmod(number - 1, self._per_group)
+        return unpacked(number, self._raw(self._table(group), within * self._size))
+
+    def _raw(self, table: int, offset: int) -> bytes:
+        """Return the bytes of the inode at an offset in a table that begins at a byte of the filesystem."""
+        start = table + offset // CHUNK * CHUNK
+        chunk = self._chunks.pop(start, None)
+        if chunk is None:
+            try:
+                chunk = self._fs.pread(start, CHUNK)
+            except MissingDataError:  # what is missing may be its neighbours
+                return read_exactly(self._fs, table + offset, self._size, FilesystemError, "inode")
+            if len(self._chunks) >= KEPT_CHUNKS:
+                del self._chunks[next(iter(self._chunks))]
+        self._chunks[start] = chunk
+        at = offset % CHUNK
+        raw = chunk[at : at + self._size]
+        if len(raw) < 128:
+            raise FilesystemError("cut short", layer="inode", offset=table + offset)
+        return raw
+
+    def _table(self, group: int) -> int:
+        """Return the byte at which a group's inode table begins."""
+        if group not in self._tables:
+            offset = self._descriptor(group)
+            raw = read_exactly(self._fs, offset, self._descriptor_size, FilesystemError, "group descriptor")
+            number = int.from_bytes(raw[_TABLE_LO : _TABLE_LO + 4], "little")
+            if self._descriptor_size >= 64:
+                number |= int.from_bytes(raw[_TABLE_HI : _TABLE_HI + 4], "little") << 32
+            last = superblock.block_count(self._super) - 1
+            if not self._super.first_data_block < number <= last:
+                text = f"group {group} has no sensible place for its inodes"
+                raise FilesystemError(
+                    text, layer="group descriptor", offset=offset, expected=f"1 to {last}", found=number
+                )
+            self._tables[group] = number * self.block_size
+        return self._tables[group]
+
+    def _descriptor(self, group: int) -> int:
+        """Return the byte at which a group's descriptor is."""
+        block, size = self._super, self._descriptor_size
+        first = superblock.OFFSET // self.block_size + 1  # bigalloc counts from 0 even with blocks of 1 KiB
+        per_block = self.block_size // size
+        meta = group // per_block
+        if not block.feature_incompat & META_BG or meta < block.first_meta_bg:
+            return int(first * self.block_size + group * size)
+        start = meta * per_block
+        before = 1 if block.first_data_block or self.block_size > 1024 or start else 2
+        before = before if self._has_super(start) else 0
+        place = start * block.blocks_per_group + block.first_data_block + before
+        return int(place * self.block_size + group % per_block * size)
+
+    def _has_super(self, group: int) -> bool:
+        if self._super.feature_compat & SPARSE_SUPER2:
+            return group == 0 or group in self._super.backup_groups
+        if group <= 1 or not self._super.feature_ro_compat & SPARSE_SUPER:
+            return True
+        return any(group == base**n for base in (3, 5, 7) for n in range(1, 21))
+
+
+def unpacked(number: int, raw: bytes) -> Inode:
+    """Return an inode out of its bytes, 128 or more of them."""
+    (
+        mode, uid, size, atime, ctime, mtime, _, gid, links, sectors, flags, _, block, generation,
+        xattr_block, size_hi, _, sectors_hi, xattr_block_hi, uid_hi, gid_hi, _, _,
+    ) = _INODE.unpack_from(raw)  # fmt: skip
+    used = min(128 + int.from_bytes(raw[128:130], "little"), len(raw))
+    extra = _EXTRA.unpack_from(raw[128:used].ljust(_EXTRA.size, b"\0")) if used > 128 else _NO_EXTRA
+    return Inode(
+        number,
+        mode,
+        uid | uid_hi << 16,
+        gid | gid_hi << 16,
+        size | size_hi << 32,
+        links,
+        flags,
+        sectors | sectors_hi << 32,
+        generation,
+        block,
+        xattr_block | xattr_block_hi << 32,
+        _time(atime, extra[4]),
+        _time(mtime, extra[3]),
+        _time(ctime, extra[2]),
+        raw[used:],
+    )
+
+
+def _time(seconds: int, extra: int) -> int:
+    """Return nanoseconds since 1970: 32 bits with a sign, two more above them, and thirty of nanoseconds."""
+    signed = seconds - (seconds >> 31 << 32)
+    return (signed + ((extra & 3) << 32)) * NANOSECONDS + (extra >> 2)
