@@ -27,6 +27,11 @@ class Identities:
         """Return the identities that belong to a seed, or random ones."""
         return cls(None if seed is None else uuid.uuid5(NAMESPACE, f"seed {seed}"))
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether they are always the same ones."""
+        return self._namespace is not None
+
     def uuid(self, name: str) -> uuid.UUID:
         """Return the UUID of that name, always the same one."""
         if name not in self._made:

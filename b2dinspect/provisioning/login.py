@@ -145,7 +145,7 @@ def _last(text: str) -> str:
     return text.splitlines()[-1] if text else "ssh says nothing"
 
 
-def _machine_key(state: State) -> Path:
+def machine_key(state: State) -> Path:
     """Return the private key that libmachine would use.
 
     Raises:
@@ -185,7 +185,7 @@ def _configured_key(folder: Path) -> Path:
 def _log_in(state: State) -> Step:
     if state.guest is None:
         raise SkipStage("the guest is off" if state.is_off else "no sshd is up")
-    key = _machine_key(state)
+    key = machine_key(state)
     user = state.plan.profile.owner[0]
     yield Took(f"{key.name}, port {state.guest.port} on 127.0.0.1")
     attempt = log_in(state.guest, user, key, state.work)

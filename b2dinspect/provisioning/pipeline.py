@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from b2dinspect.provisioning.login import LOGIN, plain_key, ssh_command
 from b2dinspect.provisioning.stages import Plan, Stage, StageFailed, State, Step, perform
 
 Boot = Callable[[State], Generator[Event, None, State]]
+Attend = Callable[[State, Sequence[Stage]], Generator[Event, None, State]]
 
 
 def provision(plan: Plan) -> Iterator[Event]:
@@ -30,12 +31,13 @@ def provision(plan: Plan) -> Iterator[Event]:
         ToolError: A program that is needed is missing or failed.
         OSError: The disk is full.
     """
-    boot = _engine(plan)
+    boot, attend = _engine(plan)
     _import_ahead(plan)
     with _workplace(plan) as state:
         state = yield from _host(state)
         state = yield from boot(state)
         state = yield from perform(LOGIN, state)
+        state = yield from _door(state, attend)
         between = BETWEEN_BOOTS.get(plan.tamper) or BETWEEN_BOOTS.get(plan.fault)
         if between is not None:
             state = yield from perform(between, state)
@@ -57,7 +59,7 @@ def boot_image(plan: Plan, image: Path, folder: Path | None, *, is_kept: bool = 
     Raises:
         Errors as ``provision`` does, and EvidenceError: the image cannot be read.
     """
-    boot = _engine(plan)
+    boot, _ = _engine(plan)
     with _workplace(plan) as state:
         key = plan.key or state.key
         state = state._replace(disk_path=image, folder=folder, key=key)
@@ -72,10 +74,22 @@ _ENGINES = {
 }
 
 
-def _engine(plan: Plan) -> Boot:
+def _engine(plan: Plan) -> tuple[Boot, Attend]:
+    """Return what boots a guest, and what performs stages of the host while it is up."""
     module = importlib.import_module(_ENGINES[plan.engine])  # each has slow imports
-    boot: Boot = module.boot
-    return boot
+    return module.boot, module.attend
+
+
+def _door(state: State, attend: Attend) -> Generator[Event, None, State]:
+    """Go on behind the login, when the plan says so."""
+    if not state.plan.docker:
+        return state
+    from b2dinspect.provisioning.door import DOOR_STAGES  # slow imports
+
+    state = yield from attend(state, DOOR_STAGES)
+    if state.session is not None:
+        state.session.close()
+    return state._replace(session=None)
 
 
 def _import_ahead(plan: Plan) -> None:
@@ -113,11 +127,16 @@ def _second_boot(boot: Boot) -> Stage:
             state.guest.stop()
         number = state.number
         again = state._replace(guest=None, home=None, part=None, choice=None, is_off=False, logged_in=False)
+        again = again._replace(has_daemon=False)
         failures: list[str] = []
         again = yield from _within(boot(again), failures)
         again = yield from _within(perform(LOGIN, again), failures)
+        if again.plan.docker and again.logged_in:
+            from b2dinspect.provisioning.door import CONNECT
+
+            again = yield from _within(perform(CONNECT, again), failures)
         again = again._replace(number=number)
-        if not again.logged_in:
+        if not again.logged_in or (again.plan.docker and not again.has_daemon):
             raise StageFailed("; ".join(failures) or "no login", again)
         return again
 
@@ -157,10 +176,15 @@ def _end(state: State, is_kept: bool = True) -> Iterator[Event]:
     if state.guest is not None:
         state.guest.stop()
     disk = str(state.disk_path) if is_kept and state.disk_path else ""
-    yield Finished(state.logged_in, str(state.folder or ""), disk, _outcome(state), state.snapshots)
+    is_in = state.logged_in and (state.has_daemon or not state.plan.docker)
+    yield Finished(is_in, str(state.folder or ""), disk, _outcome(state), state.snapshots)
 
 
 def _outcome(state: State) -> str:
+    if state.has_daemon:
+        return "logged in with the key alone, and a Docker client came in through TLS"
+    if state.logged_in and state.plan.docker:
+        return "logged in with the key alone, but no Docker client comes in"
     if state.logged_in:
         return "logged in with the key alone"
     has_key = state.folder is not None or state.login_key is not None or bool(state.key.private)

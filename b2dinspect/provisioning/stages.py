@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from b2dinspect.partitions.base import Partition
     from b2dinspect.provisioning.disk.overlay import Writable
     from b2dinspect.provisioning.host.drivers import Driver
+    from b2dinspect.provisioning.session import Session
     from b2dinspect.userdata.tarball import Entry
 
 DEFAULT_SIZE = 20000 << 20
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
         serves: Whether the guest stays up after the login.
         force: Replace an existing machine directory.
         qemu: For that engine.
+        docker: Whether it goes on behind the login, to a daemon behind TLS.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Plan(NamedTuple):
     serves: bool = False
     force: bool = False
     qemu: QemuOptions = QemuOptions()
+    docker: bool = False
 
     @property
     def disk_name(self) -> str:
@@ -91,10 +94,23 @@ class Plan(NamedTuple):
 
 
 class RunningGuest(Protocol):
-    """A guest that is up: the port of its sshd on 127.0.0.1, and its host key if that is known."""
+    """A guest that is up.
+
+    Attributes:
+        port: Of its sshd, on 127.0.0.1.
+        host_key: One line, "" when it is not known.
+    """
 
     port: int
     host_key: str
+
+    @property
+    def daemon_port(self) -> int:
+        """Of its Docker daemon, on 127.0.0.1; 0 when there is none."""
+
+    @property
+    def daemon_words(self) -> str:
+        """What the daemon said last when it does not run, as far as that is known."""
 
     def stop(self) -> None:
         """Switch it off."""
@@ -122,6 +138,8 @@ class State(NamedTuple):
         login_key: A private key file to log in with, instead of the machine's.
         is_off: Whether the guest lost its power.
         logged_in: Whether the last login worked.
+        session: The provisioner's connection, once it is there.
+        has_daemon: Whether a client came in through TLS at last, and strangers did not.
         snapshots: Copies of the disk so far.
     """
 
@@ -143,6 +161,8 @@ class State(NamedTuple):
     login_key: Path | None = None
     is_off: bool = False
     logged_in: bool = False
+    session: Session | None = None
+    has_daemon: bool = False
     snapshots: tuple[str, ...] = ()
 
     def has_fault(self, name: str) -> bool:

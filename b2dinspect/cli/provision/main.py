@@ -14,6 +14,7 @@ COMMANDS = {
     "build": "b2dinspect.cli.provision.build:build",
     "boot": "b2dinspect.cli.provision.boot:boot",
     "convert": "b2dinspect.cli.provision.convert:convert",
+    "env": "b2dinspect.cli.provision.env:env",
     "repair": "b2dinspect.cli.provision.repair:repair",
     "prove": "b2dinspect.cli.provision.prove:prove",
     "sweep": "b2dinspect.cli.provision.sweep:sweep",

@@ -62,6 +62,10 @@ def run(
     keep_stages: Annotated[
         bool, typer.Option("--keep-stages", help="Keep a copy of the disk after each stage.")
     ] = False,
+    docker: Annotated[
+        bool,
+        typer.Option("--docker", help="Go on as docker-machine does: hostname, certificates, daemon, TLS."),
+    ] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Keep the guest up until Ctrl-C.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -70,7 +74,8 @@ def run(
 
     Example: b2dprovision run demo --driver kvm2 --keep-stages
 
-    Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
+    With --docker it goes on behind the login, to a daemon behind TLS, which is played.
+    Exit status: 0 logged in (and, with --docker, a client came in), 1 nobody can, 2 it could not be done.
     """
     from b2dinspect.containers.writers import format_for
     from b2dinspect.identity import Identities
@@ -98,6 +103,13 @@ def run(
         keeps_stages=keep_stages,
         serves=serve,
         force=force,
+        docker=docker,
     )
+    if docker and (chosen.product != "docker-machine" or plan.profile.name == "minikube"):
+        raise UsageError("--docker is what docker-machine does; minikube provisions its guests otherwise")
+    if docker and player == "qemu":
+        raise UsageError("--docker needs --engine simulate")
+    if docker and tamper:
+        raise UsageError("--tamper is a lesson about the login, --docker goes on behind it: choose one")
     common.name_leftovers(folder)
     common.exit_by(common.follow(provision(plan), as_json=as_json, is_stepping=step))

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -33,7 +33,7 @@ from b2dinspect.provisioning.real import leash
 from b2dinspect.provisioning.real.guestscript import MARK
 from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
 from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
-from b2dinspect.provisioning.stages import Plan, QemuOptions, State
+from b2dinspect.provisioning.stages import Plan, QemuOptions, Stage, State, perform
 from b2dinspect.source import SECTOR
 
 BOOT_LIMIT = 300.0
@@ -66,6 +66,13 @@ def boot(state: State) -> Generator[Event, None, State]:
     return state._replace(is_off=True)
 
 
+def attend(state: State, stages: Sequence[Stage]) -> Generator[Event, None, State]:
+    """Perform stages of the host while the guest is up."""
+    for stage in stages:
+        state = yield from perform(stage, state)
+    return state
+
+
 class QemuGuest:
     """A virtual machine on a copy of the disk.
 
@@ -76,6 +83,8 @@ class QemuGuest:
         port: TCP port on 127.0.0.1 that reaches the guest's sshd.
         host_key: The guest's public host key, one line.
         is_up: Whether sshd is up.
+        daemon_port: TCP port on 127.0.0.1 that reaches the guest's Docker daemon; 0 for none.
+        daemon_words: What the daemon said last.
         image: The copy while the guest writes to it.
     """
 
@@ -84,6 +93,8 @@ class QemuGuest:
         self.host_key = ""
         self.port = _free_port()
         self.is_up = False
+        self.daemon_port = 0
+        self.daemon_words = ""
         system = _foreign_system(state.plan.qemu)
         if not system:
             key = make_key("ed25519")

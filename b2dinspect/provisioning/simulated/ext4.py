@@ -78,13 +78,7 @@ class Ext4Workbench:
             commands.append(f"write {content.name} {file.path}")
             commands += [f"set_inode_field {file.path} {owner} 0" for owner in ("uid", "gid")]
         paths = ["", "lost+found", *directories, *(file.path for file in files)]
-        for path in paths:
-            for name in ("atime", "mtime", "ctime", "crtime"):
-                commands += [
-                    f"set_inode_field /{path} {name} @{self._ids.time}",
-                    f"set_inode_field /{path} {name}_extra 0",
-                ]
-        self._debugfs(commands)
+        self._debugfs([*commands, *self._times(paths)])
 
     def replace(self, file: Placed) -> None:
         """Put a file in the place of another one, which may be missing."""
@@ -105,6 +99,35 @@ class Ext4Workbench:
         commands += [f"rm {file.path}", f"write {content.name} {file.path}"]
         commands += [f"set_inode_field {file.path} {owner} 0" for owner in ("uid", "gid")]
         self._debugfs(commands)
+
+    def put_all(self, files: Sequence[Placed], folders: Sequence[str] = ()) -> None:
+        """Put files of root's with mode 0644 in the place of others, or of none, and set their times.
+
+        Args:
+            files: The files.
+            folders: Directories that are made for them where they are missing, parents first.
+        """
+        commands = [f"mkdir {folder}" for folder in folders]
+        for number, file in enumerate(files):
+            content = self._path.with_name(f"content-{number}")
+            content.write_bytes(file.content)
+            content.chmod(0o644)
+            commands += [f"rm {file.path}", f"write {content.name} {file.path}"]
+            commands += [f"set_inode_field {file.path} {owner} 0" for owner in ("uid", "gid")]
+        self._debugfs([*commands, *self._times([*folders, *(file.path for file in files)])])
+
+    def _times(self, paths: Sequence[str]) -> list[str]:
+        """Return the commands that set all times of some inodes."""
+        names = ("atime", "mtime", "ctime", "crtime")
+        return [
+            command
+            for path in paths
+            for name in names
+            for command in (
+                f"set_inode_field /{path} {name} @{self._ids.time}",
+                f"set_inode_field /{path} {name}_extra 0",
+            )
+        ]
 
     def check(self) -> None:
         """Check the filesystem.

@@ -19,8 +19,10 @@ from b2dinspect.provisioning.events import Event, Gave, Took
 from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.home import unpack_home
 from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
+from b2dinspect.provisioning.simulated.root import HOSTNAME, Root
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step, perform
 from b2dinspect.source import SliceSource
+from b2dinspect.userdata.daemon_profile import PATH as PROFILE
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
 
 USERDATA = "var/lib/boot2docker/userdata.tar"
@@ -201,16 +203,48 @@ def _start_sshd(state: State) -> Step:
         raise SkipStage("the guest is off")
     from b2dinspect.provisioning.simulated.sshd import SimulatedSshd  # asyncssh is slow to import
 
+    root = _root(state) if state.plan.docker else None
     guest = SimulatedSshd(
         state.home,
         state.plan.profile.owner,
         state.plan.name,
         entries=state.unpacked,
         owns=state.plan.profile.owns,
+        root=root,
     )
     state.cleanup.callback(guest.stop)
     yield Gave(f"127.0.0.1 port {guest.port}, host key {guest.host_key.split()[0]}")
     return state._replace(guest=guest)
+
+
+def _root(state: State) -> Root:
+    """Return root, who has the data partition, and the hostname from there."""
+    clock = float(state.plan.ids.time) if state.plan.ids.is_pinned else None
+    root = Root(state.work, state.plan.ids, state.plan.profile.owner[0], clock)
+    if state.disk is not None and state.part is not None:
+        root.mount(state.disk, state.part)
+        name = (root.read(HOSTNAME) or b"").decode("ascii", "replace").strip()
+        root.hostname = name or "boot2docker"
+    return root
+
+
+def _start_daemon(state: State) -> Step:
+    root = root_of(state)
+    if root is None:
+        raise SkipStage("the guest is off")
+    if root.read(PROFILE) is None:
+        raise SkipStage("no profile yet: the real one would make certificates of its own")
+    yield Took(f"/{PROFILE} and the certificates beside it; hostname {root.hostname}")
+    root.start()
+    if root.words:
+        raise StageFailed(root.words)
+    yield Gave(f"127.0.0.1 port {root.daemon_port}")
+    return state
+
+
+def root_of(state: State) -> Root | None:
+    """Return root in the simulated guest; None when there is none, or another guest."""
+    return getattr(state.guest, "root", None)
 
 
 def _typed(answers: Sequence[str]) -> str:
@@ -287,6 +321,13 @@ GUEST_STAGES = (
     Stage("sshd", "guest", "Start sshd.", lambda state: "/usr/local/sbin/sshd", _start_sshd),
 )
 """A boot, up to where somebody can log in."""
+DAEMON_STAGE = Stage(
+    "daemon",
+    "guest",
+    "Start the daemon, when there is a profile.",
+    lambda state: "/etc/init.d/docker start",
+    _start_daemon,
+)
 
 
 def boot(state: State) -> Generator[Event, None, State]:
@@ -301,7 +342,42 @@ def boot(state: State) -> Generator[Event, None, State]:
         raise UsageError("there is no disk to boot from")
     with rework(state.disk_path, state.plan.ids) as disk:
         state = state._replace(disk=disk)
-        for stage in GUEST_STAGES:
+        for stage in (*GUEST_STAGES, *([DAEMON_STAGE] if state.plan.docker else [])):
             state = yield from perform(stage, state)
             state = keep_snapshot(state, stage.id, disk)
+        if (root := root_of(state)) is not None:
+            root.unmount()
     return state._replace(disk=None)
+
+
+def attend(state: State, stages: Sequence[Stage]) -> Generator[Event, None, State]:
+    """Perform stages of the host while the guest is up and has the data partition mounted.
+
+    Raises:
+        ToolError: A program that is needed is missing or failed.
+    """
+    root = root_of(state)
+    if state.disk_path is None or root is None or state.part is None:
+        for stage in stages:
+            state = yield from perform(stage, state)
+        return state
+    with rework(state.disk_path, state.plan.ids) as disk:
+        root.mount(disk, state.part)
+        state = state._replace(disk=disk)
+        for stage in stages:
+            state = yield from perform(_synced(stage, root), state)
+            state = keep_snapshot(state, stage.id, disk)
+        root.unmount()
+    return state._replace(disk=None)
+
+
+def _synced(stage: Stage, root: Root) -> Stage:
+    """Return a stage at whose end all that was written is on the disk."""
+
+    def work(state: State) -> Step:
+        try:
+            return (yield from stage.perform(state))
+        finally:
+            root.sync()
+
+    return stage._replace(perform=work)

@@ -20,6 +20,7 @@ import asyncssh
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.simulated.home import KEY_FILES
+from b2dinspect.provisioning.simulated.root import Root
 from b2dinspect.userdata.admission import Owner, Visit, mode_fault, refusal, signs
 from b2dinspect.userdata.authorized_keys import Line, Option, parse
 from b2dinspect.userdata.tarball import Entry
@@ -46,6 +47,7 @@ class SimulatedSshd:
         entries: What was unpacked there, with the modes that the guest gave it.
         owns: What of the home the guest gave to the user, as in ``GuestProfile``.
         visit: When and from where clients come; None for the clock at each login, and from the host.
+        root: Performs the provisioner's commands; None where nobody does.
 
     Attributes:
         port: TCP port on 127.0.0.1.
@@ -64,8 +66,10 @@ class SimulatedSshd:
         entries: Sequence[Entry] = (),
         owns: bytes = b"",
         visit: Visit | None = None,
+        root: Root | None = None,
     ) -> None:
         self.port = 0
+        self.root = root
         self._home = home
         self._entries, self._owner, self._visit = entries, Owner(*user[2:], owns), visit
         self._user = user
@@ -83,8 +87,20 @@ class SimulatedSshd:
             self.stop()
             raise ToolError(f"the simulated sshd does not come up: {error}") from error
 
+    @property
+    def daemon_port(self) -> int:
+        """TCP port of the played Docker daemon on 127.0.0.1; 0 when it is down."""
+        return self.root.daemon_port if self.root else 0
+
+    @property
+    def daemon_words(self) -> str:
+        """Why the daemon does not start."""
+        return self.root.words if self.root else ""
+
     def stop(self) -> None:
-        """Close the port and all connections; stopping twice is harmless."""
+        """Close the ports and all connections; stopping twice is harmless."""
+        if self.root is not None:
+            self.root.stop()
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(START_LIMIT)
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -131,7 +147,7 @@ class SimulatedSshd:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, process: Any) -> None:
-        commands = Commands(self._home, self._user, self._hostname)
+        commands = Commands(self._home, self._user, self._hostname, self.root)
         if process.command is not None:
             status, output = commands.run(process.command)
             (process.stderr if status == NOT_HERE else process.stdout).write(output)
@@ -206,10 +222,15 @@ class Commands:
     Args:
         home: The home directory; paths are resolved within it.
         user: Name, group, and their numbers.
-        hostname: Of the machine.
+        hostname: Of the machine, unless root knows it.
+        root: Performs the provisioner's commands; None where nobody does.
     """
 
-    def __init__(self, home: Path, user: tuple[str, str, int, int], hostname: str) -> None:
+    def __init__(
+        self, home: Path, user: tuple[str, str, int, int], hostname: str, root: Root | None = None
+    ) -> None:
+        self._root = root
+        hostname = root.hostname if root else hostname
         self._home = home.resolve()
         self._user = user
         self._hostname = hostname
@@ -225,6 +246,8 @@ class Commands:
 
     def run(self, line: str) -> tuple[int, str]:
         """Return exit status and output of one command line; shell syntax means nothing here."""
+        if self._root is not None and (answer := self._root.run(line)) is not None:
+            return answer
         if len(line) > MAX_REQUEST:
             return 2, f"{len(line)} characters; {MAX_REQUEST} are the most\n"
         try:
