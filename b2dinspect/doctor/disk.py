@@ -10,6 +10,7 @@ from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.facts import DataChoice, Inspection, Source, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, MAX_KEY_LINES, key_file
 from b2dinspect.inspection.login import deciding_keys
+from b2dinspect.inspection.volumes import Volume
 from b2dinspect.units import listed
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
@@ -82,7 +83,20 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         outcome = f"{guests} will format it at the next boot" if guests else "no guest finds its data"
         found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.living)
         text = f"no partition table lists {found}: the disk was used before, and {outcome}; work on a copy"
-        yield Finding("table-gone", "error", text, facts.living[0].partition.offset)
+        first = next((one for one in facts.living if one.filesystem != "swap"), facts.living[0])
+        if first.partition.start == 0:
+            text = (
+                f"{first.filesystem} fills the whole disk, and something was written over its "
+                f"beginning: {outcome}; work on a copy"
+            )
+        yield Finding(_what_is_gone(facts, first), "error", text, first.sign)
+    for number in magic.in_partitions:
+        text = (
+            f"the marker is at the start of partition {number}, not at byte 0 of the disk: "
+            "an image was written into a partition, and no guest looks there"
+        )
+        where = next(one.offset for one in facts.table.partitions if one.number == number)
+        yield Finding("magic-in-partition", "error", text, where)
     if magic.is_alone and facts.state == "fresh":
         text = (
             "the marker is alone at byte 0, as boot2docker-cli wrote it: no tar is behind it, so a guest "
@@ -91,6 +105,14 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("marker-alone", "error", text, 0)
     if magic.found:
         yield from _marker_at_start(facts)
+
+
+def _what_is_gone(facts: Inspection, volume: Volume) -> str:
+    """Return the id of the finding: what fills a disk never had a table; a table may name other places."""
+    if volume.partition.start == 0:
+        return "filesystem-overwritten"
+    has_table = facts.table.kind in ("mbr", "gpt") and not facts.table.unseen
+    return "table-differs" if has_table else "table-gone"
 
 
 def _is_worth_saving(facts: Inspection) -> bool:
@@ -151,20 +173,19 @@ def label(facts: Inspection) -> Iterator[Finding]:
     data = facts.data
     if facts.state != "provisioned" or data is None:
         return
-    where = data.volume.partition.offset
     if data.by == "fallback":
         text = (
             f"partition {data.volume.partition.number} holds the data but is labelled "
             f"{data.volume.label.decode('latin-1')!a}, not {DATA_LABEL.decode()!r}; "
             f"{_takers(data)} would mount it all the same"
         )
-        yield Finding("label-missing", "error", text, where)
+        yield Finding("label-missing", "error", text, data.volume.label_place)
     if data.others:
         numbers = ", ".join(str(volume.partition.number) for volume in (data.volume, *data.others))
         text = (
             f"several partitions carry the label boot2docker-data ({numbers}): the guest mounts any of them"
         )
-        yield Finding("label-several", "error", text, where)
+        yield Finding("label-several", "error", text, data.volume.label_place)
 
 
 def userdata(facts: Inspection) -> Iterator[Finding]:
@@ -177,7 +198,7 @@ def userdata(facts: Inspection) -> Iterator[Finding]:
         and not facts.problems
     ):
         text = "the data partition has no var/lib/boot2docker/userdata.tar: no key is unpacked at boot"
-        yield Finding("userdata-missing", "error", text, facts.data.volume.partition.offset)
+        yield Finding("userdata-missing", "error", text, facts.data.volume.sign)
     for item in facts.userdata:
         if not _counts(facts, item.source):
             continue

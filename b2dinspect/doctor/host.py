@@ -249,7 +249,7 @@ def lost_label(case: Case) -> Iterator[Finding]:
             f"partition 1 lies where a guest makes it, and is labelled {volume.label.decode('latin-1')!a}, "
             f"not {DATA_LABEL.decode()!r}: the guest does not take it for its own"
         )
-        yield Finding("label-missing", "error", text, volume.partition.offset)
+        yield Finding("label-missing", "error", text, volume.label_place)
 
 
 def unlabelled(disk: Inspection) -> Volume | None:

@@ -104,6 +104,11 @@ def by_signature(source: ByteSource) -> str | None:
     return next((one.kind for one in SIGNATURES if _carries(source, head, one)), None)
 
 
+def sign_of(source: ByteSource, kind: str) -> int:
+    """Return the byte of something at which the signature of its kind stands; 0 when none does."""
+    return next((one.offset for one in SIGNATURES if one.kind == kind and _carries(source, b"", one)), 0)
+
+
 def strong_signature(head: bytes) -> str | None:
     """Return the kind that the first bytes of something name beyond doubt; None for none."""
     return next(

@@ -39,6 +39,13 @@ def read_swap(part: ByteSource, virtual_offset: int) -> tuple[Any, Header] | Non
     return None
 
 
+def signature_offset(part: ByteSource) -> int:
+    """Return the byte of a swap area at which its signature stands; 0 when none does."""
+    head = read_lenient(part, 0, PAGE_SIZES[-1])
+    ends = [page - len(SIGNATURE) for page in PAGE_SIZES]
+    return next((place for place in ends if head.startswith(SIGNATURE, place)), 0)
+
+
 def build_swap(size: int, identity: uuid.UUID, label: bytes = b"") -> bytes:
     """Return the first page of a swap area, as mkswap writes it with pages of 4096 bytes.
 

@@ -18,7 +18,7 @@ from b2dinspect.userdata.tarball import Tarball
 Source = Literal["fresh", "data", "residue"]
 Owner = Literal["ours", "other", "unknown", "nobody"]
 Sure = Literal["certain", "likely"]
-DiskState = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged"]
+DiskState = Literal["fresh", "provisioned", "partitioned", "blank", "foreign", "damaged", "incomplete"]
 
 Names = frozenset[bytes] | None
 """Names in /var/lib on the data partition; None when there is none or it cannot be read."""
@@ -34,6 +34,7 @@ class Magic(NamedTuple):
         damaged_at: Virtual offsets of the bytes that differ, when most of them do not.
         copy_offset: Virtual offset of the marker's second copy, the content of the tar's first entry, when
             the one at byte 0 is gone. fdisk leaves it when it makes an MBR.
+        in_partitions: Numbers of the partitions that begin with it, where no guest looks for it.
         is_alone: Whether it is there without a tar: zeros, or the end of a line, fill its sector.
     """
 
@@ -43,6 +44,7 @@ class Magic(NamedTuple):
     damaged_at: tuple[int, ...] = ()
     copy_offset: int | None = None
     is_alone: bool = False
+    in_partitions: tuple[int, ...] = ()
 
 
 class Choice(NamedTuple):
@@ -142,7 +144,7 @@ class Ownership(NamedTuple):
         owner: ``ours`` is boot2docker's or minikube's, ``other`` somebody else's; ``unknown`` holds
             something that nothing says anything about, ``nobody`` is blank.
         sure: How sure that is.
-        evidence: What says that it is ours, one sentence for each sign.
+        evidence: What says that it is ours, or was written over somebody else's, a sentence for each sign.
         seems: What else it seems to be, surest first.
     """
 
@@ -163,8 +165,8 @@ class Ownership(NamedTuple):
             return f"boot2docker's: {'; '.join(self.evidence)}"
         if self.seems:
             first = self.seems[0]
-            return (
-                f"this seems to be {first.what} ({first.sure}: {first.by}); nothing of boot2docker is on it"
+            return f"this seems to be {first.what} ({first.sure}: {first.by}); " + (
+                f"{'; '.join(self.evidence)}, over it" if self.evidence else "nothing of boot2docker is on it"
             )
         if self.owner == "nobody":
             return "blank"
@@ -172,6 +174,8 @@ class Ownership(NamedTuple):
             return (
                 f"{'; '.join(self.evidence)}, but the files on it are not boot2docker's, as far as they tell"
             )
+        if self.sure == "likely":
+            return "nothing can be told of whose it is: this evidence does not hold enough of the disk"
         return "nothing says whose it is: no label, marker, userdata.tar or directory of boot2docker"
 
 

@@ -29,6 +29,8 @@ from b2dinspect.userdata.tarball import (
 
 HEAD = 1 << 20
 """Bytes before the first partition: where a tar can be, or have been."""
+MTIME, USER_NAME = slice(136, 148), slice(265, 297)
+"""Where a tar header has its file's time and its owner's name (POSIX, ustar)."""
 RESIDUE_REACH = 64 << 10
 MAX_TAR = 64 << 20
 MAX_KEY_FILE = 1 << 20
@@ -70,7 +72,7 @@ def _unread(volume: Volume, feature: str = "") -> DataFiles:
     """Return that the files are there, and that nobody here reads them."""
     kind = f"{volume.filesystem} with {feature}" if feature else volume.filesystem
     text = f"{volume.partition.place} is {kind}: its files, and the keys, are only not read here"
-    return DataFiles(problems=(Finding("filesystem-unread", "info", text, volume.partition.offset),))
+    return DataFiles(problems=(Finding("filesystem-unread", "warning", text, volume.sign),))
 
 
 def _on_volume(volume: Volume) -> DataFiles:
@@ -156,14 +158,21 @@ def _residue(start: ByteSource) -> tuple[int, ByteSource] | None:
     """
     head = read_lenient(start, 0, RESIDUE_REACH)
     first, last = TABLE
+    if not head.startswith(MAGIC) and is_header(head[:SECTOR]):
+        return None  # somebody else's tar
     if head.startswith(MAGIC) and b".ssh" in head[2 * SECTOR : 2 * SECTOR + 100]:
         whole = PatchedSource(start, first, bytes(last - first))
         if is_header(whole.pread(0, SECTOR)):
             return 0, whole
     for offset in range(SECTOR, len(head) - SECTOR, SECTOR):
-        if b".ssh" in head[offset : offset + 100] and is_header(head[offset : offset + SECTOR]):
+        if head.startswith(b".ssh", offset) and _is_drivers(head[offset : offset + SECTOR]):
             return offset, SliceSource(start, offset, start.size - offset)
     return None
+
+
+def _is_drivers(header: bytes) -> bool:
+    """Tell whether it is a tar header as the drivers write them: of nobody, and of no time."""
+    return is_header(header) and not header[USER_NAME].strip(b"\0") and not header[MTIME].strip(b"0\0 ")
 
 
 def key_lines(item: Userdata, name: bytes) -> Iterator[Line]:

@@ -1,22 +1,23 @@
 """Filesystems that live on a disk though no partition table names them: overwritten ones, and shifted ones.
 
 A table tool writes a few sectors, mkfs some more; what lay there before lives on behind them. So before
-anybody calls a disk empty, this looks where such a filesystem can begin: where table tools of all times put
-partitions, then at every MiB, cylinder and track that the image stores. Its backup superblocks count as much
-as its primary.
+anybody calls a disk empty, this looks for what begins anywhere: at every sector that the image stores, for
+its first SCANNED bytes, and where table tools of all times put partitions, at every MiB, cylinder and track,
+for the rest. A backup superblock counts as much as a primary one.
 
-The work is bounded by LOOKS, whatever the size of the disk.
+The work is bounded by SCANNED and LOOKS, whatever the size of the disk.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.filesystems import backups, superblock
+from b2dinspect.filesystems.copies import Sight, sights_in, size_of
 from b2dinspect.filesystems.signatures import strong_signature
 from b2dinspect.guests import SWAP_SECTORS
 from b2dinspect.inspection.volumes import Volume, ext_at, named_at
@@ -45,19 +46,21 @@ STEPS = ((2048, 0, 8192), (CYLINDER, 0, 2048), (CYLINDER, TRACK, 2048), (2048, 3
 """Sectors from one place to the next, sectors behind each, and how many of them are looked at."""
 LOOKS = 1024 + sum(most for _, _, most in STEPS)
 """Reads of one page, at most."""
+SCANNED, CHUNK = 256 << 20, 1 << 20
+"""Stored bytes of nothing known, of which every sector is looked at, and bytes that are read at once."""
+MAX_SIGHTS = 4096
+"""Sectors that say something, of which what they say is followed up."""
 MAX_EXTENTS = 1 << 17
 """Stored runs of the image that are walked through."""
 PAGE = 4096
 REACH = (128 << 10) + PAGE
 """Bytes within which a signature stands."""
 MAX_FOUND = 16
-ISO_BLOCKS, ISO_BLOCK = (0x8050, 4), 2048
-"""Where an ISO 9660 says how many blocks it has (ECMA-119, 8.4.8), and their bytes."""
 
-SEARCHED = ("none", "unknown", "unreadable", "extended", "swap", "vfat", "iso9660", "LVM", "linux_raid")
-"""What can have been written over something bigger, or can hold it; all else is taken for what it seems."""
-UNNAMED = ("none", "unknown", "unreadable", "extended")
+UNNAMED = ("none", "unknown", "unreadable", "missing", "extended")
 """What is on a partition of which no signature tells."""
+SEARCHED = (*UNNAMED, "swap", "vfat", "iso9660", "LVM", "linux_raid")
+"""What can have been written over something bigger, or can hold it; all else is taken for what it seems."""
 
 
 class _Span(NamedTuple):
@@ -79,6 +82,7 @@ def living_on(disk: Container, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
     """
     search = _Search(disk, volumes)
     search.at_starts([part.partition.start for part in volumes])
+    search.at_sectors()
     for step, shift, most in STEPS:
         search.at_steps(step, shift, most)
     return tuple(sorted(search.found, key=lambda one: one.partition.start))
@@ -93,7 +97,7 @@ class _Search:
         self._volumes = volumes
         self._known = [_span(one) for one in volumes if one.filesystem not in SEARCHED and not one.obstacle]
         self._named = [_span(one) for one in volumes if one.filesystem not in UNNAMED]
-        self._tried: set[int] = set()
+        self._tried: set[tuple[int, bool]] = set()
         self._extents = _stored_extents(disk)
 
     def at_starts(self, table_starts: Sequence[int]) -> None:
@@ -111,6 +115,30 @@ class _Search:
                 return
             if not self._is_known(offset):
                 self._look(offset)
+
+    def at_sectors(self) -> None:
+        """Look at every sector that is stored and belongs to nothing that is known."""
+        sights: dict[int, list[Sight]] = {}
+        for sight in islice(self._sights(), MAX_SIGHTS):
+            sights.setdefault(sight.start, []).append(sight)
+        copies = _most_copies(sights.values())
+        for start in sorted(sights):
+            here = [one for one in sights[start] if one.kind != "ext" or _counts(one, sights[start], copies)]
+            if here and len(self.found) < MAX_FOUND and not self._is_known(start):
+                self._try_start(start, here[0])
+
+    def _sights(self) -> Iterator[Sight]:
+        left = SCANNED
+        for begin, end in self._extents:
+            for offset in range(begin - begin % SECTOR, end, CHUNK):
+                if self._is_known(offset) and self._is_known(min(offset + CHUNK, end) - 1):
+                    continue
+                if left <= 0:
+                    return
+                data = read_lenient(self._disk, offset, min(CHUNK, end - offset))
+                left -= len(data)
+                if data.strip(b"\0"):
+                    yield from sights_in(self._disk, data, offset)
 
     def _stored(self, step: int, shift: int) -> Iterator[int]:
         """Yield the places that are stored, or whose first 1024 bytes alone are not: those may be zeros."""
@@ -142,12 +170,12 @@ class _Search:
         if strong_signature(page):
             self._try_start(offset)
 
-    def _try_start(self, offset: int) -> None:
-        if offset in self._tried:
+    def _try_start(self, offset: int, sight: Sight | None = None) -> None:
+        if (offset, sight is None) in self._tried or offset >= self._disk.size:
             return
-        self._tried.add(offset)
+        self._tried.add((offset, sight is None))
         part = Partition("none", 0, offset // SECTOR, (self._disk.size - offset) // SECTOR)
-        found = self._ext(part) or self._other(part)
+        found = self._ext(part) or self._other(part, sight)
         if found is not None:
             self.found.append(found)
             self._named.append(_span(found))
@@ -163,16 +191,17 @@ class _Search:
             return None
         where = found.headers[0].offset - part.offset
         copy = backups.Copy(where, found.superblock, found.headers[0].data)
-        if not backups.has_descriptors(found.source, copy):
+        if not backups.has_descriptors(found.source, copy) and not found.is_incomplete:
             return None
         size = superblock.block_count(found.superblock) * superblock.block_size(found.superblock)
         sectors = min(part.sectors, -(-size // SECTOR))
         return ext_at(self._disk, part._replace(sectors=sectors))
 
-    def _other(self, part: Partition) -> Volume | None:
+    def _other(self, part: Partition, sight: Sight | None) -> Volume | None:
         if any(span.holds(part.offset) for span in self._named):
             return None
-        return named_at(self._disk, part)
+        copied = sight.kind if sight and sight.kind != "ext" else ""
+        return named_at(self._disk, part, copied)
 
     def _can_be_ext(self, offset: int) -> bool:
         primary = read_lenient(self._disk, offset + superblock.OFFSET, superblock.SIZE)
@@ -200,6 +229,22 @@ def _stored_extents(disk: Container) -> list[tuple[int, int]]:
 
 def _span(volume: Volume) -> _Span:
     begin, size = volume.partition.offset, volume.partition.size
-    if volume.filesystem == "iso9660":
-        size = min(size, int.from_bytes(read_lenient(volume.source, *ISO_BLOCKS), "little") * ISO_BLOCK)
-    return _Span(begin, begin + size)
+    told = None if volume.is_ext else size_of(volume.filesystem, volume.source)
+    return _Span(begin, begin + min(size, told or size))
+
+
+def _most_copies(sights: Iterable[Sequence[Sight]]) -> dict[object, int]:
+    """Return how many superblocks agree about where it begins, at best, for each ext filesystem."""
+    most: dict[object, int] = {}
+    for here in sights:
+        for one in here:
+            if one.kind == "ext":
+                agree = sum(other.identity == one.identity for other in here)
+                most[one.identity] = max(most.get(one.identity, 0), agree)
+    return most
+
+
+def _counts(one: Sight, here: Sequence[Sight], most: dict[object, int]) -> bool:
+    """Tell a superblock from a copy of it in a journal, which has no company where it says to begin."""
+    agree = sum(other.identity == one.identity for other in here)
+    return agree > 1 or most[one.identity] == 1

@@ -18,22 +18,22 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.source import ByteSource, read_lenient
 
 LABELS: Mapping[bytes, tuple[str, Sure]] = {
-    b"RANCHER_STATE": ("RancherOS", "certain"),
-    b"boot2podman-data": ("boot2podman", "certain"),
-    b"K3OS_STATE": ("k3OS", "certain"),
+    b"RANCHER_STATE": ("RancherOS", "likely"),
+    b"boot2podman-data": ("boot2podman", "likely"),
+    b"K3OS_STATE": ("k3OS", "likely"),
     b"COS_STATE": ("an Elemental or Harvester system", "likely"),
-    b"hassos-data": ("Home Assistant OS", "certain"),
-    b"cloudimg-rootfs": ("a cloud image of Ubuntu", "certain"),
+    b"hassos-data": ("Home Assistant OS", "likely"),
+    b"cloudimg-rootfs": ("a cloud image of Ubuntu", "likely"),
     b"data-volume": ("a data disk of Lima", "likely"),
-    b"cidata": ("a seed for cloud-init", "certain"),
-    b"CIDATA": ("a seed for cloud-init", "certain"),
-    b"config-2": ("a seed for cloud-init (OpenStack)", "certain"),
+    b"cidata": ("a seed for cloud-init", "likely"),
+    b"CIDATA": ("a seed for cloud-init", "likely"),
+    b"config-2": ("a seed for cloud-init (OpenStack)", "likely"),
 }
-"""What a volume label says, besides ours."""
+"""What a volume label says, besides ours: a name that anybody can give, so never more than likely."""
 LABEL_STARTS: Mapping[bytes, tuple[str, Sure]] = {
     b"lima-colima": ("a disk of Colima", "likely"),
     b"lima-": ("a disk of Lima", "likely"),
-    b"Boot2Docker-v": ("boot2docker's ISO, which the machine boots from", "certain"),
+    b"Boot2Docker-v": ("boot2docker's ISO, which the machine boots from", "likely"),
     b"minikube": ("minikube's ISO, which the machine boots from", "likely"),
 }
 PARTITION_NAMES: Mapping[str, tuple[str, Sure]] = {
@@ -74,26 +74,34 @@ def tell_owner(
     A sign on a filesystem decides; a marker at byte 0, or what is left of its tar, counts only when nothing
     else on the disk belongs to somebody else: a marker can be written over anything.
     """
-    strong = [*_strong(volumes, userdata)]
-    if strong:
-        return Ownership("ours", "certain", tuple(strong))
+    if strong := [*_strong(volumes, userdata)]:
+        return Ownership("ours", _sure_of(magic, volumes, userdata), tuple(strong))
     seems: list[Resemblance] = [*_kin_marker(magic)]
     signs: list[str] = []
     for volume in volumes:
         more, own = _look_at(volume)
         seems += more
         signs += own
-    seems.sort(key=lambda one: (one.sure != "certain", not one.by.startswith("os-release")))
+    seems.sort(key=lambda one: (not one.by.startswith("os-release"), one.by.startswith("the signature")))
+    sure: Sure = "certain" if any(one.sure == "certain" for one in seems) else "likely"
     if signs and not any(one.by.startswith("os-release") for one in seems):
         return Ownership("ours", "certain", tuple(signs))
     if seems:
-        return Ownership("other", seems[0].sure, seems=tuple(dict.fromkeys(seems))[:4])
+        written = ("the marker is at byte 0",) if magic.found else ()
+        return Ownership("other", sure, written, tuple(dict.fromkeys(seems))[:4])
     weak = [*_weak(magic, userdata)]
     if weak and any(volume.filesystem in SOMEBODYS for volume in volumes):
         return Ownership("unknown", "likely", tuple(text for text, _ in weak))
     if weak:
         return Ownership("ours", weak[0][1], tuple(text for text, _ in weak))
     return Ownership("unknown", "certain")
+
+
+def _sure_of(magic: Magic, volumes: Sequence[Volume], userdata: Sequence[Userdata]) -> Sure:
+    """Return how sure a label is: anybody can give one, so that something else of ours must be there too."""
+    if userdata or magic.found or any(_look_at(volume)[1] for volume in volumes):
+        return "certain"
+    return "likely"
 
 
 def _strong(volumes: Sequence[Volume], userdata: Sequence[Userdata]) -> Iterator[str]:
@@ -112,6 +120,8 @@ def _weak(magic: Magic, userdata: Sequence[Userdata]) -> Iterator[tuple[str, Sur
         yield "the marker is at byte 0", "certain"
     elif magic.damaged_at:
         yield "the marker is at byte 0, damaged", "likely"
+    for number in magic.in_partitions:
+        yield f"the marker is at the start of partition {number}", "certain"
     if magic.copy_offset is not None:
         yield f"the marker's copy is at byte {magic.copy_offset}", "certain"
     if any(item.source == "residue" for item in userdata):
@@ -132,7 +142,7 @@ def _look_at(volume: Volume) -> tuple[list[Resemblance], list[str]]:
         seems.append(Resemblance(*known, f"the name of {place}"))
     if volume.is_ext:
         return _look_inside(volume, seems)
-    if volume.filesystem not in ("none", "unknown", "unreadable", "extended", "swap"):
+    if volume.filesystem not in ("none", "unknown", "unreadable", "missing", "extended", "swap"):
         seems.append(Resemblance(name_of(volume.filesystem), "certain", f"the signature of {place}"))
     elif volume.filesystem == "swap" and not volume.partition.number and not volume.partition.start:
         seems.append(Resemblance("swap on a whole disk", "certain", f"the signature of {place}"))
@@ -187,7 +197,7 @@ def _by_files(files: Ext4, place: str) -> Iterator[Resemblance]:
 
 def _pretty_name(release: bytes) -> str:
     """Return what an os-release file calls the system."""
-    for key in (b"PRETTY_NAME=", b"NAME="):
+    for key in (b"PRETTY_NAME=", b"NAME=", b"ID="):
         for line in release.split(b"\n"):
             if line.startswith(key):
                 return line[len(key) :].strip(b"\"' \r").decode("utf-8", "surrogateescape")[:80]

@@ -12,7 +12,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import read_lenient
 from b2dinspect.units import listed
-from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC
+from b2dinspect.userdata.tarball import GUEST_KEEPS
 
 BLANK_LIMIT = 64 << 20
 """Stored bytes that are read to call a disk blank."""
@@ -52,14 +52,37 @@ def tell_state(layers: Layers) -> tuple[DiskState, str]:
     """Return the state of the disk and the reason for it."""
     if layers.ownership.owner == "other":
         return "foreign", layers.ownership.text + _format_warning(layers)
+    if gap := _missing(layers):
+        return "incomplete", gap
     if fault := _damage(layers):
         return "damaged", fault + _format_warning(layers)
     data, table = layers.data, layers.table
     if data is not None and (data.by == "label" or (layers.names and b"boot2docker" in layers.names)):
         return "provisioned", _provisioned(data)
+    if layers.magic.in_partitions:
+        numbers = listed([str(number) for number in layers.magic.in_partitions])
+        return "damaged", f"the marker is at the start of partition {numbers}, where no guest looks for it"
     if table.kind != "none" and (table.partitions or not layers.volumes):
         return _partitioned(table, layers.volumes)
     return _without_table(layers)
+
+
+def _missing(layers: Layers) -> str:
+    """Return what the evidence lacks of what would tell the state; "" when it lacks nothing of that."""
+    if layers.table.kind == "missing":
+        return layers.table.unseen + _seen_all_the_same(layers)
+    volumes = [layers.data.volume] if layers.data else [*layers.volumes]
+    for volume in volumes:
+        if volume.filesystem == "missing":
+            return volume.findings[0].message
+        if layers.unreadable and volume.is_incomplete:
+            return f"{layers.unreadable}; some of its bytes are not in this evidence"
+    return ""
+
+
+def _seen_all_the_same(layers: Layers) -> str:
+    found = [f"{one.filesystem} at sector {one.partition.start}" for one in layers.living]
+    return f"; it holds {listed(found)}, whose table is not told" if found else ""
 
 
 def _damage(layers: Layers) -> str:
@@ -129,8 +152,6 @@ def _without_table(layers: Layers) -> tuple[DiskState, str]:
         return "foreign", f"{layers.volumes[0].filesystem} on the whole disk, no partitions"
     if magic.copy_offset is not None:
         return "damaged", "the marker at byte 0 is gone; its copy at byte 512 and the tar behind it are left"
-    if len(magic.data) < min(disk.size, len(MAGIC)):
-        return "damaged", "the start of the disk is missing from this evidence"
     head = read_lenient(disk, 0, HEAD)
     if head.strip(b"\0"):
         begins = head[:16].hex(" ")
@@ -157,7 +178,7 @@ def _with_marker(layers: Layers) -> tuple[DiskState, str]:
 def _all_zeros(disk: Container) -> tuple[DiskState, str]:
     seen = _look_for_data(disk, 0)
     if seen.kind == "missing":
-        return "damaged", f"no marker, no table, and the content from byte {seen.offset} on is missing"
+        return "incomplete", f"no marker, no table, and the content from byte {seen.offset} on is missing"
     if seen.kind == "data":
         text = f"no marker, no partition table; zeros at the start, but data from byte {seen.offset} on"
         return "foreign", text

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from b2dinspect.errors import EvidenceError, FilesystemError, MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.filesystems import backups, superblock, swap
-from b2dinspect.filesystems.signatures import by_signature
+from b2dinspect.filesystems.signatures import by_signature, sign_of
 from b2dinspect.findings import Finding
 from b2dinspect.partitions.base import Partition, PartitionTable
 from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
 __all__ = ["Obstacle", "Volume", "ext_at", "identify", "named_at", "volumes_of", "whole_disk"]
 
+MAX_EXTENTS = 1 << 16
 HEAD = 128 << 10
 """Bytes that must be zeros for a partition to count as empty; every signature lies within."""
 
@@ -38,7 +40,8 @@ class Volume(NamedTuple):
         partition: Where it is.
         source: Its bytes; a damaged ext superblock is replaced by its backup in this view.
         filesystem: ``ext2``, ``ext3``, ``ext4``, ``swap``, another name, ``extended`` for a container of
-            logical partitions, ``"unreadable"``, ``"unknown"``, or ``"none"`` when there are only zeros.
+            logical partitions, ``"unreadable"``, ``"missing"`` when the evidence lacks its first bytes,
+            ``"unknown"``, or ``"none"`` when there are only zeros.
         label: Volume label, any bytes, without trailing NULs.
         uuid: Identity of the filesystem, "" when it has none or it is not read.
         superblock: Parsed ext superblock, None for all else.
@@ -61,6 +64,25 @@ class Volume(NamedTuple):
     def is_ext(self) -> bool:
         """Whether it is ext2, 3 or 4, with a superblock that makes sense."""
         return self.superblock is not None
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the evidence lacks some of its bytes, as far as its first extents tell."""
+        return any(extent.kind == "missing" for extent in islice(self.source.extents(), MAX_EXTENTS))
+
+    @property
+    def sign(self) -> int:
+        """Virtual offset of the bytes that tell what it is: a signature, or its first."""
+        if self.is_ext:
+            return (self.headers[0].offset or 0) + superblock.MAGIC_OFFSET
+        is_swap = self.filesystem == "swap"
+        place = swap.signature_offset(self.source) if is_swap else sign_of(self.source, self.filesystem)
+        return self.partition.offset + place
+
+    @property
+    def label_place(self) -> int:
+        """Virtual offset of an ext filesystem's label; of what tells it, for another kind."""
+        return self.sign + (superblock.LABEL_OFFSET - superblock.MAGIC_OFFSET if self.is_ext else 0)
 
     @property
     def file_kind(self) -> str:
@@ -93,7 +115,7 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
         source.pread(0, 4096)
     except MissingDataError as error:
         fault = Finding("filesystem-missing", "error", f"{partition.place}: {error}", partition.offset)
-        return Volume(partition, source, "unreadable", findings=(fault,))
+        return Volume(partition, source, "missing", findings=(fault,))
     try:
         block, raw = superblock.parse_superblock(source)
     except FilesystemError as error:
@@ -116,10 +138,17 @@ def ext_at(disk: ByteSource, partition: Partition) -> Volume | None:
     return _from_primary(partition, source, block, raw)
 
 
-def named_at(disk: ByteSource, partition: Partition) -> Volume | None:
-    """Return what begins with ``partition`` by its signature: swap, or what is named and not read."""
+def named_at(disk: ByteSource, partition: Partition, copied: str = "") -> Volume | None:
+    """Return what begins with ``partition`` by its signature: swap, or what is named and not read.
+
+    Args:
+        disk: The virtual disk.
+        partition: Where it begins.
+        copied: The kind that a copy of its header names, should the header itself be gone.
+    """
     source = SliceSource(disk, partition.offset, partition.size)
-    return _swap(partition, source) or _by_signature(partition, source)
+    found = _swap(partition, source) or _by_signature(partition, source)
+    return Volume(partition, source, copied) if found is None and copied else found
 
 
 def _swap(part: Partition, source: ByteSource) -> Volume | None:

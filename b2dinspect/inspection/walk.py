@@ -11,7 +11,7 @@ from b2dinspect.evidence.chain import LinkedFile, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choices_for, data_choice
-from b2dinspect.inspection.facts import Inspection, Magic, Ownership
+from b2dinspect.inspection.facts import DiskState, Inspection, Magic, Ownership
 from b2dinspect.inspection.generation import tell_guest
 from b2dinspect.inspection.keys import at_start, on_data_partitions
 from b2dinspect.inspection.living import living_on
@@ -72,6 +72,7 @@ def inspect_disk(
     magic = _test_magic(disk)
     table = read_table(disk)
     volumes = volumes_of(disk, table)
+    magic = magic._replace(in_partitions=_marked(volumes))
     living = () if _is_settled(volumes) else living_on(disk, volumes)
     choices = choices_for(disk, table, volumes)
     data = data_choice((*volumes, *living), choices)
@@ -95,7 +96,7 @@ def inspect_disk(
         living=living,
         choices=choices,
         data=data,
-        ownership=_blank(reason) if state == "blank" else ownership,
+        ownership=_as_seen(ownership, state, reason, is_told=bool(volumes or living)),
         guest=guest,
         state=state,
         reason=reason,
@@ -106,8 +107,14 @@ def inspect_disk(
     )
 
 
-def _blank(reason: str) -> Ownership:
-    return BLANK if reason == ALL_ZEROS else BLANK._replace(sure="likely")
+def _as_seen(ownership: Ownership, state: DiskState, reason: str, *, is_told: bool) -> Ownership:
+    """Return whose disk it is, no surer than what of it was seen, or lies on it beside its sign."""
+    if state == "blank":
+        return BLANK if reason == ALL_ZEROS else BLANK._replace(sure="likely")
+    is_over_data = state == "damaged" and ownership.is_ours and not is_told
+    if is_over_data or (state == "incomplete" and ownership.owner == "unknown"):
+        return ownership._replace(sure="likely")
+    return ownership
 
 
 def _is_settled(volumes: Sequence[Volume]) -> bool:
@@ -124,6 +131,12 @@ def _test_magic(disk: Container) -> Magic:
         return Magic(True, disk.locate(0), data, is_alone=not rest.strip(b"\r\n\0"))
     copy = SECTOR if read_lenient(disk, SECTOR, len(MAGIC)) == MAGIC else None
     return Magic(False, disk.locate(0), data, differing if is_near else (), copy)
+
+
+def _marked(volumes: Sequence[Volume]) -> tuple[int, ...]:
+    """Return the partitions that begin with the marker: somebody wrote a whole disk into one."""
+    unnamed = [one for one in volumes if one.filesystem == "unknown" and one.partition.number]
+    return tuple(one.partition.number for one in unnamed if read_lenient(one.source, 0, len(MAGIC)) == MAGIC)
 
 
 def volume_for(inspection: Inspection, number: int | None, offset: int | None = None) -> Volume:

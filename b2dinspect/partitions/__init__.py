@@ -26,13 +26,14 @@ def read_table(disk: ByteSource) -> PartitionTable:
     try:
         head = disk.pread(0, 2 * SECTOR)
     except MissingDataError as error:
-        missing = Finding("table-missing", "error", str(error), 0)
-        return PartitionTable("damaged", findings=(missing,), unseen=missing.message)
+        return _missing(error, 0)
     found = mbr.read_mbr(head[:SECTOR])
     is_protective = not isinstance(found, str) and any(
         entry.type == mbr.TYPE_PROTECTIVE for entry in found[0].partitions
     )
     primary = _try_gpt(disk, 1, "primary")
+    if is_protective and isinstance(primary, MissingDataError):
+        return _missing(primary, SECTOR)
     if not isinstance(found, str) and mbr.is_plain(found[0]):
         old = "sound, but the MBR has no protective entry: a leftover"
         return _from_mbr(disk, *found, (f"gpt: {old if isinstance(primary, gpt.Gpt) else primary}",))
@@ -46,6 +47,12 @@ def read_table(disk: ByteSource) -> PartitionTable:
     if isinstance(found, str):
         return _leftover(disk, (f"gpt: {primary}", f"mbr: {found}"))
     return _from_mbr(disk, *found, (f"gpt: {primary}",))
+
+
+def _missing(error: MissingDataError, offset: int) -> PartitionTable:
+    text = f"the sectors of a partition table are not in this evidence: {error}"
+    fault = Finding("table-missing", "error", text, offset)
+    return PartitionTable("missing", findings=(fault,), unseen=text)
 
 
 def _with_wide_sectors(disk: ByteSource) -> PartitionTable | None:

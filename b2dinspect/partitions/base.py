@@ -64,7 +64,8 @@ class PartitionTable(NamedTuple):
     """What was found where a table belongs.
 
     Attributes:
-        kind: ``"damaged"`` when something says that there was a table which cannot be read.
+        kind: ``"damaged"`` when something says that there was a table which cannot be read, ``"missing"``
+            when the evidence does not hold the sectors in which one would be.
         partitions: By number.
         headers: Decoded structures.
         findings: What is odd about them.
@@ -72,7 +73,7 @@ class PartitionTable(NamedTuple):
         unseen: Why no guest sees this table, although we read it, or something of it; "" when they do.
     """
 
-    kind: Literal["mbr", "gpt", "none", "damaged"]
+    kind: Literal["mbr", "gpt", "none", "damaged", "missing"]
     partitions: tuple[Partition, ...] = ()
     headers: tuple[Header, ...] = ()
     findings: tuple[Finding, ...] = ()

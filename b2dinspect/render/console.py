@@ -79,9 +79,10 @@ def _state(facts: Inspection) -> Line:
 
 def _table(facts: Inspection) -> RenderableType:
     table = facts.table
-    if table.kind in ("none", "damaged") or not table.partitions:
+    if table.kind in ("none", "damaged", "missing") or not table.partitions:
         whole = [f"{volume.filesystem} on the whole disk{_label(volume)}" for volume in facts.volumes]
-        kind = table.kind if table.kind in ("none", "damaged") else f"{table.kind.upper()} without partitions"
+        is_told = table.kind in ("mbr", "gpt")
+        kind = f"{table.kind.upper()} without partitions" if is_told else table.kind
         return lines(kind, *whole, *_living(facts))
     grid = Table.grid(padding=(0, 2))
     for column in range(4):
@@ -89,7 +90,7 @@ def _table(facts: Inspection) -> RenderableType:
     for volume in sorted(facts.volumes, key=lambda volume: volume.partition.start):
         part = volume.partition
         what = volume.filesystem + _label(volume)
-        if volume.filesystem in ("none", "unreadable", "unknown"):
+        if volume.filesystem in ("none", "unreadable", "missing", "unknown"):
             what += f", type {part.type_name or part.type}"
         place = Line(f"sectors {part.start}-{part.end - 1}", style="dim")
         grid.add_row(f"{part.number}", Line(what), size(part.size), place)

@@ -150,10 +150,10 @@ def disk_side(facts: Inspection) -> KeySet:
     What a cut takes of a line, or a line that sshd passes over, is among the broken ones.
 
     Raises:
-        UserdataError: The disk is damaged so that nobody can tell which keys were on it.
+        UserdataError: The disk is damaged or incomplete, so that nobody can tell which keys were on it.
     """
     item = facts.effective or facts.of_source("residue")
-    if item is None and facts.state == "damaged":
+    if item is None and facts.state in ("damaged", "incomplete"):
         raise UserdataError(f"no key can be read from this disk: {facts.reason}")
     found = [
         Key(f"{key.source} userdata: {key.file}", _as_the_guest_has_it(key))

@@ -18,7 +18,7 @@ from tests.disks import (
     DATA_START,
     MIB,
     MINIKUBE_START,
-    OLD_SWAP_START,
+    OLD_DATA_START,
     OTHER_PUB,
     PUB,
     PUB4096,
@@ -123,6 +123,23 @@ def sparse_no_more(size: int) -> Path:
     return path
 
 
+def in_a_partition() -> Path:
+    path = make_disk(8 * MIB, (MIB, TAR))
+    sfdisk(path, "label: dos\nstart=2048, type=83\n")
+    return path
+
+
+def beside(start: int, table: str) -> Path:
+    """Return a disk whose filesystem begins at a sector that its table does not name."""
+    path = make_disk(60 * MIB)
+    make_ext(path, 38 * MIB, offset=start * 512, files={USERDATA: TAR[:4096]})
+    sfdisk(path, table)
+    return path
+
+
+MAGIC_PLACE, LABEL_PLACE = 1024 + 0x38, 1024 + 0x78
+"""Bytes of an ext4 at which its superblock has its magic number and its label."""
+
 ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     # case: how to make it, all findings, a piece of the first message, its offset
     "blank": (lambda: look(make_disk(MIB)), ["disk-blank"], "no key is on it", 0),
@@ -156,7 +173,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         lambda: look(provisioned("automount"), (0, TAR)),
         ["table-gone"],
         "will format it at the next boot",
-        OLD_SWAP_START * 512,
+        OLD_DATA_START * 512 + MAGIC_PLACE,
     ),
     "marker gone, its tar left": (
         lambda: look(fresh(), (0, bytes(512))),
@@ -186,16 +203,39 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         lambda: look(beside_table("other")),
         ["label-missing", "magic-beside-table"],
         "not 'boot2docker-data'; only automount and minikube would mount it",
-        MIB,
+        MIB + LABEL_PLACE,
     ),
     "label missing": (
         lambda: look(with_userdata(TAR[:4096], "data")),
         ["label-missing"],
         "is labelled 'data', not 'boot2docker-data'",
-        START,
+        START + LABEL_PLACE,
     ),
-    "two labels": (lambda: look(two_labels()), ["label-several"], "(1, 2)", MIB),
-    "no userdata": (lambda: look(with_userdata(None)), ["userdata-missing"], "no key is unpacked", START),
+    "two labels": (lambda: look(two_labels()), ["label-several"], "(1, 2)", MIB + LABEL_PLACE),
+    "no userdata": (
+        lambda: look(with_userdata(None)),
+        ["userdata-missing"],
+        "no key is unpacked",
+        START + MAGIC_PLACE,
+    ),
+    "a disk in a partition": (
+        lambda: look(in_a_partition()),
+        ["magic-in-partition"],
+        "at the start of partition 1, not at byte 0",
+        MIB,
+    ),
+    "another table": (
+        lambda: look(beside(40953, "label: dos\nstart=2048, size=38912, type=83\n")),
+        ["table-differs"],
+        "no partition table lists ext4 at sector 40953",
+        40953 * 512 + MAGIC_PLACE,
+    ),
+    "a table over a whole-disk filesystem": (
+        lambda: look(beside(0, "label: dos\nstart=2048, type=83\n")),
+        ["filesystem-overwritten"],
+        "ext4 fills the whole disk, and something was written over its beginning",
+        MAGIC_PLACE,
+    ),
     "first key file cut": (
         lambda: look(with_userdata(build_userdata(b"#" * 2100 + b"\n" + PUB)[:4096])),
         ["userdata-cut-login", "key-none"],

@@ -154,10 +154,10 @@ class Childless(VdiContainer):
 
 
 @needs("qemu-img")
-def test_a_disk_whose_start_is_elsewhere_is_damaged() -> None:
+def test_a_disk_whose_start_is_elsewhere_is_incomplete() -> None:
     file = open_file(as_vdi(fresh()))
     facts = inspect_disk(Childless(file), "child.vdi")
-    assert (facts.state, facts.magic.data, facts.keys) == ("damaged", b"", ())
+    assert (facts.state, facts.magic.data, facts.keys) == ("incomplete", b"", ())
 
 
 @needs_disks

@@ -240,9 +240,9 @@ class Missing(MemorySource):
         raise MissingDataError("in the parent image")
 
 
-def test_bytes_that_are_missing_make_it_unreadable() -> None:
+def test_bytes_that_are_missing_are_no_damage() -> None:
     volume = identify(Missing(bytes(MIB)), Partition("mbr", 3, 8, 16))
-    assert volume.filesystem == "unreadable"
+    assert volume.filesystem == "missing"
     assert [(finding.id, finding.offset) for finding in volume.findings] == [("filesystem-missing", 4096)]
     assert "partition 3" in volume.findings[0].message
 

@@ -103,6 +103,16 @@ def linux_at_63() -> Path:
 
 
 @exhibit(
+    "A system whose os-release says nothing but its ID.",
+    seems="buildroot",
+    lives=(FIRST,),
+    programs=("sgdisk", *EXT4),
+)
+def only_an_id() -> Path:
+    return one_partition("", {"etc/os-release": b"ID=buildroot\n"})
+
+
+@exhibit(
     "GPT and an empty ext4 without a label at sector 2048: minikube's layout, and anybody's.",
     "unknown",
     lives=(FIRST,),
@@ -216,7 +226,13 @@ def wsl_distribution() -> Path:
     return vhdx
 
 
-@exhibit("RancherOS formats the whole disk: kin, but its disk.", seems="RancherOS", lives=(0,), programs=EXT4)
+@exhibit(
+    "RancherOS formats the whole disk: kin, but its disk.",
+    seems="RancherOS",
+    sure="likely",
+    lives=(0,),
+    programs=EXT4,
+)
 def rancheros() -> Path:
     path = make_disk(SIZE)
     conf = {"var/lib/rancher/conf/cloud-config.d/machine.yml": b"#cloud-config\n", "opt": None}
@@ -227,6 +243,7 @@ def rancheros() -> Path:
 @exhibit(
     "boot2podman's data partition: kin by name, not ours.",
     seems="boot2podman",
+    sure="likely",
     lives=(FIRST,),
     programs=("sgdisk", *EXT4),
 )
@@ -247,6 +264,7 @@ def greenbox_fresh() -> Path:
 @exhibit(
     "k3OS keeps its state in a partition of that label.",
     seems="k3OS",
+    sure="likely",
     lives=(FIRST,),
     programs=("sgdisk", *EXT4),
 )
@@ -580,6 +598,7 @@ def blank() -> Path:
 @exhibit(
     "boot2docker's own ISO: what the machine boots from, not its disk.",
     seems="boot2docker",
+    sure="likely",
     lives=(0,),
     programs=("xorriso",),
 )
@@ -590,6 +609,7 @@ def boot2docker_iso() -> Path:
 @exhibit(
     "cloud-init's seed: user-data may even hold a key, but no guest of ours reads it.",
     seems="cloud-init",
+    sure="likely",
     lives=(0,),
     programs=("xorriso",),
 )
@@ -600,6 +620,7 @@ def cidata_iso() -> Path:
 @exhibit(
     "A seed on FAT, as cloud-localds makes it when asked.",
     seems="cloud-init",
+    sure="likely",
     lives=(0,),
     programs=("mkfs.vfat",),
 )

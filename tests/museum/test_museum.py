@@ -18,10 +18,10 @@ from b2dinspect.cli.provision.main import app as provisioning
 from b2dinspect.errors import B2dError
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
-from tests.museum import foreign, ours, unread
+from tests.museum import anywhere, foreign, ours, unread
 from tests.museum.exhibit import MARKS, MUSEUM, Exhibit
 
-ROOMS = (foreign, ours, unread)
+ROOMS = (anywhere, foreign, ours, unread)
 """Imported for what they put into the museum."""
 COMMANDS = (
     *((name,) for name in ("show", "doctor", "keys", "choice", "map")),

@@ -252,7 +252,7 @@ def test_sfdisk_and_sgdisk_find_no_fault_in_our_gpt(tmp_path: Path) -> None:
 def test_a_disk_whose_first_block_is_in_a_missing_parent() -> None:
     disk = VdiContainer(MemorySource(make_vdi([FREE, b"x" * 4096], type=4)))
     table = read_table(disk)
-    assert (table.kind, table.partitions) == ("damaged", ())
+    assert (table.kind, table.partitions) == ("missing", ())
     assert [(finding.id, finding.offset) for finding in table.findings] == [("table-missing", 0)]
     assert "parent" in table.findings[0].message
 
