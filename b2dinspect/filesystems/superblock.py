@@ -6,6 +6,7 @@ bytes before it, seeded with all ones.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
@@ -261,15 +262,25 @@ def checksum_fault(block: Any, raw: bytes) -> str:
     return "" if computed == block.checksum else f"expected {computed:#010x}, found {block.checksum:#010x}"
 
 
-def crc32c(data: bytes) -> int:
-    """Return the CRC-32C (Castagnoli) register as ext4 keeps it: seeded with ones, not inverted at the end.
+def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
+    """Return the CRC-32C (Castagnoli) register as ext4 keeps it: not inverted at the end.
+
+    Args:
+        data: The bytes.
+        seed: The register before them: ones, or what other bytes left in it.
 
     >>> hex(crc32c(b"123456789") ^ 0xFFFFFFFF)
     '0xe3069283'
     """
-    crc = 0xFFFFFFFF
+    table, crc = _crc_table(), seed
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 & -(crc & 1))
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     return crc
+
+
+@functools.cache
+def _crc_table() -> tuple[int, ...]:
+    table = list(range(256))
+    for _ in range(8):
+        table = [crc >> 1 ^ (0x82F63B78 & -(crc & 1)) for crc in table]
+    return tuple(table)

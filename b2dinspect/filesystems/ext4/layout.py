@@ -6,9 +6,9 @@ fs/ext4/ext4.h, ext4_extents.h and xattr.h where that page says less. All little
 
 from __future__ import annotations
 
-from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
+from construct import Array, Bytes, Int8ul, Int16ul, Int32ub, Int32ul, Struct
 
-from b2dinspect.fields import Bits, Named
+from b2dinspect.fields import Bits, Named, UuidBE
 
 ROOT = 2
 """Inode of the root directory."""
@@ -70,14 +70,8 @@ INODE_FLAGS = {
     0x20000000: "project_inherit",
     0x40000000: "casefold",
 }
-ENCRYPTED, INDEX, HUGE_FILE, EXTENTS, XATTR_INODE, INLINE_DATA = (
-    0x800,
-    0x1000,
-    0x40000,
-    0x80000,
-    0x200000,
-    0x10000000,
-)
+IMMUTABLE, APPEND_ONLY, ENCRYPTED, INDEX, HUGE_FILE = 0x10, 0x20, 0x800, 0x1000, 0x40000
+EXTENTS, VERITY, XATTR_INODE, INLINE_DATA, CASEFOLD = 0x80000, 0x100000, 0x200000, 0x10000000, 0x40000000
 
 INODE = Struct(
     "mode" / Int16ul * "type and permission bits, as Unix has them",
@@ -195,3 +189,21 @@ XATTR_PREFIXES = {
     7: b"system.",
     8: b"system.richacl",
 }
+
+JOURNAL_MAGIC = 0xC03B3998
+JOURNAL_VERSION_2 = 4
+JOURNAL = Struct(
+    "magic" / Int32ub * "0xC03B3998",
+    "block_type" / Named(Int32ub, {3: "superblock v1", 4: "superblock v2"}) * "kind of this block",
+    "sequence" / Int32ub * "unused here",
+    "block_size" / Int32ub * "bytes a block",
+    "blocks" / Int32ub * "blocks of the journal",
+    "first" / Int32ub * "first block of log",
+    "next_sequence" / Int32ub * "first commit expected in the log",
+    "start" / Int32ub * "block where the log begins; 0: nothing to replay",
+    "error" / Int32ub * "what made the kernel abort it",
+    "features" / Array(3, Int32ub) * "compatible, incompatible, read-only compatible",
+    "uuid" / UuidBE() * "identity",
+    "users" / Int32ub * "filesystems that share it",
+)
+"""The first block of the journal, as far as it is used here: the only big-endian part (journal.rst)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError
 from b2dinspect.fields import packer
@@ -25,6 +26,22 @@ DIRECT = 12
 _HEADER = packer(layout.EXTENT_HEADER)
 _EXTENT = packer(layout.EXTENT)
 _INDEX = packer(layout.EXTENT_INDEX)
+
+
+class Piece(NamedTuple):
+    """Blocks of a file that lie in a row.
+
+    Attributes:
+        logical: The first of them, counted in the file.
+        length: How many.
+        physical: The first of them, counted on the filesystem.
+        is_written: Whether the file's content is in them; else they are only kept for it.
+    """
+
+    logical: int
+    length: int
+    physical: int
+    is_written: bool
 
 
 class Mapper:
@@ -50,41 +67,49 @@ class Mapper:
         found: list[Run] = []
         position = begin = 0
         start: int | None = None
-        for logical, count, physical in self._pieces(inode):
+        for logical, count, physical, is_written in self._pieces(inode, set()):
+            place = physical if is_written else None
             if logical < position:
                 raise _fault(inode, f"block {logical} of the file comes behind block {position - 1}")
-            if start is not None and physical == start + position - begin and logical == position:
+            if start is not None and place == start + position - begin and logical == position:
                 position += count  # goes on where the last one ended
                 continue
             if position > begin:
                 found.append(_run(position - begin, start, size))
             if logical > position:
                 found.append(_run(logical - position, None, size))
-            begin, position, start = logical, logical + count, physical
+            begin, position, start = logical, logical + count, place
             if len(found) > MAX_RUNS:
                 raise _fault(inode, f"a file in more than {MAX_RUNS} pieces")
         if position > begin:
             found.append(_run(position - begin, start, size))
         return found
 
-    def _pieces(self, inode: Inode) -> Iterator[tuple[int, int, int | None]]:
-        """Yield first block in the file, number of blocks, and first block on the disk or None."""
-        seen: set[int] = set()
+    def taken(self, inode: Inode) -> list[tuple[int, int]]:
+        """Return all blocks that a file takes, as (first, count): its content, written or not, and its tree.
+
+        Raises:
+            FilesystemError, MissingDataError: As ``runs``.
+        """
+        tree: set[int] = set()
+        found = [(physical, count) for _, count, physical, _ in self._pieces(inode, tree)]
+        return found + [(block, 1) for block in sorted(tree)]
+
+    def _pieces(self, inode: Inode, seen: set[int]) -> Iterator[Piece]:
+        """Yield the pieces of a file; ``seen`` takes the blocks of its tree."""
         if inode.flags & layout.EXTENTS:
             yield from self._extents(inode, inode.block, None, seen)
             return
         last = -(-inode.size // self._block_size)
         pointers = struct.unpack("<15I", inode.block)
-        yield from ((at, 1, block) for at, block in enumerate(pointers[:DIRECT]) if block)
+        yield from (Piece(at, 1, block, True) for at, block in enumerate(pointers[:DIRECT]) if block)
         position, span = DIRECT, self._block_size // 4
         for level, block in enumerate(pointers[DIRECT:]):
             if block and position < last:
                 yield from self._indirect(inode, block, level, position, last, seen)
             position += span ** (level + 1)
 
-    def _extents(
-        self, inode: Inode, node: bytes, depth: int | None, seen: set[int]
-    ) -> Iterator[tuple[int, int, int | None]]:
+    def _extents(self, inode: Inode, node: bytes, depth: int | None, seen: set[int]) -> Iterator[Piece]:
         """Yield what a node of the extent tree, and all below it, says; ``depth`` is what it has to have."""
         magic, entries, _, levels, _ = _HEADER.unpack_from(node)
         end = _HEADER.size + entries * _EXTENT.size
@@ -101,14 +126,13 @@ class Mapper:
                 yield from self._extents(inode, below, levels - 1, seen)
             return
         for logical, count, high, low in _EXTENT.iter_unpack(body):
-            if count > layout.INITIALIZED:
-                yield logical, count - layout.INITIALIZED, None
-            else:
-                yield logical, count, low | high << 32
+            is_written = count <= layout.INITIALIZED
+            length = count if is_written else count - layout.INITIALIZED
+            yield Piece(logical, length, low | high << 32, is_written)
 
     def _indirect(
         self, inode: Inode, block: int, level: int, position: int, last: int, seen: set[int]
-    ) -> Iterator[tuple[int, int, int | None]]:
+    ) -> Iterator[Piece]:
         """Yield what an indirect block, for the blocks from ``position`` on, says up to ``last``."""
         pointers = struct.unpack(f"<{self._block_size // 4}I", self._read(inode, block, seen))
         if not any(pointers):
@@ -121,7 +145,7 @@ class Mapper:
             if pointer and level:
                 yield from self._indirect(inode, pointer, level - 1, here, last, seen)
             elif pointer:
-                yield here, 1, pointer
+                yield Piece(here, 1, pointer, True)
 
     def _read(self, inode: Inode, block: int, seen: set[int]) -> bytes:
         """Return a block of a tree, unless it was read before."""
