@@ -37,7 +37,9 @@ from tests.fuzz.edits import (
     mutate_text,
     to_json,
 )
-from tests.fuzz.kinds import KINDS, Kind, hot_places, load_hot, save_hot
+from tests.fuzz.hot import hot_places, load_hot, save_hot
+from tests.fuzz.kinds import KINDS, Kind
+from tests.fuzz.readers import COMMAND_NAMES
 from tests.fuzz.trial import Find, Probe, attempt, prepare
 
 SILENCE = 40.0
@@ -87,13 +89,15 @@ class Bench:
             return mutate_text(dice, self._text)
         edits = mutate_image(dice, self._hot.fields, self._hot.stretches, self._size, self._sound_pread)
         if dice.random() < 0.5:
-            edits += fixed_checksums(lambda at, n: self._with(edits, at, n), self._size, self._hot.gpts)
+            edits += fixed_checksums(
+                lambda at, n: self._with(edits, at, n), self._size, self._hot.gpts, edits
+            )
         return edits
 
     def probe(self, seed: str, number: int) -> Probe:
         """Return who reads input ``number``."""
         dice = random.Random(f"{seed}/{self.kind.name}/{number}/probe")
-        return self.kind.probes[0] if dice.random() < 0.8 else dice.choice(self.kind.probes)
+        return dice.choices(self.kind.probes, [one.weight for one in self.kind.probes])[0]
 
     def _sound_pread(self, offset: int, length: int) -> bytes:
         return os.pread(self._fd, length, offset)
@@ -235,8 +239,14 @@ class Log:
 
     def of(self, kind: str) -> dict[str, Any]:
         """Return what is known of a kind."""
-        found: dict[str, Any] = self.state["kinds"].setdefault(kind, {"inputs": 0, "finds": {}})
+        found: dict[str, Any] = self.state["kinds"].setdefault(
+            kind, {"inputs": 0, "commands": 0, "finds": {}}
+        )
         return found
+
+    def kinds(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return all that is known, by kind."""
+        return list(self.state["kinds"].items())
 
     def save(self) -> None:
         """Write it down."""
@@ -279,6 +289,7 @@ def round_of(bench: Bench, log: Log, count: int, until: float, ignored: Sequence
             at, command = said["at"], said["command"]
         elif "done" in said:
             known["inputs"] = said["done"] + 1
+            known["commands"] += command in COMMAND_NAMES
             pending += [(said["done"], Find(*one)) for one in said["finds"]]
         else:
             what = said.get("end") or said["broken"]
@@ -296,13 +307,11 @@ def round_of(bench: Bench, log: Log, count: int, until: float, ignored: Sequence
 
 def table(log: Log) -> Iterator[str]:
     """Yield a line for each kind, and one for all."""
-    yield f"{'kind':44} {'inputs':>9} {'finds':>6}"
-    kinds = log.state["kinds"]
-    for name, known in kinds.items():
-        yield f"{name:44} {known['inputs']:9,} {len(known['finds']):6}"
-    inputs = sum(known["inputs"] for known in kinds.values())
-    finds = sum(len(known["finds"]) for known in kinds.values())
-    yield f"{'all':44} {inputs:9,} {finds:6}"
+    yield f"{'kind':34} {'inputs':>9} {'commands':>9} {'finds':>6}"
+    rows = [(name, known["inputs"], known["commands"], len(known["finds"])) for name, known in log.kinds()]
+    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    for name, inputs, commands, finds in rows:
+        yield f"{name:34} {inputs:9,} {commands:9,} {finds:6}"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -316,10 +325,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--ignore", action="append", default=[], help="a sort of find not to look for; repeatable"
     )
+    parser.add_argument("--inputs", type=int, help="stop when so many are done in all")
     parser.add_argument("--table", action="store_true", help="only tell what was done and found")
     parser.add_argument("--again", type=Path, metavar="FILE", help="try a find once more")
     given = parser.parse_args(words)
-    with tempfile.TemporaryDirectory(prefix="b2dinspect-fuzz-") as scratch:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="b2dinspect-fuzz-", dir=memory) as scratch:
         if given.again:
             return _again(given.again, Path(scratch))
         log = Log(given.state or Path(scratch), given.seed)
@@ -339,7 +350,7 @@ def _run(given: argparse.Namespace, log: Log, scratch: Path) -> None:
             print(f"not tried: {kind.name}: needs {', '.join(kind.needs)}", file=sys.stderr)
     benches = [Bench(kind, scratch) for kind in wanted if kind.is_possible]
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < until and not _is_enough(log, given.inputs):
             for bench in benches:
                 if time.monotonic() < until:
                     turn = min(until, time.monotonic() + given.turn)
@@ -349,6 +360,10 @@ def _run(given: argparse.Namespace, log: Log, scratch: Path) -> None:
     finally:
         for bench in benches:
             bench.close()
+
+
+def _is_enough(log: Log, wanted: int | None) -> bool:
+    return wanted is not None and sum(known["inputs"] for _, known in log.kinds()) >= wanted
 
 
 def _again(path: Path, scratch: Path) -> int:

@@ -125,7 +125,7 @@ def mutate_text(dice: random.Random, data: bytes) -> list[Edit]:
         end = min(size, start + dice.choice((0, 0, 1, 1, 4, 16, 64, 1024)))
         piece = dice.choice((dice.choice(TOKENS), dice.randbytes(dice.choice((1, 2, 8))), _piece(dice, data)))
         times = (
-            dice.choice((1, 1, 1, 1, 1, 2, 8, 100)) if dice.random() < 0.97 else 1 << dice.randrange(8, 17)
+            dice.choice((1, 1, 1, 1, 1, 2, 8, 100)) if dice.random() < 0.99 else 1 << dice.randrange(8, 17)
         )
         edits.append(("splice", start, end, piece, min(times, MAX_TIMES)))
         size += len(piece) * times - (end - start)
@@ -157,24 +157,42 @@ def applied(data: bytes, edits: Sequence[Edit]) -> bytes:
 # --- checksums: a change that only breaks one is refused at the door ----------------------------------------
 
 
-def fixed_checksums(pread: Callable[[int, int], bytes], size: int, gpts: Sequence[int]) -> Iterator[Edit]:
+def fixed_checksums(
+    pread: Callable[[int, int], bytes], size: int, gpts: Sequence[int], edits: Sequence[Edit]
+) -> Iterator[Edit]:
     """Yield edits that make the checksums of VHD, VHDX and GPT fit again. Sources: see their readers."""
-    for offset, length, at in ((0, 512, 64), (size - 512, 512, 64), (512, 1024, 36)):
-        block = bytearray(pread(max(0, offset), length))
-        if block[:8] in (b"conectix", b"cxsparse"):
-            block[at : at + 4] = bytes(4)
-            yield ("put", max(0, offset) + at, struct.pack(">I", ~sum(block) & 0xFFFFFFFF))
+    puts = [(edit[1], edit[1] + len(edit[2])) for edit in edits if edit[0] == "put"]
+
+    def is_changed(offset: int, length: int) -> bool:
+        return any(start < offset + length and offset < end for start, end in puts)
+
+    for offset, length, at in ((0, 512, 64), (max(0, size - 512), 512, 64), (512, 1024, 36)):
+        if is_changed(offset, length):
+            yield from _of_vhd(pread(offset, length), offset, at)
     if pread(0, 8) == b"vhdxfile":
         for offset, length in ((0x10000, 4096), (0x20000, 4096), (0x30000, 65536), (0x40000, 65536)):
-            block = bytearray(pread(offset, length))
-            block[4:8] = bytes(4)
-            yield ("put", offset + 4, struct.pack("<I", crc32c(block)))
+            if is_changed(offset, length):
+                block = pread(offset, length)
+                yield ("put", offset + 4, struct.pack("<I", crc32c(block[:4] + bytes(4) + block[8:])))
     for offset in gpts:
-        header = bytearray(pread(offset, 512))
-        length = int.from_bytes(header[12:16], "little")
-        if header[:8] != b"EFI PART" or not 92 <= length <= 512:
-            continue
-        entries = pread(offset + 512, 16384)  # where ours are; a header that says otherwise is left at that
+        if is_changed(offset, 512 + ENTRIES):
+            yield from _of_gpt(pread(offset, 512), pread(offset + 512, ENTRIES), offset)
+
+
+ENTRIES = 16384
+"""Bytes of a GPT's entries, which in ours follow the header; one that says otherwise is left at that."""
+
+
+def _of_vhd(block: bytes, offset: int, at: int) -> Iterator[Edit]:
+    if block[:8] in (b"conectix", b"cxsparse"):
+        rest = sum(block) - sum(block[at : at + 4])
+        yield ("put", offset + at, struct.pack(">I", ~rest & 0xFFFFFFFF))
+
+
+def _of_gpt(block: bytes, entries: bytes, offset: int) -> Iterator[Edit]:
+    header = bytearray(block)
+    length = int.from_bytes(header[12:16], "little")
+    if header[:8] == b"EFI PART" and 92 <= length <= 512:
         header[88:92] = struct.pack("<I", zlib.crc32(entries))
         header[16:20] = bytes(4)
         yield ("put", offset + 88, bytes(header[88:92]))

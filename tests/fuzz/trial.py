@@ -55,11 +55,13 @@ class Probe(NamedTuple):
 
     Attributes:
         is_raw: Whether it prints evidence as it is.
+        weight: How many inputs it gets, beside the others of its kind.
     """
 
     name: str
     run: Callable[[Path], object]
     is_raw: bool = False
+    weight: float = 1.0
 
 
 def attempt(probe: Probe, folder: Path) -> list[Find]:
@@ -175,5 +177,7 @@ def prepare() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
+    gc.collect()
+    gc.freeze()  # what is loaded is nobody's garbage, and a fork need not copy its pages
     os.environ.update({"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"})
     _memory()

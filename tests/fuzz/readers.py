@@ -1,0 +1,168 @@
+"""Who reads an input: a command, or the readers that it is made of."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.edits import Content
+from tests.fuzz.trial import Probe
+
+ROOT = Path(__file__).parents[2]
+OWNER = ROOT / "b2dinspect/provisioning/samples/keys/owner.pub"
+USERDATA = "/var/lib/boot2docker/userdata.tar"
+
+
+@functools.cache
+def _command() -> Any:
+    from typer.main import get_command
+
+    from b2dinspect.cli.main import app
+
+    return get_command(app)
+
+
+def _cli(*words: str, raw: bool = False) -> Probe:
+    """Return a command; ``@`` stands for the input, ``%`` for the folder that it lies in."""
+
+    def perform(folder: Path) -> None:
+        names = {
+            "@": str(folder / (folder / ".target").read_text()),
+            "%": str(folder),
+            "+": str(folder / ".out"),
+        }
+        try:
+            _command().main([names.get(word, word) for word in words], "b2dinspect", standalone_mode=False)
+        finally:
+            shutil.rmtree(folder / ".out", ignore_errors=True)
+            (folder / ".out").unlink(missing_ok=True)
+
+    return Probe(" ".join(words), perform, raw)
+
+
+def _layers(folder: Path) -> None:
+    """Read the container, its tables, the partition table and the superblocks: all below the files."""
+    from b2dinspect.evidence.chain import open_disk
+    from b2dinspect.inspection.volumes import volumes_of
+    from b2dinspect.partitions import read_table
+    from b2dinspect.source import read_lenient
+
+    with open_disk(str(folder / (folder / ".target").read_text())) as opened:
+        disk = opened.container
+        disk.describe()
+        for header in disk.headers:
+            header.fields()
+        for extent in itertools.islice(disk.extents(), 1000):
+            if extent.kind == "data" and not extent.offset % 0x10000:
+                read_lenient(disk, extent.offset, 512)
+        volumes_of(disk, read_table(disk))
+
+
+def _inspected(folder: Path) -> None:
+    """Read all that there is to read of a disk, and draw nothing."""
+    from b2dinspect.doctor.disk import examine
+    from b2dinspect.inspection.walk import inspect
+    from b2dinspect.views.annotation import all_headers
+
+    with inspect(str(folder / (folder / ".target").read_text())) as facts:
+        examine(facts)
+        for header in all_headers(facts):
+            header.fields()
+        for _ in itertools.islice(facts.container.extents(), 10_000):
+            pass
+
+
+def _parsed(name: str, read: Callable[[bytes], object], weight: float) -> Probe:
+    """Return a reader alone, which is a hundred times as fast as a command."""
+
+    def perform(folder: Path) -> None:
+        read((folder / (folder / ".target").read_text()).read_bytes())
+
+    return Probe(name, perform, weight=weight)
+
+
+def _lines(data: bytes) -> None:
+    from b2dinspect.userdata.authorized_keys import parse
+
+    parse(data)
+
+
+def _private(data: bytes) -> None:
+    from b2dinspect.userdata.private_key import is_private_key, public_line
+
+    if is_private_key(data):
+        public_line(data)
+
+
+def _tar(data: bytes) -> None:
+    from b2dinspect.userdata.tarball import read_tar
+
+    read_tar(Content(data))
+
+
+def _settings(data: bytes) -> None:
+    from b2dinspect.evidence.vbox import read_settings
+
+    found = read_settings(Content(data))
+    found.live, found.stale  # noqa: B018
+
+
+def _machine(folder: Path) -> None:
+    from b2dinspect.machine.config import read_config
+    from b2dinspect.machine.folder import open_machine
+    from b2dinspect.machine.keys import read_keys
+
+    found = read_config(folder)
+    list(found.key_candidates())
+    read_keys(folder)
+    open_machine(folder)
+
+
+def _backup(folder: Path) -> None:
+    from b2dinspect.provisioning.repair.backup import undo
+
+    for name in ("disk", "config.json"):
+        (folder / name).write_bytes(b"NEW!" * 64)
+    undo(folder / "repair.b2dbackup")
+
+
+def _requests(folder: Path) -> None:
+    from b2dinspect.provisioning.simulated.sshd import Commands
+
+    guest = Commands(folder, ("docker", "staff", 1000, 50), "demo")
+    data = (folder / "requests").read_bytes()
+    for line in data.split(b"\n")[:40]:
+        status, output = guest.run(line.decode("utf-8", "replace"))
+        assert isinstance(status, int)
+        output.encode()  # what cannot be sent ends the connection
+
+
+COMMANDS = (
+    *(_cli("show", "@"), _cli("show", "--headers", "@"), _cli("show", "--json", "--headers", "@")),
+    *(_cli("keys", "@", raw=True), _cli("keys", "--fingerprints", "@"), _cli("diff", "@")),
+    *(_cli("verify", "@"), _cli("verify", "--json", "@"), _cli("doctor", "@"), _cli("choice", "@")),
+    *(_cli("logs", "@"), _cli("hexdump", "@"), _cli("hexdump", "--json", "@"), _cli("map", "@")),
+    *(_cli("map", "--svg", "+", "@"), _cli("report", "@"), _cli("report", "--markdown", "@")),
+    *(_cli("ls", "@"), _cli("ls", "@", "/var/lib/boot2docker"), _cli("cat", "@", USERDATA, raw=True)),
+    *(_cli("get", "@", "/var/lib", "+"), _cli("show", "--prefer-redundant", "@")),
+)
+LAYERS, INSPECT = Probe("layers", _layers), Probe("inspect", _inspected)
+IMAGE = (LAYERS._replace(weight=1000), INSPECT._replace(weight=60), *COMMANDS)
+"""A command reads what ``inspect`` reads, and draws it: most inputs go to the readers alone."""
+FILES = (LAYERS._replace(weight=100), INSPECT._replace(weight=100), *COMMANDS)
+"""Of disks whose files are the point."""
+PACKED = (LAYERS._replace(weight=4), _cli("show", "@"), _cli("keys", "@", raw=True))
+MACHINE = (
+    Probe("read machine", _machine, weight=200),
+    *(_cli("doctor", "%"), _cli("doctor", "--json", "%"), _cli("show", "%"), _cli("report", "%")),
+)
+KEY = (_cli("diff", "@", str(OWNER)), _cli("diff", "@", "@"))
+PRIVATE, LINES = (_parsed("read key", _private, 40),), (_parsed("read lines", _lines, 40),)
+TAR, SETTINGS = (_parsed("read tar", _tar, 2000),), (_parsed("read settings", _settings, 2000),)
+BACKUP, REQUESTS = (Probe("undo", _backup),), (Probe("requests", _requests),)
+COMMAND_NAMES = frozenset(one.name for one in (*COMMANDS, *PACKED[1:], *MACHINE[1:], *KEY))
+"""Probes that are a whole command."""
