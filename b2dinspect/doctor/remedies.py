@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.explanations import Explanation, Mend, System
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.places import store_of
+from b2dinspect.machine.ssh import identity_words
 
 Command = tuple[str, ...]
 """A program and its arguments: no shell is needed for them."""
@@ -60,7 +61,14 @@ def _command(case: Case, template: str, explanation: Explanation) -> Command | N
         if not values:
             return None
         words += values
-    return tuple(words)
+    return _told_to_ssh(words) if words[:2] == ["ssh", "-i"] else tuple(words)
+
+
+def _told_to_ssh(words: Sequence[str]) -> Command | None:
+    """Return ``ssh -i KEY …`` with the key's path as ssh takes it; None when there is no way to write it."""
+    program, _, key, *others = words
+    identity = identity_words(key)
+    return (program, *identity, *others) if identity else None
 
 
 def _filled(case: Case, word: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
+from b2dinspect.machine.ssh import identity_words, is_tellable, quoted
 from b2dinspect.provisioning.events import Gave, Took
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import make_key
@@ -49,24 +50,20 @@ def ssh_command(guest: RunningGuest, user: str, key: Path, known_hosts: Path) ->
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
         "StrictHostKeyChecking": "yes" if is_known else "no",
-        "UserKnownHostsFile": _quoted(known_hosts),
+        "UserKnownHostsFile": quoted(str(known_hosts)),
         "GlobalKnownHostsFile": os.devnull,
         "PasswordAuthentication": "no",
         "ConnectTimeout": str(TIME_LIMIT // 2),
         "LogLevel": "ERROR",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    # -i looks for the file by the name as it stands, and then expands it: it knows no way to write a %
-    identity = ("-o", f"IdentityFile={_quoted(key)}") if "%" in str(key) else ("-i", str(key))
+    identity = identity_words(str(key)) or ("-i", str(key))
     return ("ssh", "-F", os.devnull, *words, *identity, "-p", str(guest.port), f"{user}@127.0.0.1")
 
 
 def plain_key(key: Path, work: Path) -> Path:
-    """Return a path of a key that ssh can be told: where it would read the key's own otherwise, a link's.
-
-    ssh puts values of the environment where a path has ``${NAME}``, and knows no way to write that.
-    """
-    if "${" not in str(key):
+    """Return a path of a key that ssh can be told: where it would read the key's own otherwise, a link's."""
+    if is_tellable(str(key)):
         return key
     link = work / "link-to-key"
     with suppress(OSError):  # Windows lets few make a link: ssh will say what it looked for
@@ -74,12 +71,6 @@ def plain_key(key: Path, work: Path) -> Path:
         link.symlink_to(key)
         return link
     return key
-
-
-def _quoted(path: Path) -> str:
-    """Return a path as one word of ssh_config, where ``%`` is expanded. Source: ssh_config(5), TOKENS."""
-    text = str(path).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
 
 
 def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str = "whoami") -> Attempt:
