@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -47,6 +48,18 @@ AllowChain = Annotated[
 ]
 PreferRedundant = Annotated[
     bool, typer.Option("--prefer-redundant", help="Read a VMDK through its redundant grain tables.")
+]
+At = Annotated[
+    datetime | None,
+    typer.Option(
+        metavar="TIME",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"],
+        help="When somebody logs in, UTC; else now.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="IP", help="From where, as the guest's sshd sees it; else the host behind NAT."),
 ]
 
 P = ParamSpec("P")
@@ -177,6 +190,26 @@ def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | 
     found = disk_named(argument)
     known = allowed or rules(None)
     return found.path, known._replace(folders=(*known.folders, str(found.folder)))
+
+
+def visit_of(at: datetime | None, address: str | None) -> Visit:
+    """Return when and from where somebody is to log in, by default now and from the host.
+
+    Raises:
+        UsageError: That is no address.
+    """
+    from b2dinspect.errors import UsageError
+    from b2dinspect.userdata.admission import HOST_ADDRESS, Visit
+
+    if address is not None:
+        from ipaddress import ip_address  # slow to import
+
+        try:
+            ip_address(address)
+        except ValueError as error:
+            raise UsageError(f"--address {address}: {error}") from error
+    seconds = time.time() if at is None else at.replace(tzinfo=UTC).timestamp()
+    return Visit(int(seconds), address or HOST_ADDRESS)
 
 
 def examine(

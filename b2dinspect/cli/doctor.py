@@ -8,7 +8,9 @@ import typer
 
 from b2dinspect.cli.common import (
     FINDINGS,
+    Address,
     AllowChain,
+    At,
     Format,
     Json,
     ProgressBar,
@@ -16,6 +18,7 @@ from b2dinspect.cli.common import (
     complain,
     out,
     rules,
+    visit_of,
 )
 from b2dinspect.errors import B2dError, UsageError
 
@@ -31,22 +34,27 @@ def doctor(
     ] = None,
     as_json: Json = False,
     format_name: Format = None,
+    at: At = None,
+    address: Address = None,
     folders: AllowChain = None,
 ) -> None:
     """Tell why a machine will not let you in, where the chain from key to login breaks, and what to do.
 
     Example: b2dinspect doctor sample_images/userdata-missing.vdi.gz
 
-    Exit status: 0 nothing wrong here, 1 something is, 2 it could not look.
+    A key line that expires, or asks from where somebody comes, is judged for --at and --address. Exit
+    status: 0 nothing wrong here, 1 something is, 2 it could not look.
     """
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose, evidence_bytes
     from b2dinspect.render import doctor as render
 
-    subject = subject or _only_machine()
+    visit, subject = visit_of(at, address), subject or _only_machine()
     with (
         ProgressBar() as progress,
-        open_case(subject, format_name=format_name, rules=rules(folders), progress=progress) as case,
+        open_case(
+            subject, format_name=format_name, rules=rules(folders), progress=progress, visit=visit
+        ) as case,
     ):
         found = diagnose(case)
         evidence = [evidence_bytes(case.disk, one.finding) if case.disk else b"" for one in found.findings]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from b2dinspect.cli.common import (
     FINDINGS,
+    Address,
     AllowChain,
+    At,
     Format,
     Image,
     Json,
@@ -20,13 +20,13 @@ from b2dinspect.cli.common import (
     examine,
     out,
     rules,
+    visit_of,
     write_bytes,
 )
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import kept_file, key_file
 from b2dinspect.render import console
-from b2dinspect.userdata.admission import HOST_ADDRESS, Visit
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
 
 SOURCES = ("fresh", "data", "residue")
@@ -44,15 +44,8 @@ def keys(
         typer.Option("--from", metavar="SOURCE", help="Only from: fresh, data or residue."),
     ] = None,
     format_name: Format = None,
-    at: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="When somebody logs in, UTC; else now."
-        ),
-    ] = None,
-    address: Annotated[
-        str, typer.Option(metavar="IP", help="From where, as the guest's sshd sees it.")
-    ] = HOST_ADDRESS,
+    at: At = None,
+    address: Address = None,
     folders: AllowChain = None,
     prefer_redundant: PreferRedundant = False,
 ) -> None:
@@ -68,7 +61,7 @@ def keys(
     """
     if source is not None and source not in SOURCES:
         raise UsageError(f"--from {source}: it is one of {', '.join(SOURCES)}")
-    with examine(image, format_name, rules(folders, prefer_redundant), _visit(at, address)) as facts:
+    with examine(image, format_name, rules(folders, prefer_redundant), visit_of(at, address)) as facts:
         chosen, is_cut = [key for key in facts.keys if source in (None, key.source)], False
         if as_json:
             from b2dinspect.render import json
@@ -82,17 +75,6 @@ def keys(
         raise UserdataError(_nothing(facts, source))
     if is_cut or any(not key.line.valid for key in chosen):
         raise typer.Exit(FINDINGS)
-
-
-def _visit(at: datetime | None, address: str) -> Visit:
-    """Return when and from where somebody is to log in."""
-    from ipaddress import ip_address
-
-    try:
-        ip_address(address)
-    except ValueError as error:
-        raise UsageError(f"--address {address}: {error}") from error
-    return Visit(int(time.time()) if at is None else int(at.replace(tzinfo=UTC).timestamp()), address)
 
 
 def _print(facts: Inspection, source: str | None) -> tuple[list[FoundKey], bool]:

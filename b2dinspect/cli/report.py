@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, AllowChain, Format, ProgressBar, command, rules
+from b2dinspect.cli.common import (
+    FINDINGS,
+    Address,
+    AllowChain,
+    At,
+    Format,
+    ProgressBar,
+    command,
+    rules,
+    visit_of,
+)
 from b2dinspect.cli.hexdump import Force
 
 
@@ -23,6 +33,8 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown; also if FILE ends in .md.")] = False,
     force: Force = False,
     format_name: Format = None,
+    at: At = None,
+    address: Address = None,
     folders: AllowChain = None,
 ) -> None:
     """Write a report: verdict, chain, findings, disk, keys, map, annotated bytes, headers, and hashes.
@@ -35,9 +47,12 @@ def report(
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.report import gather
 
+    visit = visit_of(at, address)
     with (
         ProgressBar() as progress,
-        open_case(subject, format_name=format_name, rules=rules(folders), progress=progress) as case,
+        open_case(
+            subject, format_name=format_name, rules=rules(folders), progress=progress, visit=visit
+        ) as case,
     ):
         found = gather(case, progress)
     if markdown or (output and output.suffix == ".md"):

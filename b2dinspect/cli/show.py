@@ -8,7 +8,9 @@ import typer
 
 from b2dinspect.cli.common import (
     FINDINGS,
+    Address,
     AllowChain,
+    At,
     Format,
     Image,
     Json,
@@ -17,6 +19,7 @@ from b2dinspect.cli.common import (
     examine,
     out,
     rules,
+    visit_of,
 )
 from b2dinspect.doctor.disk import examine as find_oddities
 from b2dinspect.render import console
@@ -30,6 +33,8 @@ def show(
         bool, typer.Option("--headers", help="Add the decoded fields of every header.")
     ] = False,
     format_name: Format = None,
+    at: At = None,
+    address: Address = None,
     folders: AllowChain = None,
     prefer_redundant: PreferRedundant = False,
 ) -> None:
@@ -37,9 +42,10 @@ def show(
 
     Example: b2dinspect show sample_images/provisioned-autoformat.vdi.gz
 
-    Exit status: 0 nothing odd, 1 something odd (warning or error), 2 the disk could not be read.
+    A key line that expires, or asks from where somebody comes, is judged for --at and --address. Exit
+    status: 0 nothing odd, 1 something odd (warning or error), 2 the disk could not be read.
     """
-    with examine(image, format_name, rules(folders, prefer_redundant)) as facts:
+    with examine(image, format_name, rules(folders, prefer_redundant), visit_of(at, address)) as facts:
         findings = find_oddities(facts)
     if as_json:
         from b2dinspect.render import json

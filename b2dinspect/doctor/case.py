@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -14,9 +14,12 @@ from b2dinspect.inspection.walk import inspect
 from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys
 from b2dinspect.machine.naming import machine_named
-from b2dinspect.machine.packed import is_packed, unpack_into
+from b2dinspect.machine.packed import Unpacked, is_packed, unpack_into
+from b2dinspect.userdata.admission import Visit
 
 NO_KEYS = HostKeys(None, None)
+Look = partial[Inspection]
+"""``inspect``, with what the user said about any disk."""
 
 
 class Case(NamedTuple):
@@ -36,7 +39,7 @@ class Case(NamedTuple):
     path: str
     disk: Inspection | None
     trouble: str = ""
-    scratch: tempfile.TemporaryDirectory[str] | None = None
+    scratch: Unpacked | None = None
 
     @property
     def keys(self) -> HostKeys:
@@ -68,10 +71,11 @@ def open_case(
     format_name: str | None = None,
     rules: Rules | None = None,
     progress: Progress | None = None,
+    visit: Visit | None = None,
 ) -> Case:
     """Return the facts about a machine's name, a machine directory, packed or not, or a disk image.
 
-    An image or NAME.vbox that lies in a machine directory is taken with it.
+    An image or NAME.vbox that lies in a machine directory is taken with it; ``visit`` as in ``inspect``.
 
     Raises:
         UsageError: No such machine or file.
@@ -79,14 +83,15 @@ def open_case(
         EvidenceError: A disk image that was named itself cannot be read.
     """
     folder = machine_named(subject)
+    look = partial(inspect, format_name=format_name, progress=progress, visit=visit)
     if folder is not None:
-        return _of_machine(subject, folder, format_name, rules, progress)
+        return _of_machine(subject, folder, look, rules)
     if is_packed(Path(subject)):
-        return _of_packed(subject, format_name, rules, progress)
+        return _of_packed(subject, look, rules)
     folder = _around(Path(subject)) if subject != "-" else None
     if folder is not None and Path(subject).suffix == ".vbox":
         rules = _within(folder, rules)
-    facts = inspect(subject, format_name=format_name, rules=rules, progress=progress)
+    facts = look(subject, rules=rules)
     return Case(subject, open_machine(folder) if folder else None, subject, facts)
 
 
@@ -102,32 +107,30 @@ def _within(folder: Path, rules: Rules | None) -> Rules:
     return rules._replace(folders=(*rules.folders, str(folder)))
 
 
-def _of_machine(
-    subject: str, folder: Path, format_name: str | None, rules: Rules | None, progress: Progress | None
-) -> Case:
+def _of_machine(subject: str, folder: Path, look: Look, rules: Rules | None) -> Case:
     machine = open_machine(folder)
     path = str(machine.disk) if machine.disk else ""
-    return _with_disk(Case(subject, machine, path, None), format_name, _within(folder, rules), progress)
+    return _with_disk(Case(subject, machine, path, None), look, _within(folder, rules))
 
 
-def _of_packed(subject: str, format_name: str | None, rules: Rules | None, progress: Progress | None) -> Case:
-    scratch = tempfile.TemporaryDirectory(prefix="b2dinspect-")
+def _of_packed(subject: str, look: Look, rules: Rules | None) -> Case:
+    scratch = Unpacked()
     try:
         place = Path(scratch.name) / "machines" / "unpacked"
         place.mkdir(parents=True)
         place = place.rename(place.with_name(unpack_into(Path(subject), place)))
         if not looks_like_machine(place):
             raise UsageError(f"{subject} holds no machine directory: no config.json and no disk in it")
-        return _of_machine(subject, place, format_name, rules, progress)._replace(scratch=scratch)
+        return _of_machine(subject, place, look, rules)._replace(scratch=scratch)
     except BaseException:
         scratch.cleanup()
         raise
 
 
-def _with_disk(case: Case, format_name: str | None, rules: Rules | None, progress: Progress | None) -> Case:
+def _with_disk(case: Case, look: Look, rules: Rules) -> Case:
     if not case.path:
         return case
     try:
-        return case._replace(disk=inspect(case.path, format_name=format_name, rules=rules, progress=progress))
+        return case._replace(disk=look(case.path, rules=rules))
     except B2dError as error:
         return case._replace(trouble=str(error))

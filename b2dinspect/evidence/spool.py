@@ -6,6 +6,7 @@ Runs of zeros become holes, so a 20 GB disk of zeros takes next to no room.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 LENGTH_LIMIT = 16 << 40
 """Bytes: a longer stream is no disk of these machines."""
+WORK_LIMIT = 300.0
+"""Seconds of processor time: zeros take no room but time, and a few bytes can unpack to hours of them."""
 
 
 def spool(stream: Stream, total: int | None, origin: str, progress: Progress | None) -> FileSource:
@@ -71,6 +74,7 @@ def _copy(chunks: Iterator[bytes], file: IO[bytes], origin: str) -> tuple[int, i
     """Write chunks with holes; return their length and the bytes stored."""
     room = _free_space() // 2
     length = stored = 0
+    end = time.process_time() + WORK_LIMIT
     for chunk in chunks:
         if chunk.strip(b"\0"):
             file.seek(length)
@@ -80,6 +84,13 @@ def _copy(chunks: Iterator[bytes], file: IO[bytes], origin: str) -> tuple[int, i
         if stored > room or length > LENGTH_LIMIT:
             raise SourceError(
                 f"too large to unpack into the temporary folder ({stored:,} bytes of data so far)",
+                layer=origin,
+                offset=length,
+            )
+        if time.process_time() > end:
+            raise SourceError(
+                f"is not unpacked after {WORK_LIMIT:.0f} seconds of work, {length:,} bytes so far: "
+                "unpack it with its own program first, if it is what it should be",
                 layer=origin,
                 offset=length,
             )

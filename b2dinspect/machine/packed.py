@@ -5,16 +5,47 @@ What comes out of it is bounded, and is plain files and folders below that one f
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 from b2dinspect.errors import SourceError
 
+try:
+    import fcntl
+except ImportError:  # Windows: no such locks
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = "b2dinspect-"
+"""Of a folder that a packed machine is unpacked into; ``b2dprovision sweep`` knows it by this."""
 SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tgz", ".txz")
 MAX_UNPACKED = 64 << 20
 """Bytes that may come out of one."""
+
+
+class Unpacked(tempfile.TemporaryDirectory[str]):
+    """A folder among the temporary files that nobody else looks into, and that is locked while it is used.
+
+    The system lets go of the lock when the process ends: what a killed one has left can be told by that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(prefix=PREFIX)
+        self._held = os.open(self.name, os.O_RDONLY) if fcntl is not None else -1
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a filesystem without locks
+                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def cleanup(self) -> None:
+        """Remove it with all in it; once more is harmless."""
+        super().cleanup()
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
 
 def is_packed(path: Path) -> bool:

@@ -22,8 +22,8 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
 PART = re.compile(r"\.[0-9a-f]{12}\.part")
 OLD = re.compile(r"(?P<name>.+)\.[0-9a-f]{12}\.old")
 SCRATCH = "b2dprovision-"
-SCRATCH_NAME = re.compile(rf"{SCRATCH}[a-z0-9_]{{8}}")
-"""Of a work folder, as ``tempfile`` makes names."""
+SCRATCH_NAME = re.compile(rf"({SCRATCH}|b2dinspect-)[a-z0-9_]{{8}}")
+"""Of a work folder, and of one that a packed machine is unpacked into, as ``tempfile`` makes names."""
 STALE = 3600.0
 """Seconds without a change, where nobody can say that he is still at work."""
 

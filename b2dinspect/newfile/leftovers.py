@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import SourceError
 from b2dinspect.newfile import sync_folder
-from b2dinspect.newfile.hold import OLD, PART, SCRATCH, SCRATCH_NAME, is_held, remove_folder
+from b2dinspect.newfile.hold import OLD, PART, SCRATCH_NAME, is_held, remove_folder
 
 
 class Leftover(NamedTuple):
@@ -34,14 +34,17 @@ def leftovers(folder: Path) -> list[Leftover]:
 
 
 def scratch_leftovers() -> list[Leftover]:
-    """Return this user's work folders, with keys in them, that killed runs left among temporary files."""
+    """Return this user's work folders, with keys in them, that killed runs left among temporary files.
+
+    The doctor's, of a machine that was unpacked, are of them.
+    """
     import tempfile  # slow to import, and seldom needed
 
     place = Path(tempfile.gettempdir())
     mine = os.getuid() if hasattr(os, "getuid") else None
     return [
         Leftover(path, None)
-        for path in sorted(place.glob(f"{SCRATCH}*"))
+        for path in sorted(place.iterdir())
         if SCRATCH_NAME.fullmatch(path.name)
         and path.is_dir()
         and not path.is_symlink()

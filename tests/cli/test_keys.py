@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,22 @@ def test_a_line_is_judged_for_a_time_and_an_address(tmp_path: Path) -> None:
     assert elsewhere[0] is False
     assert "does not admit 10.0.2.2, which is the host" in elsewhere[1]
     assert invoke("keys", str(path), "--address", "here").returncode == 2
+
+
+def test_every_command_that_tells_who_gets_in_judges_for_a_time_and_an_address(tmp_path: Path) -> None:
+    path = tmp_path / "fresh.raw"
+    line = b'expiry-time="20200101",from="192.168.99.*" ' + PUB
+    path.write_bytes(build_userdata(line).ljust(1 << 20, b"\0"))
+    good = ("--at", "2019-06-01", "--address", "192.168.99.1")
+
+    def keys_of(*options: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(invoke("show", str(path), "--json", *options).stdout)["keys"]
+        return found
+
+    assert {key["in_force"] for key in keys_of(*good)} == {True}
+    assert {key["in_force"] for key in keys_of()} == {False}
+    for command in ("show", "doctor", "report"):
+        late, then = invoke(command, str(path)), invoke(command, str(path), *good)
+        assert b"has passed" in late.stdout, command
+        assert b"has passed" not in then.stdout, command
+        assert invoke(command, str(path), "--address", "here").returncode == 2

@@ -277,3 +277,12 @@ def test_stdin_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=read, fileno=lambda: 0)))
     with pytest.raises(SourceError, match="Input/output error"):
         open_evidence("-")
+
+
+def test_unpacking_ends_after_a_time(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros take no room, so that only time could end it."""
+    bomb = packed(bytes(CHUNK)) * 64
+    assert content(open_evidence(write(bomb))) == bytes(64 * CHUNK)
+    monkeypatch.setattr(spool, "WORK_LIMIT", 0.0)
+    with pytest.raises(SourceError, match=r"is not unpacked after 0 seconds of work, .* bytes so far"):
+        open_evidence(write(bomb))

@@ -141,6 +141,38 @@ def test_what_a_killed_run_leaves_is_named_and_swept(tmp_path: Path, monkeypatch
     assert [*folder.iterdir(), *temporary.iterdir()] == []
 
 
+UNPACKING = """
+import os, signal, sys
+from b2dinspect.doctor.case import open_case
+with open_case(sys.argv[1]) as case:
+    print(case.machine.folder, flush=True)
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@NO_FLOCK
+def test_a_machine_that_was_unpacked_is_swept_when_its_doctor_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    machine = Path(__file__).parents[2] / "sample_images" / "incidents" / "key-empty.tar.xz"
+    with subprocess.Popen(
+        [sys.executable, "-c", UNPACKING, machine], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().decode().rstrip("\n"))
+        assert (folder / "config.json").is_file()
+        assert scratch_leftovers() == []  # somebody looks at it
+        process.stdin.close()
+        assert process.wait() == -signal.SIGKILL
+    for one in scratch_leftovers():
+        sweep(one)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_only_copy_gets_its_name_back(tmp_path: Path) -> None:
     old = machine(tmp_path / "default.0123456789ab.old", "old")
     assert leftovers(tmp_path) == [Leftover(old, tmp_path / "default")]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from b2dinspect.containers import raw
+from b2dinspect.containers import open_container, raw
 from b2dinspect.containers.writers import DiskWriter, data_file, new_disk
-from b2dinspect.errors import ContainerError
-from b2dinspect.evidence.file import Progress
+from b2dinspect.errors import B2dError, ContainerError
+from b2dinspect.evidence.file import Progress, open_evidence
+from b2dinspect.evidence.roots import RefusedError
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.images import CHUNK, stored_chunks
@@ -70,7 +73,8 @@ def convert(
         ids: Identities of the new image.
         subformat: One of the format's; some keep the disk in another file beside ``out``.
         verify: Read it back and compare, before it gets its name.
-        force: Replace an existing file.
+        force: Replace an existing file. The data of an old image beside it go when the new one stands; until
+            then the new data have another name.
         mode: Permission bits of the new files.
         progress: Told of the bytes copied, and of the bytes that the source stores.
 
@@ -80,7 +84,10 @@ def convert(
         UsageError: The file exists and ``force`` is not given.
     """
     apart = data_file(format_name, subformat, out)
-    # the descriptor gets its name last: whoever sees it finds the data too
+    replaced = _data_files(out) if apart and force else []
+    if replaced:
+        apart = _unused(format_name, subformat, out)
+    # the descriptor gets its name last: whoever sees it finds the data too, and the old one keeps its own
     with (
         NewFile(out, force=force, mode=mode) if apart else nullcontext() as beside,
         NewFile(apart or out, force=force, mode=mode) as file,
@@ -95,7 +102,33 @@ def convert(
                 raise ContainerError("what was read back differs", layer="new image", offset=where)
         if beside is not None:
             beside.pwrite(0, writer.descriptor())  # type: ignore[attr-defined]
+    for old in replaced:
+        old.unlink(missing_ok=True)
     return copied
+
+
+def _data_files(image: Path) -> list[Path]:
+    """Return the files beside an old image that hold its disk, and are named after it."""
+    names: list[str] = []
+
+    def note(name: str) -> ByteSource:
+        names.append(name)
+        raise RefusedError("not looked for")
+
+    try:
+        with open_evidence(str(image)) as file:
+            open_container(file, open_extent=note)
+    except B2dError:
+        return []
+    paths = [image.with_name(name) for name in names if name == Path(name).name]
+    return [path for path in paths if path.name.startswith(f"{image.stem}-") and path.is_file()]
+
+
+def _unused(format_name: str, subformat: str | None, image: Path) -> Path | None:
+    """Return a name for new data that nothing has: the old ones stay whole until they are replaced."""
+    stems = itertools.chain((image.stem,), (f"{image.stem}-{number}" for number in itertools.count(1)))
+    named = (data_file(format_name, subformat, image.with_stem(stem)) for stem in stems)
+    return next(path for path in named if path is None or not os.path.lexists(path))
 
 
 def _copy(disk: ByteSource, writer: DiskWriter, progress: Progress | None) -> int:

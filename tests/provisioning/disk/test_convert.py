@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from b2dinspect.errors import ContainerError, MissingDataError
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
+from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.convert import convert, first_difference
+from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.source import MemorySource, PatchedSource
 from tests.cli.helpers import SAMPLES, unpacked
 from tests.containers.handmade import make_vdi
@@ -135,3 +139,28 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     assert (status, complaint.count("\n")) == (2, 1)
     assert out.read_text() == "mine"
     assert invoke(unpacked("fresh.raw"), out, "--force")[0] == 0
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["neither was renamed", "the data were"])
+def test_two_files_are_replaced_as_one(kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The descriptor is the switch: until it is replaced, the old data are whole under their name."""
+    out = tmp_path / "disk.vmdk"
+    old, new = (MemorySource(byte * MIB) for byte in (b"o", b"n"))
+    convert(old, out, "vmdk", Identities.from_seed("x"), subformat="monolithicFlat")
+    commits = itertools.count()
+
+    def commit(file: NewFile, as_ever: Callable[[NewFile], None] = NewFile.commit) -> None:
+        if next(commits) == kept:
+            file.discard()
+            raise KeyboardInterrupt
+        as_ever(file)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(NewFile, "commit", commit)
+        convert(new, out, "vmdk", Identities.from_seed("x"), subformat="monolithicFlat", force=True)
+    with opened(out) as disk:
+        assert first_difference(disk, old) is None
+    convert(new, out, "vmdk", Identities.from_seed("x"), subformat="monolithicFlat", force=True)
+    with opened(out) as disk:
+        assert first_difference(disk, new) is None
+    assert not (tmp_path / "disk-flat.vmdk").exists()
