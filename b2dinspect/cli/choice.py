@@ -23,7 +23,7 @@ def choice(
     Example: b2dinspect choice sample_images/magic-damaged.vdi.gz
 
     Ask this before you boot a recovered disk. Exit status: 0 none would format anything but a fresh disk, 1
-    one would, 2 a disk could not be read.
+    one would, or several disks carry the label, 2 a disk could not be read.
     """
     from b2dinspect.guests import PROFILES
     from b2dinspect.inspection.choice import Candidate, Hardware, choose_among
@@ -42,6 +42,8 @@ def choice(
     else:
         out(render.choices(paths, found))
     for _, _, chosen in found:
+        if chosen.rivals:
+            raise typer.Exit(FINDINGS)
         if chosen.disk is not None and chosen.choice.action == "format":
             state = disks[chosen.disk].state
             if state != "fresh" and not (state == "blank" and vmware):

@@ -159,7 +159,11 @@ def _start(case: Case) -> Seen:
     if disk.magic.found and disk.state == "provisioned":
         return "the marker, without effect: a guest looks for the label first", True
     if disk.magic.found:
-        return "the marker alone, no tar" if disk.magic.is_alone else "the marker and its tar", True
+        fresh = disk.of_source("fresh") or disk.of_source("residue")
+        has_tar = fresh is not None and len(fresh.tar.entries) > 1
+        return "the marker and its tar" if has_tar else "the marker, and no tar behind it", True
+    if disk.magic.in_partitions:
+        return "no marker, but at the start of a partition", True
     if disk.state == "provisioned":
         return "no marker, as it must be on a formatted disk", True
     return "no marker", True
@@ -178,7 +182,7 @@ def _filesystem(case: Case) -> Seen:
         return "none" if disk else "not looked at", False
     volume = disk.data.volume
     return (
-        f"{volume.filesystem} {volume.label.decode('latin-1')!a} on partition {volume.partition.number}",
+        f"{volume.filesystem} {volume.label.decode('latin-1')!a} on {volume.partition.place}",
         True,
     )
 

@@ -19,6 +19,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.disks import DISKS, WITHOUT_MARKER
 from b2dinspect.machine.files import about
+from b2dinspect.machine.folder import Machine
 from b2dinspect.source import SECTOR
 from b2dinspect.units import listed
 from b2dinspect.units import size as shown
@@ -91,13 +92,27 @@ def host_key(case: Case) -> Iterator[Finding]:
     machine = case.machine
     if machine is None or DISKS.get(machine.driver) == "":
         return
+    yield from _private_key(machine)
     private, public = machine.keys.private, machine.keys.public
-    path = machine.folder / "id_rsa"
+    if public is None:
+        if private is not None:
+            text = "there is no id_rsa.pub: no fault, it can be made from id_rsa"
+            yield about("key-public-missing", "info", text, machine.folder / "id_rsa.pub")
+    elif private is not None and private.identity and private.identity != public.identity:
+        what = "belongs to another key than id_rsa" if public.identity else public.error
+        yield about("key-pair-differs", "warning", f"id_rsa.pub {what}", public.file.path)
+
+
+def _private_key(machine: Machine) -> Iterator[Finding]:
+    private, path = machine.keys.private, machine.folder / "id_rsa"
     if private is None:
         text = "there is no id_rsa in the machine directory: without it nobody can log in with a key"
         yield about("key-missing", "error", text, path)
     elif not private.file.error and not private.file.size:
         yield about("key-empty", "error", "id_rsa is empty", path)
+    elif private.is_encrypted:
+        text = "id_rsa is encrypted: docker-machine cannot ask for its passphrase, and gets in with no key"
+        yield about("key-encrypted", "error", text, path)
     elif private.error:
         yield about("key-unreadable", "error", f"id_rsa cannot be used: {private.error}", path)
     if private is not None and private.is_open:
@@ -106,13 +121,6 @@ def host_key(case: Case) -> Iterator[Finding]:
         if private.others:
             text = f"{listed(private.others)} may read id_rsa too, so ssh refuses it"
         yield about("key-permissions", "error", text, path)
-    if public is None:
-        if private is not None:
-            text = "there is no id_rsa.pub: no fault, it can be made from id_rsa"
-            yield about("key-public-missing", "info", text, machine.folder / "id_rsa.pub")
-    elif private is not None and private.identity and private.identity != public.identity:
-        what = "belongs to another key than id_rsa" if public.identity else public.error
-        yield about("key-pair-differs", "warning", f"id_rsa.pub {what}", public.file.path)
 
 
 def disk_file(case: Case) -> Iterator[Finding]:

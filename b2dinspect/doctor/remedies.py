@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.case import Case
@@ -200,17 +200,22 @@ def _manager(case: Case, mends: Mend) -> Command:
 
 def start_command(case: Case) -> Command:
     """Return what starts the machine; nothing when its program does not know it."""
+    return _managed(case, "start")
+
+
+def _managed(case: Case, action: Literal["start", "stop"]) -> Command:
     manager, machine = _manager(case, "start"), case.machine
     if not manager or machine is None:
         return ()
     name = machine.folder.resolve().name
-    return (*manager, "start", "-p", name) if manager[0] == "minikube" else (*manager, "start", name)
+    return (*manager, action, "-p", name) if manager[0] == "minikube" else (*manager, action, name)
 
 
 _WHOLE: dict[str, Callable[[Case, Mend], Command]] = {
     "REPAIR": _repair,
     "NEWKEY": _new_key,
     "MANAGER": _manager,
+    "STOP": lambda case, mends: _managed(case, "stop"),
     "START": lambda case, mends: start_command(case),
 }
 """Words that stand for several."""

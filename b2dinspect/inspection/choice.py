@@ -49,10 +49,17 @@ class Candidate(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What a guest does with several disks: which one it turns to, from 0, None for none of them."""
+    """What a guest does with several disks.
+
+    Attributes:
+        disk: Which one it turns to, from 0; None for none of them.
+        choice: What it does with it.
+        rivals: Others that it might as well turn to: they carry the label too, and blkid gives any one.
+    """
 
     disk: int | None
     choice: Choice
+    rivals: tuple[int, ...] = ()
 
 
 class Hardware(NamedTuple):
@@ -169,7 +176,8 @@ def _decide(profile: GuestProfile, disks: Sequence[_Sight], hardware: Hardware) 
         for volume in _labelled(one.volumes):
             where = _place(volume)
             why = f"{where} carries the label {DATA_LABEL.decode()}"
-            return _mounts(profile, number, volume, why)
+            rivals = [other for other, one in enumerate(disks) if other > number and _labelled(one.volumes)]
+            return _mounts(profile, number, volume, why)._replace(rivals=tuple(rivals))
     if any(one.is_missing for one in disks):
         return _leaves(profile, "the start of a disk is missing from this evidence: nobody can tell")
     return _DECISIONS[profile.name](profile, disks, hardware)

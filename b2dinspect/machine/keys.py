@@ -10,7 +10,7 @@ from b2dinspect.errors import UserdataError
 from b2dinspect.machine.files import SmallFile, read_small
 from b2dinspect.machine.permissions import others
 from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
-from b2dinspect.userdata.private_key import is_private_key, public_line
+from b2dinspect.userdata.private_key import is_encrypted, is_private_key, public_line
 
 MAX_SIZE = 64 << 10
 OTHERS = 0o077
@@ -25,12 +25,14 @@ class KeyFile(NamedTuple):
         line: Its public key; None when it holds none that can be read.
         error: Why not.
         others: Who else may read it, on Windows.
+        is_encrypted: Whether a private key needs a passphrase, for which docker-machine cannot ask.
     """
 
     file: SmallFile
     line: Line | None
     error: str = ""
     others: tuple[str, ...] = ()
+    is_encrypted: bool = False
 
     @property
     def identity(self) -> bytes:
@@ -79,11 +81,12 @@ def _private(path: Path) -> KeyFile | None:
         return KeyFile(file, None, "is empty")
     if not is_private_key(file.data):
         return KeyFile(file, None, "is no private key")
+    locked = is_encrypted(file.data)
     try:
         lines = parse(public_line(file.data))
     except UserdataError as error:
-        return KeyFile(file, None, error.message)
-    return KeyFile(file, next((line for line in lines if line.valid), None))
+        return KeyFile(file, None, error.message, is_encrypted=locked)
+    return KeyFile(file, next((line for line in lines if line.valid), None), is_encrypted=locked)
 
 
 def _public(path: Path) -> KeyFile | None:

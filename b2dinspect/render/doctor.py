@@ -63,11 +63,9 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     where = f": {case.subject if case.is_packed else str(case.machine.folder)}" if case.machine else ""
     yield Verbatim(name, style="bold").append(f"{driver}{where}", style="not bold")
     if item.is_healthy:
-        if case.machine is None:
-            yield Line.of(("The disk is fine", "bold green"), "; no key and no settings were seen:")
-            yield Line("name the machine's directory to have these looked at, too.")
-        else:
-            yield Line.of(("Nothing wrong found", "bold green"), f" with {_seen(item)}.")
+        fine, rest, *beside = healthy(item)
+        yield Line.of((fine, "bold green"), rest)
+        yield from map(Line, beside)
         yield Line(f"Look elsewhere: {item.advice}.")
         if case.disk is not None and case.subject != "-":
             yield Line("To see a guest boot the disk in memory, and who gets in:")
@@ -87,6 +85,14 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
         yield Line(f"  and {more} more below")
     yield Padding(Line(first.finding.message), (0, 0, 0, 2))
     yield Padding(Line(f"Sure: {first.explanation.sure}", style="dim"), (0, 0, 0, 2))
+
+
+def healthy(item: Diagnosis) -> tuple[str, ...]:
+    """Return the verdict on what has no fault, as far as it was seen: first words, then lines."""
+    if item.case.machine is None:
+        beside = "name the machine's directory to have these looked at, too."
+        return "The disk is fine", "; no key and no settings were seen:", beside
+    return "Nothing wrong found", f" with {_seen(item)}."
 
 
 def _seen(item: Diagnosis) -> str:
@@ -240,7 +246,9 @@ def choices(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]]) -> T
         where = f"{paths[chosen.disk]}: " if chosen.disk is not None else ""
         kept = ", keeping the key" if chosen.choice.keeps_userdata else ""
         fails = f", and fails: {chosen.choice.fails}" if chosen.choice.fails else ""
-        reason = f"{where}{chosen.choice.reason}{kept}{fails} ({program})"
+        rivals = listed([paths[number] for number in chosen.rivals])
+        rivals = f"; {rivals} carries it too, and blkid gives the guest any of them" if rivals else ""
+        reason = f"{where}{chosen.choice.reason}{kept}{fails}{rivals} ({program})"
         grid.add_row(Line(name, style="bold"), Line(word, style=style), Line(reason))
     return grid
 
@@ -258,6 +266,7 @@ def choices_json(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]])
                 "partition": chosen.choice.volume.partition.number if chosen.choice.volume else None,
                 "reason": chosen.choice.reason,
                 "fails": chosen.choice.fails or None,
+                "rivals": [paths[number] for number in chosen.rivals],
             }
             for name, _, chosen in found
         ],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from b2dinspect.render import style, svg
-from b2dinspect.render.doctor import here, remedies
+from b2dinspect.render.doctor import healthy, here, remedies
 from b2dinspect.render.hexdump import ROW, owner_colours, value
 from b2dinspect.render.markup import Html
 from b2dinspect.render.text import offset, size
@@ -81,8 +81,9 @@ def _pairs(rows: Iterable[tuple[object, object]]) -> Html:
 def _verdict(report: Report) -> Html:
     found = report.diagnosis
     if found.is_healthy:
-        template = '<p class="verdict ok">Nothing wrong found. Look elsewhere: {}.</p>'
-        return Html.of(template, found.advice)
+        fine, *rest = healthy(found)
+        template = '<p class="verdict ok">{}{} Look elsewhere: {}.</p>'
+        return Html.of(template, fine, " ".join(rest), found.advice)
     first = found.findings[0]
     kind = first.finding.severity
     word = "BROKEN" if kind == "error" else "odd"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from b2dinspect.render.doctor import here, remedies
+from b2dinspect.render.doctor import healthy, here, remedies
 from b2dinspect.render.markup import Markdown
 from b2dinspect.render.text import offset, size
 
@@ -44,10 +44,13 @@ def _lines(report: Report) -> Iterator[Markdown]:
 
 def _verdict(found: Diagnosis) -> Iterator[Markdown]:
     if found.is_healthy:
-        yield Markdown.of("**Nothing wrong found.** Look elsewhere: {}.\n", Markdown.prose(found.advice))
+        fine, *rest = healthy(found)
+        words = map(Markdown.prose, (fine, " ".join(rest), found.advice))
+        yield Markdown.of("**{}**{} Look elsewhere: {}.\n", *words)
         return
     first = found.findings[0].explanation
-    yield Markdown.of("**Broken at {}:** {}\n", Markdown.prose(first.link), Markdown.prose(first.title))
+    word = "BROKEN" if found.findings[0].finding.severity == "error" else "odd"
+    yield Markdown.of("**{} at {}:** {}\n", *map(Markdown.prose, (word, first.link, first.title)))
     text, commands = here(found.findings[0])
     yield Markdown.of("Do: {}.\n", Markdown.prose(text))
     yield from (Markdown.of("- {}", line) for line in commands)

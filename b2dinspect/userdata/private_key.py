@@ -30,6 +30,21 @@ def is_private_key(data: bytes) -> bool:
     return data.lstrip()[:64].startswith(b"-----BEGIN ") and b"PRIVATE KEY-----" in data[:256]
 
 
+def is_encrypted(data: bytes) -> bool:
+    """Tell whether a private key file needs a passphrase: PEM's headers say so, or OpenSSH's cipher does."""
+    begin = _BEGIN.search(data)
+    if begin is None:
+        return False
+    if begin[1] != b"OPENSSH PRIVATE KEY":
+        return begin[1].startswith(b"ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in data[begin.end() :][:200]
+    try:
+        start = binascii.a2b_base64(b"".join(data[begin.end() :][:200].split())[:64])
+        cipher, _ = _string(start, len(OPENSSH_MAGIC))
+    except (binascii.Error, struct.error):
+        return False
+    return start.startswith(OPENSSH_MAGIC) and cipher != b"none"
+
+
 def public_line(data: bytes) -> bytes:
     """Return ``TYPE BASE64`` for a private key file in OpenSSH or PEM form.
 

@@ -219,6 +219,30 @@ def test_what_bytes_cannot_say_is_not_certain_by_them(name: str) -> None:
     assert re.match(r"(that|which) [^;]+: certain[^;]*; .+", found.sure)
 
 
+@needs("ssh-keygen")
+@pytest.mark.parametrize("form", ["PEM", "RFC4716"])
+def test_a_key_with_a_passphrase_is_opened_as_printed(
+    form: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_of("healthy-virtualbox", place)
+    run("ssh-keygen", "-p", "-q", "-P", "", "-N", "secret", "-m", form, "-f", folder / "id_rsa")
+    locked = (folder / "id_rsa").read_bytes()
+    _, found, text = doctor(folder)
+    assert [one["id"] for one in found["findings"]] == ["key-encrypted"]
+    status, _ = invoke(provision_app, ["repair", str(folder), "--new-key", "--in-place"])
+    assert (status, (folder / "id_rsa").read_bytes()) == (2, locked)  # it is not taken away unasked
+
+    asks = place / "asks"
+    asks.write_text('#!/bin/sh\ncase "$1" in *old*) echo secret;; *) echo;; esac\n')
+    asks.chmod(0o700)
+    monkeypatch.setenv("SSH_ASKPASS", str(asks))
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    (line,) = found["findings"][0]["commands"]["linux"]
+    assert f" {line}\n" in text
+    type_in(line, place)
+    assert doctor(folder)[0] == 0
+
+
 def test_where_the_store_is_the_default_it_is_not_named(place: Path) -> None:
     folder = copy_of("marker-damaged", place)
     assert "docker-machine start marker-damaged" in doctor(folder)[2]

@@ -205,6 +205,13 @@ def test_btrfs(label: str, expected: str) -> None:
     assert told(decide(whole("btrfs", label))) == expected
 
 
+@needs_disks
+def test_of_two_disks_with_the_label_any_may_be_taken() -> None:
+    one, other = whole("ext4", "boot2docker-data"), partitioned(label="boot2docker-data")
+    assert [(found.disk, found.rivals) for found in decide(one, blank(), other)] == [(0, (2,))] * 3
+    assert [found.rivals for found in decide(one, blank())] == [()] * 3
+
+
 def test_what_is_kept() -> None:
     assert all(one.choice.keeps_userdata for one in decide(fresh()))
     assert not any(one.choice.keeps_userdata for one in decide(blank()))

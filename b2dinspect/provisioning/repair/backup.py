@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -73,18 +74,15 @@ class NewImage(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path, kept: Path, new: NewFile) -> NewImage:
+    def of(cls, path: Path, ending: str, new: NewFile) -> NewImage:
         """Return the exchange of an image for one that is written, but not yet in its place.
 
-        Raises:
-            UsageError: There is a kept one already.
+        The old one is kept under its name and ``ending``; those that earlier repairs kept stay, too.
         """
-        if os.path.lexists(kept):
-            raise UsageError(
-                f"{kept} is there already, from an earlier repair: undo that one, or move the file away"
-            )
+        numbers = itertools.chain([""], (f".{number}" for number in itertools.count(2)))
+        names = (path.with_name(f"{path.name}{number}{ending}") for number in numbers)
         new.flush()
-        return cls(path, kept, _sha256(new.temporary))
+        return cls(path, next(one for one in names if not os.path.lexists(one)), _sha256(new.temporary))
 
 
 def keep_old(image: NewImage) -> None:

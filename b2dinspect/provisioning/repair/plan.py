@@ -136,13 +136,14 @@ def _must_be_ours(case: Case) -> None:
 
 
 def _may_replace_key(case: Case, wish: Wish) -> Wish:
-    """Return the wish for the disk alone, once a sound private key of the host's is named as one that may go.
+    """Return the wish for the disk alone, once a private key of the host's that may be good is named.
 
     Raises:
         WouldLoseError: A new pair would take the place of one that nobody named.
     """
     private = case.keys.private
-    if not wish.is_new or private is None or not private.identity:
+    is_gone = private is None or not (private.identity or private.is_encrypted or private.file.error)
+    if not wish.is_new or private is None or is_gone:
         return wish
     if PRIVATE not in wish.drop:
         known = private.line.key.sha256 if private.line and private.line.key else "a private key"

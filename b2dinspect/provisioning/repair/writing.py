@@ -138,7 +138,7 @@ def _replace_image(repair: Repair, backup: Path, files: list[FileChange]) -> New
     path = Path(repair.case.path)
     with claimed(path), NewFile.replacing(path) as new:
         _fill(new, repair, repair.case.disk.container if repair.case.disk else None)
-        image = NewImage.of(path, path.with_name(path.name + KEPT), new)
+        image = NewImage.of(path, KEPT, new)
         write_backup(backup, [image, *files])
         keep_old(image)
     return image

@@ -12,8 +12,18 @@ from typing import Any
 import pytest
 
 from b2dinspect.errors import B2dError, SourceError, UsageError
+from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.claims import claimed
-from b2dinspect.provisioning.repair.backup import FileChange, Patch, apply, check, undo, write_backup
+from b2dinspect.provisioning.repair.backup import (
+    FileChange,
+    NewImage,
+    Patch,
+    apply,
+    check,
+    keep_old,
+    undo,
+    write_backup,
+)
 from b2dinspect.provisioning.repair.place import Place
 from tests.oracles import needs
 
@@ -229,3 +239,15 @@ def test_qemu_and_we_heed_each_other(tmp_path: Path) -> None:
     with claimed(file):
         refused = subprocess.run([*words, "-c", "write 0 512"], capture_output=True, check=False)
         assert b'Failed to get "write" lock' in refused.stderr
+
+
+def test_what_an_earlier_repair_kept_stays(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vdi"
+    for number in range(3):
+        path.write_bytes(b"%d" % number)
+        with NewFile.replacing(path) as new:
+            new.pwrite(0, b"new")
+            image = NewImage.of(path, ".before-repair", new)
+            keep_old(image)
+    names = ["disk.vdi.before-repair", "disk.vdi.2.before-repair", "disk.vdi.3.before-repair"]
+    assert [(tmp_path / name).read_bytes() for name in names] == [b"0", b"1", b"2"]
