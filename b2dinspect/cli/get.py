@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path as HostPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,23 +25,41 @@ from b2dinspect.cli.common import (
     complain,
     rules,
 )
-from b2dinspect.errors import EvidenceError, SourceError, UsageError
-from b2dinspect.filesystems.ext4 import Entry, Ext4
-from b2dinspect.source import ByteSource
+from b2dinspect.errors import B2dError, SourceError, UsageError
 
-CHUNK = 1 << 20
-MAX_DEPTH = 128
-NO_USE_GOING_ON = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+if TYPE_CHECKING:
+    from b2dinspect.extraction.members import Member
+    from b2dinspect.extraction.tar import Style
+
+IS_WINDOWS = sys.platform == "win32"
+
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Owners = Annotated[
+    bool, typer.Option("--owners", help="Keep owners, groups and all bits of the mode, as root may.")
+]
+Fill = Annotated[
+    bool,
+    typer.Option(
+        "--fill-missing", help="Write zeros for what the image does not hold of a file, and name it."
+    ),
+]
 
 
 @command
 def get(
     image: Image,
     path: Path,
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="File, or directory to copy into.")],
+    destination: Annotated[
+        str | None, typer.Argument(metavar="[DEST]", help="File, or directory to copy into.")
+    ] = None,
+    tar: Annotated[
+        str | None, typer.Option("--tar", metavar="FILE", help="Write a tar instead; - for standard output.")
+    ] = None,
+    owners: Owners = False,
+    fill: Fill = False,
     partition: Partition = None,
     offset: Offset = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: Force = False,
     format_name: Format = None,
     folders: AllowChain = None,
     prefer_redundant: PreferRedundant = False,
@@ -49,132 +68,130 @@ def get(
 
     Example: b2dinspect get disk.vdi /var/lib/docker/volumes ./rescued
 
-    Symbolic links and special files are reported and left out. Each file appears whole or not at all, holes
-    stay holes, times are kept, owners are not; nobody may read a copy who could not read the file.
+    Example: b2dinspect get disk.vdi /var/lib/docker/volumes --tar volumes.tar
 
-    Exit status: 0 all copied, 1 something in the directory left out, 2 nothing copied.
+    A copy keeps modes, times, holes, and symbolic links as links. What this system cannot take (a name, a
+    device) is reported and left out; a tar keeps everything, with owners, extended attributes and hard links.
+    Each file appears whole or not at all. A copy is yours; nobody may read it who could not read the file.
+
+    Exit status: 0 all copied, 1 something left out or not whole, 2 nothing copied.
     """
+    if (destination is None) == (tar is None):
+        raise UsageError("say where to: a folder or file, or a tar").naming("tar")
+    from b2dinspect.extraction.members import walk
+
+    said = Said()
     allowed = rules(folders, prefer_redundant)
     with (
         opened(image, path, partition, offset, format_name, allowed) as (files, entry),
         ProgressBar() as progress,
     ):
-        target = HostPath(destination)
-        copier = _Copier(image, files, force, progress)
-        if entry.type == "directory":
-            copier.copy_directory(entry, target)
+        members = walk(files, entry, said.fault)
+        if tar is not None:
+            from b2dinspect.extraction.tar import Style
+
+            name = entry.name or b"."
+            style = Style(sparse=True, fill=fill, dot=True)
+            if entry.type != "directory":
+                members = (one._replace(path=name) for one in members)
+            copied = to_tar(members, tar, force, said, style, progress)
         else:
-            copier.copy(entry, target / _safe_name(entry.name) if target.is_dir() else target)
+            from b2dinspect.extraction.host import HostTree, Rules
+
+            target = HostPath(str(destination))
+            if entry.type != "directory" and target.is_dir():
+                target /= _safe_name(entry.name)
+            with HostTree(
+                target, said.fault, Rules(force, owners, fill), evidence_of(image), told(progress)
+            ) as tree:
+                for member in members:
+                    tree.take(member)
+            copied = f"{tree.copied} file{'s' * (tree.copied != 1)}, {tree.size} bytes"
     if entry.type == "directory":
-        copied = f"{copier.copied} file{'s' * (copier.copied != 1)}, {copier.size} bytes"
-        complain(f"{copied}, {copier.left_out} left out")
-    if copier.left_out:
+        complain(f"{copied}, {said.times} left out or not whole" if said.times else f"{copied}, 0 left out")
+    if said.times:
         raise typer.Exit(FINDINGS if entry.type == "directory" else TROUBLE)
 
 
-class _Copier:
-    """Copies entries and counts what was left out."""
+class Said:
+    """What was said on stderr of what does not come out, or not whole.
 
-    def __init__(self, image: str, files: Ext4, force: bool, progress: ProgressBar) -> None:
-        self._image = image
-        self._files = files
-        self._force = force
-        self._progress = progress
-        self._done = 0
-        self._written: set[HostPath] = set()
-        self.left_out = self.copied = self.size = 0
+    Attributes:
+        times: How often.
+    """
 
-    def copy_directory(self, directory: Entry, target: HostPath) -> None:
-        """Copy what is in ``directory`` into ``target``, level by level and without following anything."""
-        pending = [(directory, target, frozenset({directory.node.inode}))]
-        while pending:
-            entry, place, above = pending.pop()
-            _make_directory(place)
-            for child in self._children(entry, place):
-                where = place / os.fsdecode(child.name)
-                if child.type != "directory":
-                    self.copy(child, where)
-                elif child.node.inode in above or len(above) > MAX_DEPTH:
-                    self._leave_out(child.name, where, "a directory inside itself")
-                else:
-                    pending.append((child, where, above | {child.node.inode}))
+    def __init__(self, where: str = "") -> None:
+        self._where = where
+        self.times = 0
 
-    def _children(self, directory: Entry, place: HostPath) -> Iterator[Entry]:
-        try:
-            entries = self._files.list(directory)
-        except EvidenceError as error:
-            self._leave_out(directory.name, place, str(error))
-            return
-        for entry in entries:
-            if _is_safe(entry.name):
-                yield entry
-            else:
-                self._leave_out(entry.name, place, "its name leads elsewhere")
+    def fault(self, path: bytes, error: B2dError) -> None:
+        """Say it."""
+        self.times += 1
+        from b2dinspect.extraction.members import NotWholeError
 
-    def copy(self, entry: Entry, target: HostPath) -> None:
-        """Copy one file; a link or special file is left out."""
-        if entry.type == "symlink":
-            self._leave_out(entry.name, target, f"a symbolic link to {os.fsdecode(entry.node.link)}")
-        elif entry.type != "file":
-            self._leave_out(entry.name, target, f"a {entry.type} file")
-        else:
-            try:
-                self._copy_content(self._files.content(entry), target, entry.node.mode)
-                os.utime(target, (entry.node.mtime, entry.node.mtime))
-                self.copied += 1
-                self.size += entry.node.size
-            except (EvidenceError, UsageError) as error:
-                self._leave_out(entry.name, target, advised(error))
-            except OSError as error:
-                if error.errno in NO_USE_GOING_ON:
-                    raise SourceError(f"cannot write {target}: {error.strerror}") from error
-                self._leave_out(entry.name, target, error.strerror or str(error))
+        what = "not whole" if isinstance(error, NotWholeError) else "left out"
+        complain(f"{what}: {self._where}{os.fsdecode(path) or '/'}: {advised(error)}")
 
-    def _copy_content(self, content: ByteSource, target: HostPath, mode: int) -> None:
-        from b2dinspect.newfile import NewFile, narrow
 
-        if self._is_evidence(target):
-            raise UsageError(f"{target} is the disk image itself")
-        is_replacing = self._force and target not in self._written
-        with NewFile(target, force=is_replacing, mode=narrow(mode)) as file:
-            self._written.add(target)
-            for extent in content.extents():
-                if extent.kind == "zero":
-                    continue
-                end = extent.offset + extent.length
-                for offset in range(extent.offset, end, CHUNK):
-                    data = content.pread(offset, min(CHUNK, end - offset))
-                    file.pwrite(offset, data)
-                    self._done += len(data)
-                    self._progress("copying", self._done, None)
-            file.truncate(content.size)
+def to_tar(
+    members: Iterator[Member], target: str, force: bool, said: Said, style: Style, progress: ProgressBar
+) -> str:
+    """Write members as a tar into a file, whole or not at all, or to standard output; return how many."""
+    from b2dinspect.extraction.tar import TarWriter
 
-    def _is_evidence(self, target: HostPath) -> bool:
-        if not target.exists():
-            return False
-        image = os.fstat(0) if self._image == "-" else HostPath(self._image).stat()
-        return os.path.samestat(target.stat(), image)
+    with sink(target, force) as write:
+        done = 0
 
-    def _leave_out(self, name: bytes, target: HostPath, reason: str) -> None:
-        self.left_out += 1
-        complain(f"left out {os.fsdecode(name) or '/'} ({target}): {reason}")
+        def written(data: bytes) -> None:
+            nonlocal done
+            write(data)
+            done += len(data)
+            progress("writing", done, None)
+
+        tar = TarWriter(written, said.fault, style)
+        for member in members:
+            tar.add(member)
+        tar.end()
+    return f"{tar.members} members, {tar.size} bytes"
+
+
+@contextmanager
+def sink(target: str, force: bool) -> Iterator[Callable[[bytes], object]]:
+    """Give what takes the bytes of a new file, or of standard output for ``-``.
+
+    Raises:
+        UsageError: The file exists, or standard output is a terminal.
+    """
+    if target == "-":
+        if sys.stdout.isatty():
+            raise UsageError("a tar is nothing for a terminal; write it into a file or a pipe")
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+        return
+    from b2dinspect.newfile import NewFile
+
+    with NewFile(target, force=force, mode=0o600) as file:
+
+        def write(data: bytes) -> None:
+            file.pwrite(file.size, data)
+
+        yield write
+
+
+def evidence_of(image: str) -> os.stat_result | None:
+    """Return which file is read, so that it is never written; None for one that has no name here."""
+    try:
+        return os.fstat(0) if image == "-" else HostPath(image).stat()
+    except OSError:
+        return None
+
+
+def told(progress: ProgressBar) -> Callable[[int], None]:
+    """Return what takes the bytes copied so far."""
+    return lambda done: progress("copying", done, None)
 
 
 def _safe_name(name: bytes) -> str:
-    if not _is_safe(name):
+    if name in (b"", b".", b"..") or b"/" in name or (IS_WINDOWS and (b"\\" in name or b":" in name)):
         raise SourceError(f"{os.fsdecode(name)} is no name for a file here; give DEST as a file name")
     return os.fsdecode(name)
-
-
-def _is_safe(name: bytes) -> bool:
-    """Tell whether a name stays in its directory on every system."""
-    return name not in (b"", b".", b"..") and not any(char in name for char in (b"/", b"\\", b"\0", b":"))
-
-
-def _make_directory(place: HostPath) -> None:
-    if place.is_symlink():
-        raise SourceError(f"{place} is a symbolic link; nothing is copied through it")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SourceError(f"cannot create {place}: {error.strerror}") from error

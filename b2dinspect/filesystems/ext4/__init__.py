@@ -20,6 +20,9 @@ from b2dinspect.source import ByteSource, Closing, MemorySource, RunsSource
 MAX_DEPTH = 128
 
 
+_TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+
+
 class Entry(NamedTuple):
     """A name in a directory, and what it names.
 
@@ -124,8 +127,12 @@ class Ext4(Closing):
             return
         for one in damaged:
             fault(b"", one)
+        before = b""
         for name, inode in names:
             try:
+                if name == before:
+                    raise FilesystemError(f"{show(name)} is twice in its directory")
+                before = name
                 entry = self._used(Entry(name, self._kit.node(inode)))
             except EvidenceError as error:
                 fault(name, error)
@@ -166,6 +173,23 @@ class Ext4(Closing):
             return MemorySource(inline) if inline else RunsSource(self._fs, [], entry.node.size)
         return RunsSource(self._fs, runs, entry.node.size)
 
+    def small(self, entry: Entry, most: int) -> bytes | None:
+        """Return a file's content if that is quickly had: in one piece, and not more than ``most`` bytes.
+
+        Raises:
+            EvidenceError: It cannot be read.
+        """
+        size = entry.node.size
+        if size > most:
+            return None
+        if not size:
+            return b""
+        runs = self._kit.runs(entry.node.inode)
+        if not runs or runs[0].parent_offset is None or runs[0].length < size:
+            return None
+        data = self._fs.pread(runs[0].parent_offset, size)
+        return data if len(data) == size else None
+
     def close(self) -> None:
         """Let the helper process go."""
         if self._sleuth is not None:
@@ -174,11 +198,7 @@ class Ext4(Closing):
 
 def file_type(mode: int) -> str:
     """Return ``file``, ``directory``, ``symlink`` or ``special`` for a Unix mode."""
-    if stat.S_ISREG(mode):
-        return "file"
-    if stat.S_ISDIR(mode):
-        return "directory"
-    return "symlink" if stat.S_ISLNK(mode) else "special"
+    return _TYPES.get(stat.S_IFMT(mode), "special")
 
 
 def show(name: bytes) -> str:

@@ -25,7 +25,7 @@ _INODE = packer(layout.INODE)
 _EXTRA = packer(layout.INODE_EXTRA)
 _TABLE_LO = offset_of(layout.GROUP_DESCRIPTOR, "inode_table_lo")
 _TABLE_HI = size_of(layout.GROUP_DESCRIPTOR) + offset_of(layout.GROUP_DESCRIPTOR_HIGH, "inode_table_hi")
-_NO_EXTRA = (0,) * 9
+_WHOLE = 128 + size_of(layout.INODE_EXTRA)
 
 
 class Inode(NamedTuple):
@@ -168,7 +168,11 @@ def unpacked(number: int, raw: bytes) -> Inode:
         xattr_block, size_hi, _, sectors_hi, xattr_block_hi, uid_hi, gid_hi, _, _,
     ) = _INODE.unpack_from(raw)  # fmt: skip
     used = min(128 + int.from_bytes(raw[128:130], "little"), len(raw))
-    extra = _EXTRA.unpack_from(raw[128:used].ljust(_EXTRA.size, b"\0")) if used > 128 else _NO_EXTRA
+    if used >= _WHOLE:
+        _, _, ctime_extra, mtime_extra, atime_extra, _, _, _, _ = _EXTRA.unpack_from(raw, 128)
+    else:
+        short = _EXTRA.unpack(raw[128:used].ljust(_EXTRA.size, b"\0"))
+        ctime_extra, mtime_extra, atime_extra = short[2:5]
     return Inode(
         number,
         mode,
@@ -181,9 +185,9 @@ def unpacked(number: int, raw: bytes) -> Inode:
         generation,
         block,
         xattr_block | xattr_block_hi << 32,
-        _time(atime, extra[4]),
-        _time(mtime, extra[3]),
-        _time(ctime, extra[2]),
+        _time(atime, atime_extra),
+        _time(mtime, mtime_extra),
+        _time(ctime, ctime_extra),
         raw[used:],
     )
 

@@ -1,0 +1,356 @@
+"""Members, made into files of the host: whole or not at all, in their place, and nothing anywhere else.
+
+A file is written under a temporary name and renamed; all of them reach stable storage together, at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from b2dinspect.errors import EvidenceError, SourceError, UsageError
+from b2dinspect.extraction.members import Fault, Member, absent, filled, missing
+from b2dinspect.newfile import sync_folder
+from b2dinspect.newfile.hold import hold
+from b2dinspect.source import ByteSource
+
+CHUNK = 1 << 20
+FEW = 32
+"""Files that are synced one by one; when there are more, the system is told to sync all, once."""
+NO_USE_GOING_ON = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+RESERVED = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+)
+"""Names that Windows keeps for devices, whatever comes behind a dot."""
+NOT_ON_WINDOWS = frozenset('<>:"|?*\\') | {chr(number) for number in range(32)}
+
+_IS_WINDOWS = sys.platform == "win32"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class Rules(NamedTuple):
+    """How files are made.
+
+    Attributes:
+        force: Replace what exists.
+        owners: Give files their owners and all bits of their mode, as root may.
+        fill: Write zeros, named, for what the evidence does not hold of a file; else leave the file out.
+    """
+
+    force: bool = False
+    owners: bool = False
+    fill: bool = False
+
+
+class _Folder(NamedTuple):
+    """A directory that is being filled.
+
+    Attributes:
+        path: Below the top.
+        place: On the host.
+        member: What it is made after; None when it was there before.
+        names: Those in it, without their case, where the host does not tell them apart; else None.
+    """
+
+    path: bytes
+    place: str
+    member: Member | None
+    names: dict[str, bytes] | None
+
+
+class HostTree:
+    """Takes members in the order of ``members.walk`` and makes them below a folder.
+
+    Use as a context manager: leaving it normally gives the last directories their times, and syncs.
+
+    Args:
+        top: What the member of path b"" becomes. Made if it is a directory and not there.
+        fault: Takes what is left out, and what comes out not as it was.
+        rules: How.
+        evidence: The file that is read, which is never written; None when it has no name.
+        progress: Told the bytes written so far.
+
+    Attributes:
+        copied: Files.
+        size: Their bytes.
+    """
+
+    def __init__(
+        self,
+        top: Path,
+        fault: Fault,
+        rules: Rules = Rules(),  # noqa: B008 - it is a tuple
+        evidence: os.stat_result | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._top = top
+        self._fault = fault
+        self._rules = rules
+        self._evidence = evidence
+        self._progress = progress or (lambda _: None)
+        self._stack: list[_Folder] = []
+        self._caseless: bool | None = None
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+        self._run = os.urandom(3).hex()
+        self._number = self._told = 0
+        self.copied = self.size = 0
+
+    def take(self, member: Member) -> None:
+        """Make a file, directory or link.
+
+        Raises:
+            SourceError: The folder cannot be written at all, or is full.
+        """
+        if member.path and not self._enter(member):
+            return
+        try:
+            self._make(member)
+        except (EvidenceError, UsageError) as error:
+            if not member.path and member.type == "directory":
+                raise
+            self._fault(member.path, error)
+        except (OSError, OverflowError, ValueError) as error:
+            self._refused(member, error)
+
+    def _refused(self, member: Member, error: OSError | OverflowError | ValueError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, OSError) and error.errno in NO_USE_GOING_ON:
+            raise SourceError(f"cannot write {self._place(member)}: {reason}") from error
+        if not member.path:
+            raise SourceError(f"cannot create {self._top}: {reason}") from error
+        self._fault(member.path, UsageError(reason or type(error).__name__))
+
+    def _enter(self, member: Member) -> bool:
+        """Go to the directory that a member belongs into; whether it was made, and the name is possible."""
+        parent, _, name = member.path.rpartition(b"/")
+        while self._stack and self._stack[-1].path != parent:
+            if not parent.startswith(self._stack[-1].path + b"/") and self._stack[-1].path:
+                self._leave(self._stack.pop())
+            else:
+                return False  # the directory between was left out, and said so
+        if not self._stack:
+            return False
+        if reason := self._obstacle(name, self._stack[-1]):
+            self._fault(member.path, UsageError(reason))
+            return False
+        return True
+
+    def _obstacle(self, name: bytes, folder: _Folder) -> str:
+        """Return why the host cannot take a name here; "" when it can."""
+        if _IS_WINDOWS and (reason := windows_obstacle(os.fsdecode(name))):
+            return reason
+        if folder.names is None:
+            return ""
+        first = folder.names.setdefault(os.fsdecode(name).casefold(), name)
+        return "" if first == name else f"this folder does not tell it from {os.fsdecode(first)}"
+
+    def _place(self, member: Member) -> str:
+        if not member.path:
+            return str(self._top)
+        return f"{self._stack[-1].place}{os.sep}{os.fsdecode(member.path.rpartition(b'/')[2])}"
+
+    def _make(self, member: Member) -> None:
+        place, kind = self._place(member), member.type
+        if kind == "file":
+            self._file(member, place)
+        elif kind == "directory":
+            self._directory(member, place)
+        elif kind == "symlink":
+            self._symlink(member, place)
+        else:
+            raise UsageError("a special file: a device, FIFO or socket, which only a tar keeps")
+
+    def _directory(self, member: Member, place: str) -> None:
+        made = False
+        if os.path.islink(place):  # noqa: PTH114
+            if not member.path:
+                raise SourceError(f"{place} is a symbolic link; nothing is copied through it")
+            raise UsageError("a symbolic link is there; nothing is copied through it")
+        try:
+            if member.path:
+                os.mkdir(place, 0o700)  # noqa: PTH102
+            else:
+                os.makedirs(place, 0o777)  # noqa: PTH103
+            made = True
+        except FileExistsError:
+            if not os.path.isdir(place):  # noqa: PTH112
+                raise
+        if self._caseless is None:
+            self._caseless = _is_caseless(place)
+        names: dict[str, bytes] | None = {} if self._caseless else None
+        self._stack.append(_Folder(member.path, place, member if made else None, names))
+
+    def _leave(self, folder: _Folder) -> None:
+        """Give a directory its mode and times, now that nothing is made in it any more."""
+        if folder.member is None:
+            return
+        with contextlib.suppress(OSError):  # a filesystem without
+            self._keep(folder.place, folder.member, 0o700)
+
+    def _keep(self, place: str, member: Member, least: int) -> None:
+        """Give something its owner, its mode with the bits that its new owner needs, and its times."""
+        node = member.node
+        if self._rules.owners:
+            os.chown(place, node.uid, node.gid)
+            os.chmod(place, node.mode & 0o7777)  # noqa: PTH101
+        else:
+            os.chmod(place, node.mode & 0o777 | least)  # noqa: PTH101
+        os.utime(place, ns=_times(member))
+
+    def _symlink(self, member: Member, place: str) -> None:
+        self._refuse_existing(place)
+        temporary = self._temporary(place)
+        os.symlink(os.fsdecode(member.node.link), temporary)  # noqa: PTH211
+        try:
+            if self._rules.owners:
+                os.chown(temporary, member.node.uid, member.node.gid, follow_symlinks=False)
+            with contextlib.suppress(NotImplementedError):
+                os.utime(temporary, ns=_times(member), follow_symlinks=False)
+            os.replace(temporary, place)  # noqa: PTH105
+        except BaseException:
+            os.unlink(temporary)  # noqa: PTH108
+            raise
+        self.copied += 1
+
+    def _file(self, member: Member, place: str) -> None:
+        self._refuse_existing(place)
+        data = member.small(CHUNK)
+        content = self._readable(member) if data is None else None
+        temporary = self._temporary(place)
+        fd = os.open(temporary, _FLAGS, member.node.mode & 0o777 | 0o600)
+        try:
+            try:
+                hold(fd)
+                if content is not None:
+                    self._pour(content, fd)
+                elif data and os.write(fd, data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._seal(member, fd)
+            finally:
+                os.close(fd)
+            if os.utime not in os.supports_fd:
+                os.utime(temporary, ns=_times(member))
+            os.replace(temporary, place)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+        self.copied += 1
+        self.size += member.node.size
+        if self.size - self._told > CHUNK:
+            self._told = self.size
+            self._progress(self.size)
+
+    def _readable(self, member: Member) -> ByteSource:
+        """Return a file's content, if all of it is there or zeros may stand for what is not.
+
+        Raises:
+            EvidenceError: It is not, or cannot be read.
+        """
+        content = member.content()
+        if gone := missing(content):
+            if not self._rules.fill:
+                raise absent(gone)
+            self._fault(member.path, filled(gone))
+        return content
+
+    def _seal(self, member: Member, fd: int) -> None:
+        """Give a file that is written its owner, mode and times; the first ones are synced at once."""
+        node = member.node
+        if self._rules.owners:
+            os.fchown(fd, node.uid, node.gid)
+            os.fchmod(fd, node.mode & 0o7777)
+        elif (node.mode | 0o600) & 0o777 & self._umask and hasattr(os, "fchmod"):
+            os.fchmod(fd, node.mode & 0o777 | 0o600)
+        if os.utime in os.supports_fd:
+            os.utime(fd, ns=_times(member))
+        if self.copied < FEW:
+            os.fsync(fd)
+
+    def _pour(self, content: ByteSource, fd: int) -> None:
+        for extent in content.extents():
+            if extent.kind != "data":
+                continue
+            end = extent.offset + extent.length
+            for offset in range(extent.offset, end, CHUNK):
+                view = memoryview(content.pread(offset, min(CHUNK, end - offset)))
+                os.lseek(fd, offset, os.SEEK_SET)
+                while view:
+                    view = view[os.write(fd, view) :]
+                self._progress(self.size + offset)
+        os.ftruncate(fd, content.size)
+
+    def _temporary(self, place: str) -> str:
+        """Return a new name in the same folder, as ``newfile.hold`` knows it for one of ours."""
+        self._number += 1
+        folder = self._stack[-1].place if self._stack else os.path.dirname(place)  # noqa: PTH120
+        name = f".{self._run}{self._number & 0xFFFFFF:06x}.part"
+        return f"{folder}{os.sep}{name}" if folder else name
+
+    def _refuse_existing(self, place: str) -> None:
+        """Refuse to replace what is there: always the evidence, and with no leave to, anything.
+
+        Raises:
+            UsageError: Something is there that stays.
+        """
+        if self._stack and self._stack[-1].member is not None:
+            return  # this run made the directory, and no name is twice in one
+        try:
+            there = os.lstat(place)
+        except FileNotFoundError:
+            return
+        if self._evidence is not None and os.path.samestat(there, self._evidence):
+            raise UsageError(f"{place} is the disk image itself")
+        if os.path.isdir(place):  # noqa: PTH112
+            raise UsageError(f"{place} is a directory; name a file in it")
+        if not self._rules.force:
+            raise UsageError(f"{place} exists").naming("force")
+
+    def __enter__(self) -> HostTree:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        while self._stack:
+            self._leave(self._stack.pop())
+        if kind is None:
+            sync_folder(self._top if self._top.is_dir() else self._top.parent)
+            if self.copied >= FEW and hasattr(os, "sync"):
+                os.sync()
+
+
+def windows_obstacle(name: str) -> str:
+    """Return why Windows cannot take a name; "" when it can.
+
+    >>> windows_obstacle("aux.c"), windows_obstacle("a:b"), windows_obstacle("fine")
+    ('Windows keeps this name for itself', 'Windows has no : in names', '')
+    """
+    if char := next((char for char in name if char in NOT_ON_WINDOWS), ""):
+        return f"Windows has no {char} in names"
+    if name.endswith((".", " ")):
+        return f"Windows has no {name[-1]} at the end of names"
+    return "Windows keeps this name for itself" if name.split(".")[0].casefold() in RESERVED else ""
+
+
+def _times(member: Member) -> tuple[int, int]:
+    node = member.node
+    mtime = node.mtime_ns or node.mtime * 1_000_000_000
+    return node.atime_ns or mtime, mtime
+
+
+def _is_caseless(folder: str) -> bool:
+    """Tell whether a folder takes names that differ in case for one."""
+    probe = os.path.join(folder, f".{os.urandom(6).hex()}-b2d.part")  # noqa: PTH118
+    try:
+        os.close(os.open(probe, _FLAGS, 0o600))
+    except OSError:
+        return sys.platform in ("win32", "darwin")
+    try:
+        return os.path.lexists(os.path.join(folder, os.path.basename(probe).upper()))  # noqa: PTH118, PTH119
+    finally:
+        os.unlink(probe)  # noqa: PTH108

@@ -1,0 +1,169 @@
+"""Everything below a directory, as a stream: what a copy or a tar is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from stat import S_IFDIR
+from typing import NamedTuple
+
+from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, MissingDataError
+from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.node import Node
+from b2dinspect.source import ByteSource, Extent
+
+S_IFMT = 0o170000
+"""The bits of a mode that are a type."""
+MAX_DEPTH = 512
+"""Directories within directories."""
+
+Fault = Callable[[bytes, B2dError], None]
+"""Takes a path, and why what is there does not come out, or not whole."""
+
+
+class NotWholeError(MissingDataError):
+    """Something comes out, but not as it was."""
+
+
+class Member(NamedTuple):
+    """Something on its way out.
+
+    Attributes:
+        path: Below what is copied, with ``/`` between names; b"" for that itself.
+        entry: Its name and inode.
+        files: The filesystem that it is on.
+        twin: Path of an earlier member that is the same file under another name (a hard link); b"" for none.
+        body: What holds the content where that is another file than ``entry`` (an overlay's metacopy).
+    """
+
+    path: bytes
+    entry: Entry
+    files: Ext4
+    twin: bytes = b""
+    body: Entry | None = None
+
+    @property
+    def node(self) -> Node:
+        """Its inode's facts."""
+        return self.entry.node
+
+    @property
+    def type(self) -> str:
+        """``file``, ``directory``, ``symlink`` or ``special``."""
+        return self.entry.type
+
+    def content(self) -> ByteSource:
+        """Return a file's content.
+
+        Raises:
+            FilesystemError: The structures that say where it is make no sense.
+        """
+        return self.files.content(self.body or self.entry)
+
+    def small(self, most: int) -> bytes | None:
+        """Return a file's content when that is in one piece and not more than ``most`` bytes; else None.
+
+        Raises:
+            EvidenceError: It cannot be read.
+        """
+        return self.files.small(self.body or self.entry, most)
+
+    def xattrs(self) -> dict[bytes, bytes]:
+        """Return its extended attributes.
+
+        Raises:
+            FilesystemError: They cannot be read.
+        """
+        return self.files.xattrs(self.entry)
+
+
+def walk(files: Ext4, top: Entry, fault: Fault) -> Iterator[Member]:
+    """Yield a file or directory and all below it: a directory before what is in it, names in order.
+
+    Args:
+        files: The filesystem.
+        top: Where to begin; its path is b"".
+        fault: Takes what is damaged, which costs only itself.
+    """
+    twins = Twins()
+    yield twins.member(b"", top, files)
+    if top.type != "directory":
+        return
+    above = [top.node.inode]
+    levels = [(b"", _children(files, top, b"", fault))]
+    while levels:
+        prefix, entries = levels[-1]
+        entry = next(entries, None)
+        if entry is None:
+            levels.pop()
+            above.pop()
+            continue
+        path = prefix + entry.name
+        if entry.node.mode & S_IFMT != S_IFDIR:
+            yield twins.member(path, entry, files)
+        elif entry.node.inode in above or len(above) > MAX_DEPTH:
+            fault(path, FilesystemError("a directory inside itself"))
+        else:
+            yield Member(path, entry, files)
+            above.append(entry.node.inode)
+            levels.append((path + b"/", _children(files, entry, path, fault)))
+
+
+def _children(files: Ext4, directory: Entry, path: bytes, fault: Fault) -> Iterator[Entry]:
+    def told(name: bytes, error: EvidenceError) -> None:
+        fault(join(path, name), error)
+
+    for entry in files.scan(directory, told):
+        if b"/" in entry.name or b"\0" in entry.name or entry.name in (b".", b".."):
+            fault(join(path, entry.name), FilesystemError("its name leads elsewhere"))
+        else:
+            yield entry
+
+
+def join(path: bytes, name: bytes) -> bytes:
+    """Return the path of a name in a directory.
+
+    >>> join(b"", b"etc"), join(b"etc", b"passwd"), join(b"etc", b"")
+    (b'etc', b'etc/passwd', b'etc')
+    """
+    return path + b"/" + name if path and name else path or name
+
+
+class Twins:
+    """Which files have more than one name, and the first of them."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, bytes] = {}
+
+    def member(self, path: bytes, entry: Entry, files: Ext4, body: Entry | None = None) -> Member:
+        """Return a member, which is a hard link when its inode came by before."""
+        twin = b""
+        if entry.node.links > 1 and entry.node.mode & S_IFMT != S_IFDIR:
+            first = self._first.setdefault(entry.node.inode, path)
+            twin = b"" if first == path else first
+        return Member(path, entry, files, twin, body)
+
+
+def missing(content: ByteSource) -> list[Extent]:
+    """Return the parts of a file that this evidence does not hold."""
+    return [extent for extent in content.extents() if extent.kind == "missing"]
+
+
+def absent(parts: list[Extent]) -> MissingDataError:
+    """Return why a file is left out of which the evidence does not hold these parts."""
+    return MissingDataError(f"this evidence does not hold bytes {ranges(parts)} of it", layer="file")
+
+
+def filled(parts: list[Extent]) -> NotWholeError:
+    """Return what is to be said of a file that has zeros in the place of these parts."""
+    text = f"this evidence does not hold bytes {ranges(parts)} of it: zeros in their place"
+    return NotWholeError(text, layer="file")
+
+
+def ranges(extents: list[Extent]) -> str:
+    """Return parts of a file for people.
+
+    >>> ranges([Extent(0, 512, "missing"), Extent(4096, 1, "missing")])
+    '0-511, 4096-4096'
+    """
+    shown = [f"{one.offset}-{one.offset + one.length - 1}" for one in extents[:8]]
+    return ", ".join(shown) + (f" and {len(extents) - 8} more" if len(extents) > 8 else "")
