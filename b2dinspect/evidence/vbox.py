@@ -2,7 +2,7 @@
 
 After a snapshot the machine writes to a child image below ``Snapshots/``; the disk that docker-machine made
 still lies there, and is stale. Source: VirtualBox, src/VBox/Main/xml/Settings.cpp (MediaRegistry, HardDisk,
-AttachedDevice).
+AttachedDevice, and Machine with its stateFile).
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ class Settings(NamedTuple):
     Attributes:
         media: All hard disks, parents first.
         attached: UUIDs of the hard disks that the machine has now.
+        saved_state: File with the memory of a machine that was put to sleep; "" when it is off, or runs.
     """
 
     media: tuple[Medium, ...]
     attached: tuple[str, ...]
+    saved_state: str = ""
 
     @property
     def live(self) -> Medium | None:
@@ -66,13 +68,16 @@ class _Reader:
         self.media: list[Medium] = []
         self.attached: list[str] = []
         self._disks: list[str] = []
+        self.saved_state = ""
         self._snapshots = 0
         self._device = ""
 
     def start(self, name: str, values: dict[str, Any]) -> None:
         """Take note of a disk or a device; snapshots keep copies of old settings, which do not count."""
         self._snapshots += name == "Snapshot"
-        if name == "HardDisk":
+        if name == "Machine":
+            self.saved_state = values.get("stateFile", "")
+        elif name == "HardDisk":
             uuid = values.get("uuid", "").lower()
             self.media.append(
                 Medium(uuid, values.get("location", ""), self._disks[-1] if self._disks else "")
@@ -111,4 +116,4 @@ def read_settings(file: ByteSource) -> Settings:
         parser.Parse(file.pread(0, file.size), True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise SourceError(f"is no XML that can be read: {error}", layer=LAYER) from error
-    return Settings(tuple(reader.media), tuple(reader.attached))
+    return Settings(tuple(reader.media), tuple(reader.attached), reader.saved_state)

@@ -34,6 +34,11 @@ def narrow(mode: int) -> int:
     return 0o600 | mode & 0o044
 
 
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """Return what is another when a file was changed, or exchanged."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class NewFile:
     """A file that is written under a temporary name and renamed when it is complete.
 
@@ -70,6 +75,7 @@ class NewFile:
             raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
         hold(self._fd)
         self.size = 0
+        self._replaced: os.stat_result | None = None
 
     @classmethod
     def replacing(cls, path: str | Path) -> Self:
@@ -87,6 +93,7 @@ class NewFile:
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from error
         file = cls(real, force=True, mode=0o600)
+        file._replaced = status
         try:
             file.take_after(real, status)
         except OSError as error:
@@ -157,7 +164,7 @@ class NewFile:
         """Give the file its final name.
 
         Raises:
-            UsageError: Somebody else made a file of that name meanwhile.
+            UsageError: Somebody else made a file of that name, or changed the one to be replaced, meanwhile.
             OSError: The disk is full or broken. Whatever is raised, the temporary file is gone.
         """
         try:
@@ -166,6 +173,8 @@ class NewFile:
             self._fd = -1
             if not self._force and os.path.lexists(self.path):
                 raise UsageError(f"{self.path} exists").naming("force")
+            if self._replaced is not None and _version(self.path.stat()) != _version(self._replaced):
+                raise UsageError(f"{self.path} was changed by another program meanwhile: it stays as it is")
             self.temporary.replace(self.path)
         except BaseException:
             self.discard()

@@ -1,4 +1,4 @@
-"""Who else has an image open: by QEMU's locks, and on Linux by what every program has open to write.
+"""Who else uses an image: by QEMU's locks, by what programs have open (on Linux), by files beside it.
 
 QEMU locks single bytes, shared, whatever is in them: byte 100 + n says "I use permission n", byte 200 + n "I
 suffer nobody who uses it". Source: qemu, block/file-posix.c (RAW_LOCK_PERM_BASE, RAW_LOCK_SHARED_BASE) and
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.newfile.hold import hold
+from b2dinspect.provisioning.disk.sleepers import sleepers
 
 try:
     import fcntl
@@ -55,6 +56,8 @@ def claim(fd: int, path: Path) -> None:
     Raises:
         UsageError: Somebody else has it open; says who, where that can be known.
     """
+    if reason := next(sleepers(path), ""):
+        raise UsageError(f"{path} is in use: {reason}")
     names = _writers(fd)
     if not hold(fd) or not _lock(fd) or names:
         who = ", ".join(names) or "another program"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.roots import RefusedError
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
+from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import WorkDisk, stored_chunks
 from b2dinspect.provisioning.stages import Plan, State
 from b2dinspect.source import ByteSource
@@ -22,11 +24,13 @@ from b2dinspect.source import ByteSource
 def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
     """Give the disk of an image to write on; the image is replaced at the end if anything was written.
 
+    Until then nobody else may write to it: it is locked, and what changed all the same is not replaced.
+
     Raises:
-        UsageError: The image is of a format that cannot be written.
+        UsageError: The image is of a format that cannot be written, in use, or was changed meanwhile.
         EvidenceError: It cannot be read.
     """
-    with opened(path) as old:
+    with claimed(Path(os.path.realpath(path))), opened(path) as old:
         if old.format not in written_formats():
             raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
         if getattr(alone(old.file, path), "snapshots", None):

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +23,7 @@ from b2dinspect.containers import FORMATS, Container, Format
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
+from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.pages import Pages
 from b2dinspect.provisioning.disk.rework import alone, keep_snapshot, opened
@@ -74,7 +75,7 @@ def attend(state: State, stages: Sequence[Stage]) -> Generator[Event, None, Stat
 
 
 class QemuGuest:
-    """A virtual machine on a copy of the disk.
+    """A virtual machine on a copy of the disk, which is locked until the copy takes its place.
 
     Args:
         state: Plan, work folder and disk.
@@ -100,7 +101,13 @@ class QemuGuest:
             key = make_key("ed25519")
             self.host_key = key.public.decode().strip()
             system = _our_system(state, key.private)
-        self._file, disk = _copy(path)
+        self._held = ExitStack()
+        self._held.enter_context(claimed(Path(os.path.realpath(path))))
+        try:
+            self._file, disk = _copy(path)
+        except BaseException:
+            self._held.close()
+            raise
         self.image = self._file.temporary
         node = _node("disk", FORMATS[disk.format], self._file.fileno(), self.image)
         try:
@@ -108,6 +115,7 @@ class QemuGuest:
             self._process = _start(command, (self._file.fileno(),))
         except BaseException:
             self._file.discard()
+            self._held.close()
             raise
         self._log = (state.work / f"console-{state.number}.log").open("wb")
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -159,7 +167,8 @@ class QemuGuest:
         self._close()
 
     def _close(self) -> None:
-        """Let go of the pipes of a process that has ended."""
+        """Let go of the image, and of the pipes of a process that has ended."""
+        self._held.close()
         self._reader.join(OFF_LIMIT)
         for stream in (self._process.stdin, self._process.stdout, self._log):
             with suppress(OSError):  # what was still to be written has no reader any more
