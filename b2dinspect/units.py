@@ -1,4 +1,4 @@
-"""Sizes and lists for people."""
+"""Sizes, times and lists for people."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def listed(names: Sequence[str]) -> str:
     ('a', 'a and b', 'a, b and c')
     """
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def moment(seconds: int) -> str:
+    """Return seconds since 1970 as a time in UTC; as a number when the calendar does not reach so far.
+
+    >>> moment(1_234_567_890), moment(10**15)
+    ('2009-02-13 23:31:30Z', '@1000000000000000')
+    """
+    from datetime import UTC, datetime  # half of the commands show no time
+
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"@{seconds}"

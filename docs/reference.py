@@ -81,8 +81,17 @@ def commands() -> str:
     for name, program in (("b2dinspect", app), ("b2dprovision", companion)):
         group: Any = typer.main.get_command(program)
         parts.append(f"## {name}\n\n{inspect.cleandoc(group.help)}\n")
-        parts += [_command(name, found) for found in group.commands.values()]
+        parts += [part for found in group.commands.values() for part in _commands(name, found)]
     return "\n".join(parts)
+
+
+def _commands(program: str, found: Any) -> Iterator[str]:
+    """Yield a command, or what a family of them is for and each of it."""
+    if not hasattr(found, "commands"):
+        yield _command(program, found)
+        return
+    yield f"### {program} {found.name}\n\n{inspect.cleandoc(found.help)}\n"
+    yield from (_command(f"{program} {found.name}", one) for one in found.commands.values())
 
 
 def _command(program: str, found: Any) -> str:

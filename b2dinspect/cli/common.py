@@ -118,6 +118,7 @@ OPTIONS = {
     "format_name": "name one with --format",
     "folders": "--allow-chain FOLDER allows one",
     "prefer_redundant": "leave out --prefer-redundant",
+    "data_root": "name one with --data-root",
     "partition": "name one with --partition",
     "kernel": "or name one with --kernel",
     "key": "name one with --key",

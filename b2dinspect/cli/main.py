@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "b2dinspect.cli.report:report",
     "tui": "b2dinspect.cli.tui:tui",
     "logs": "b2dinspect.cli.logs:logs",
+    "docker": "b2dinspect.cli.docker:FAMILY",
     "choice": "b2dinspect.cli.choice:choice",
     "verify": "b2dinspect.cli.verify:verify",
 }

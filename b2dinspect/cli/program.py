@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -18,6 +18,18 @@ STYLE: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+
+
+class Family(NamedTuple):
+    """Commands that share their first word.
+
+    Attributes:
+        places: As ``Commands`` takes them.
+        help_text: What they are for, with an example.
+    """
+
+    places: Mapping[str, str]
+    help_text: str
 
 
 class Commands(Mapping[str, Any]):
@@ -34,9 +46,7 @@ class Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             module, _, function = self._places[name].partition(":")
-            alone = typer.Typer(add_completion=False, **STYLE)
-            alone.command(name)(getattr(importlib.import_module(module), function))
-            self._made[name] = get_command(alone)
+            self._made[name] = _made(name, getattr(importlib.import_module(module), function))
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -44,6 +54,36 @@ class Commands(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _made(name: str, found: Any) -> Any:
+    """Return the command that a function is, or all those of a family."""
+    alone = typer.Typer(
+        name=name,
+        cls=_group(found.places) if isinstance(found, Family) else None,
+        add_completion=False,
+        no_args_is_help=isinstance(found, Family),
+        **STYLE,
+    )
+    if isinstance(found, Family):
+        alone.callback(help=found.help_text)(lambda: None)
+    else:
+        alone.command(name)(found)
+    return get_command(alone)
+
+
+def _group(places: Mapping[str, str]) -> type[TyperGroup]:
+    """Return what makes the commands when they are asked for."""
+
+    class Group(TyperGroup):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.commands = Commands(places)  # type: ignore[assignment]
+
+        def list_commands(self, ctx: object) -> list[str]:
+            return list(places)
+
+    return Group
 
 
 def program(name: str, places: Mapping[str, str], help_text: str) -> typer.Typer:
@@ -54,16 +94,7 @@ def program(name: str, places: Mapping[str, str], help_text: str) -> typer.Typer
         places: Its commands: see ``Commands``.
         help_text: What it is for, with an example.
     """
-
-    class Group(TyperGroup):
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings)
-            self.commands = Commands(places)  # type: ignore[assignment]
-
-        def list_commands(self, ctx: object) -> list[str]:
-            return list(places)
-
-    app = typer.Typer(name=name, cls=Group, no_args_is_help=True, **STYLE)
+    app = typer.Typer(name=name, cls=_group(places), no_args_is_help=True, **STYLE)
     app.callback(help=help_text)(_options(name))
     return app
 

@@ -21,6 +21,7 @@ from b2dinspect.cli.common import (
     rules,
     visit_of,
 )
+from b2dinspect.docker.summary import summaries
 from b2dinspect.doctor.disk import examine as find_oddities
 from b2dinspect.render import console
 
@@ -46,15 +47,15 @@ def show(
     status: 0 nothing odd, 1 something odd (warning or error), 2 the disk could not be read.
     """
     with examine(image, format_name, rules(folders, prefer_redundant), visit_of(at, address)) as facts:
-        findings = find_oddities(facts)
+        findings, engines = find_oddities(facts), summaries(facts)
     if as_json:
         from b2dinspect.render import json
 
-        document = json.show(facts, findings)
+        document = json.show(facts, findings, engines)
         if headers:
             document["headers"] = json.headers(facts)
         print(json.dumps(document))  # noqa: T201
     else:
-        out(console.show(facts, findings, headers))
+        out(console.show(facts, findings, headers, engines))
     if any(finding.is_fault for finding in findings):
         raise typer.Exit(FINDINGS)

@@ -20,6 +20,14 @@ def contents(root: DataRoot) -> Contents:
     return dockerd.read(root)
 
 
+def count(root: DataRoot) -> tuple[int, int, int]:
+    """Return how many containers, images with a name, and volumes there are, without a look at each."""
+    if root.engine == "docker":
+        return dockerd.count(root)
+    found = contents(root)
+    return len(found.containers), sum(1 for image in found.images if image.tags), len(found.volumes)
+
+
 def container_named(found: Sequence[Contents], name: str) -> tuple[DataRoot, DockerContainer]:
     """Return the container of a name or id, or of the beginning of an id, as the docker CLI takes them.
 

@@ -25,7 +25,7 @@ from b2dinspect.docker.facts import (
 )
 from b2dinspect.docker.files import Files, bare, is_id
 from b2dinspect.docker.layers import LayerStore, strings
-from b2dinspect.docker.volumes import read_volumes
+from b2dinspect.docker.volumes import guest_path, read_volumes
 
 NEVER = "0001-01-01"
 """How Go writes the time that never was."""
@@ -43,6 +43,25 @@ def read(root: DataRoot) -> Contents:
     containers.sort(key=lambda container: container.created, reverse=True)
     volumes = read_volumes(root, files, containers)
     return Contents(root, tuple(containers), tuple(images), volumes, files.take_problems())
+
+
+def count(root: DataRoot) -> tuple[int, int, int]:
+    """Return how many containers, images with a name, and volumes there are, without a look at each."""
+    files = Files(root.files)
+    containers = [name for name in files.names(root.path + b"/containers") if is_id(name.decode("latin-1"))]
+    volumes = root.path + b"/volumes"
+    there = [name for name in files.names(volumes) if files.is_directory(volumes + b"/" + name)]
+    images = {image for driver in root.drivers for image in _repositories(files, *_names_of(root, driver))}
+    return len(containers), len(images), len(there)
+
+
+def _names_of(root: DataRoot, driver: str) -> tuple[bytes, bytes]:
+    """Return the files in which a driver's images may have their names, newest generation first."""
+    name = driver.encode()
+    return (
+        root.path + b"/image/" + name + b"/repositories.json",
+        root.path + b"/repositories-" + name,
+    )
 
 
 def _containers(root: DataRoot, files: Files, stores: Mapping[str, LayerStore]) -> Iterator[DockerContainer]:
@@ -85,7 +104,7 @@ def _container(
         time(document.get("Created")),
         state(mapping(document.get("State"))),
         strings(config.get("Labels")),
-        tuple(_mounts(document)),
+        tuple(_mounts(document, guest_path(document, identity))),
         driver,
         made_of.layers if made_of else (),
         made_of.base if made_of else (),
@@ -93,7 +112,7 @@ def _container(
         path,
         document,
         host,
-        problems,
+        problems=problems,
     )
 
 
@@ -123,13 +142,15 @@ def state(found: Mapping[str, Any]) -> State:
     )
 
 
-def _mounts(document: Mapping[str, Any]) -> Iterator[Mount]:
+def _mounts(document: Mapping[str, Any], inside: str) -> Iterator[Mount]:
     points = mapping(document.get("MountPoints"))
     for destination, point in sorted(points.items()):
         point = mapping(point)
         name, driver = text(point.get("Name")), text(point.get("Driver"))
         kind = text(point.get("Type")) or ("volume" if name else "bind")
         source = text(point.get("Source"))
+        if kind == "volume" and driver == "local" and not source:
+            source = f"{inside}/volumes/{name}/_data"  # an anonymous one, noted by its name alone
         yield Mount(kind, name, source, destination, driver, point.get("RW") is not False)
     writable = mapping(document.get("VolumesRW"))
     for destination, source in sorted(strings(document.get("Volumes")).items()):
@@ -151,9 +172,8 @@ def _images(root: DataRoot, files: Files, driver: str, store: LayerStore) -> Ite
     if files.is_directory(place + b"/imagedb"):
         found = [*_stored_images(place, files, driver, store)]
     else:
-        place = root.path
         found = [*_graph_images(root, files, driver, store)]
-    names = _repositories(files, place + b"/repositories.json", place + b"/repositories-" + driver.encode())
+    names = _repositories(files, *_names_of(root, driver))
     found = [
         image._replace(tags=names.get(image.id, ((), ()))[0], digests=names.get(image.id, ((), ()))[1])
         for image in found

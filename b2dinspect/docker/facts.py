@@ -182,6 +182,7 @@ class DockerContainer(NamedTuple):
         path: The directory with its configuration and logs.
         config: ``config.v2.json``, or what the engine keeps instead; the whole document.
         host_config: ``hostconfig.json``; None when there is none.
+        log_places: Directories in which Kubernetes keeps its logs.
         problems: What cannot be read of it.
     """
 
@@ -201,6 +202,7 @@ class DockerContainer(NamedTuple):
     path: bytes
     config: Json
     host_config: Json | None = None
+    log_places: tuple[bytes, ...] = ()
     problems: tuple[Finding, ...] = ()
 
 

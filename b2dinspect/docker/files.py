@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
@@ -104,6 +104,16 @@ class Files:
         except EvidenceError as error:
             self.complain(path, str(error))
             return b""
+
+    def chunks(self, file: Entry, size: int) -> Iterator[bytes]:
+        """Yield a file's content piece by piece.
+
+        Raises:
+            EvidenceError: It cannot be read.
+        """
+        content = self._files.content(file)
+        for offset in range(0, content.size, size):
+            yield content.pread(offset, size)
 
     def text(self, path: bytes) -> str | None:
         """Return the one value in a file, without the space around it."""

@@ -51,12 +51,15 @@ MAX_TAIL = 1 << 20
 
 
 @contextmanager
-def open_roots(facts: Inspection, path: bytes | None = None) -> Iterator[tuple[DataRoot, ...]]:
+def open_roots(
+    facts: Inspection, path: bytes | None = None, *, is_searching: bool = True
+) -> Iterator[tuple[DataRoot, ...]]:
     """Give the data-roots on a disk, those on the data partition first; open while the context is.
 
     Args:
         facts: The disk.
-        path: Where the data-root is; None to look where engines keep theirs, then everywhere near the top.
+        path: Where the data-root is; None to look where engines keep theirs.
+        is_searching: Whether to look everywhere near the top when none is there.
 
     Raises:
         UsageError: There is no data-root at ``path``.
@@ -65,7 +68,8 @@ def open_roots(facts: Inspection, path: bytes | None = None) -> Iterator[tuple[D
         opened = [*_open(facts, stack)]
         if path is None:
             found = [root for volume, files in opened for root in _usual(volume, files)]
-            found = found or [root for volume, files in opened for root in _searched(volume, files)]
+            if is_searching and not found:
+                found = [root for volume, files in opened for root in _searched(volume, files)]
         else:
             clean = b"".join(b"/" + part for part in path.split(b"/") if part)
             found = [root for volume, files in opened if (root := data_root(volume, files, clean))]

@@ -28,7 +28,7 @@ def read_volumes(
     """Return the volumes of a data-root, by name."""
     folder = root.path + b"/volumes"
     noted = _database(files, folder + b"/metadata.db")
-    inside = guest_path(containers)
+    inside = next((path for one in containers if (path := guest_path(one.config, one.id))), USUAL)
     users: dict[str, list[str]] = {}
     for container in containers:
         for mount in container.mounts:
@@ -106,11 +106,10 @@ def _database(files: Files, path: bytes) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def guest_path(containers: Sequence[DockerContainer]) -> str:
-    """Return what the guest called the data-root, as the paths in its containers' configurations have it."""
-    for container in containers:
-        for name in ("LogPath", "HostnamePath", "HostsPath", "ResolvConfPath"):
-            before, found, _ = str(container.config.get(name) or "").partition(f"/containers/{container.id}/")
-            if found and before.startswith("/"):
-                return before
-    return USUAL
+def guest_path(document: Mapping[str, Any], identity: str) -> str:
+    """Return what the guest called the data-root, as a container's configuration has it; or ""."""
+    for name in ("LogPath", "HostnamePath", "HostsPath", "ResolvConfPath"):
+        before, found, _ = str(document.get(name) or "").partition(f"/containers/{identity}/")
+        if found and before.startswith("/"):
+            return before
+    return ""

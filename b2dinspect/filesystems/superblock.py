@@ -242,6 +242,12 @@ def block_count(block: Any) -> int:
     return int(high << 32 | block.blocks_count_lo)
 
 
+def free_block_count(block: Any) -> int:
+    """Return the number of free blocks, as it was last written down."""
+    high = block.free_blocks_hi if block.feature_incompat & 0x80 else 0
+    return int(high << 32 | block.free_blocks_lo)
+
+
 def kind(block: Any) -> str:
     """Return ``ext2``, ``ext3`` or ``ext4``, told from the features as blkid does."""
     if block.feature_incompat & EXT4_ONLY_INCOMPAT or block.feature_ro_compat & EXT4_ONLY_RO_COMPAT:

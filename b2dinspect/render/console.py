@@ -13,12 +13,13 @@ from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.render.terminal import Line, Table, lines
-from b2dinspect.render.text import as_text, offset, size
+from b2dinspect.render.text import as_text, moment, offset, size
 from b2dinspect.userdata.authorized_keys import Line as KeyLine
 from b2dinspect.userdata.tarball import MAGIC
 
 if TYPE_CHECKING:
     from b2dinspect.containers import Container
+    from b2dinspect.docker.summary import Summary
     from b2dinspect.views.comparison import Comparison, Key
 
 STATE_STYLE = {"fresh": "bold cyan", "provisioned": "bold green", "blank": "bold yellow"}
@@ -29,8 +30,13 @@ MAX_BROKEN = 100
 MAX_KEYS = 1000
 
 
-def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = False) -> RenderableType:
-    """Return the one screen of ``show``: file, state, table, magic, userdata, keys, findings."""
+def show(
+    facts: Inspection,
+    findings: Sequence[Finding],
+    with_headers: bool = False,
+    engines: Sequence[Summary] = (),
+) -> RenderableType:
+    """Return the one screen of ``show``: file, state, table, magic, userdata, keys, engines, findings."""
     sheet = Table.grid(padding=(0, 2))
     sheet.add_column(style="bold", no_wrap=True)
     sheet.add_column(overflow="fold")
@@ -43,6 +49,8 @@ def show(facts: Inspection, findings: Sequence[Finding], with_headers: bool = Fa
     sheet.add_row("Magic", _magic(facts))
     sheet.add_row("Userdata", userdata(facts))
     sheet.add_row("Keys", _keys(facts.keys))
+    if engines:
+        sheet.add_row("Engines", lines(*(one.text for one in engines)))
     sheet.add_row("Odd", _findings(findings))
     if not with_headers:
         return sheet
@@ -329,7 +337,7 @@ def listing(entries: Sequence[Entry]) -> Table:
             name.append(f" -> {as_text(node.link)}", style="dim")
         elif entry.type == "directory":
             name.append("/")
-        grid.add_row(_mode(entry), f"{node.uid}:{node.gid}", str(node.size), _time(node.mtime), name)
+        grid.add_row(_mode(entry), f"{node.uid}:{node.gid}", str(node.size), moment(node.mtime), name)
     return grid
 
 
@@ -337,12 +345,3 @@ def _mode(entry: Entry) -> str:
     import stat
 
     return stat.filemode(entry.node.mode) if entry.node.mode & 0o170000 else f"?{entry.node.mode:04o}"
-
-
-def _time(seconds: int) -> str:
-    from datetime import UTC, datetime
-
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        return f"@{seconds}"

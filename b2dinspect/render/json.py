@@ -23,6 +23,7 @@ from b2dinspect.views.annotation import all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.containers import Container
+    from b2dinspect.docker.summary import Summary
     from b2dinspect.views.comparison import Comparison, Key
 
 SCHEMA_VERSION = 1
@@ -38,7 +39,7 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
+def show(facts: Inspection, findings: Sequence[Finding], engines: Sequence[Summary] = ()) -> dict[str, Any]:
     """Return the document of ``show --json``."""
     disk = facts.container
     return {
@@ -74,6 +75,7 @@ def show(facts: Inspection, findings: Sequence[Finding]) -> dict[str, Any]:
         "data_partition": facts.data and facts.data.volume.partition.number,
         "userdata": [_userdata(item) for item in facts.userdata],
         "keys": [key(item) for item in facts.keys],
+        "engines": [engine(item) for item in engines],
         "findings": [finding(item) for item in findings],
     }
 
@@ -85,6 +87,18 @@ def ownership(found: Ownership) -> dict[str, Any]:
         "sure": found.sure,
         "evidence": [*found.evidence],
         "seems": [one._asdict() for one in found.seems],
+    }
+
+
+def engine(found: Summary) -> dict[str, Any]:
+    """Return what one container engine left."""
+    return {
+        **found._asdict(),
+        "version": found.version or None,
+        "path": text(found.path) or "/",
+        "drivers": [*found.drivers],
+        "meant": found.meant or None,
+        "text": found.text,
     }
 
 

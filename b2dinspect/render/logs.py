@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from b2dinspect.render import json
 from b2dinspect.render.terminal import Line
-from b2dinspect.render.text import as_text, size
+from b2dinspect.render.text import as_text, moment, size
 
 if TYPE_CHECKING:
     from b2dinspect.views.logs import Logs
@@ -23,7 +22,7 @@ def logs(found: Logs) -> Iterator[RenderableType]:
     for log in found.logs:
         node = log.entry.node
         head = Line(as_text(log.path), style="bold")
-        yield head.append(f"  {size(node.size)}, {_time(node.mtime)}", style="not bold dim")
+        yield head.append(f"  {size(node.size)}, {moment(node.mtime)}", style="not bold dim")
         for line in log.tail:
             yield Line(f"  {as_text(line)}")
     if found.deleted:
@@ -33,13 +32,6 @@ def logs(found: Logs) -> Iterator[RenderableType]:
             yield Line(f"  {as_text(item.path)}  ({inode})")
     for problem in found.problems:
         yield Line.of((problem.severity, "yellow"), f" {problem.message}")
-
-
-def _time(seconds: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        return f"@{seconds}"
 
 
 def logs_json(path: str, found: Logs) -> dict[str, Any]:

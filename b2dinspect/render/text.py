@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import unicodedata
 
-from b2dinspect.units import size
+from b2dinspect.units import moment, size
 
-__all__ = ["as_text", "column", "offset", "size", "visible"]
+__all__ = ["as_text", "column", "moment", "offset", "size", "visible"]
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 """Unicode categories that draw nothing or steer the terminal: control, format (bidi), surrogate, space, …"""

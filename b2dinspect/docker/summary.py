@@ -1,0 +1,117 @@
+"""What lives on a disk, in one line: so that nobody deletes a machine without knowing what is on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from b2dinspect.errors import EvidenceError
+from b2dinspect.filesystems import superblock
+from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.volumes import Volume
+from b2dinspect.units import size
+
+if TYPE_CHECKING:
+    from b2dinspect.docker.facts import DataRoot
+
+TITLES = {"docker": "Docker", "containerd": "containerd", "podman": "Podman"}
+TOP = frozenset(
+    (b"docker", b"containerd", b"containers", b"data", b"lib", b"version-pack-data", b"home", b"root")
+)
+"""Names in a root directory behind which a data-root can be, besides ``var``."""
+IN_VAR_LIB = frozenset((b"docker", b"containerd", b"containers"))
+
+
+class Summary(NamedTuple):
+    """What is in one data-root, as far as the names of its directories tell.
+
+    Attributes:
+        engine: Whose.
+        version: Of the engine; "" when it is not told.
+        path: The data-root.
+        partition: Number of the partition; 0 without a table.
+        drivers: Storage drivers that left something.
+        meant: The driver that a daemon would use now; "" when nothing says so.
+        containers: How many.
+        images: How many that have a name.
+        volumes: How many.
+        used: Bytes in use on its filesystem, by all that is on it.
+    """
+
+    engine: str
+    version: str
+    path: bytes
+    partition: int
+    drivers: tuple[str, ...]
+    meant: str
+    containers: int
+    images: int
+    volumes: int
+    used: int
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        name = TITLES[self.engine]
+        if self.version:
+            name += f" {'.'.join(self.version.split('.')[:2])}"
+        counts = (
+            _counted(self.containers, "container"),
+            _counted(self.images, "image"),
+            _counted(self.volumes, "volume"),
+        )
+        hidden = [driver for driver in self.drivers if self.meant and driver != self.meant]
+        aside = (
+            f"; a daemon with {self.meant} does not show what {' and '.join(hidden)} holds" if hidden else ""
+        )
+        return f"{name}: {', '.join(counts)}; {size(self.used)} in use on the filesystem{aside}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def summaries(facts: Inspection) -> tuple[Summary, ...]:
+    """Return what engines left on a disk; nothing of an engine that left no container, image or volume.
+
+    Never raises. A disk without a data-root costs a look at two directories of each filesystem.
+    """
+    if not any(_may_have(volume) for volume in (*facts.volumes, *facts.living) if volume.is_ext):
+        return ()
+    from b2dinspect.docker.roots import open_roots  # no other disk needs it
+
+    with open_roots(facts, is_searching=False) as roots:
+        found = [_summary(root) for root in roots]
+    return tuple(one for one in found if one.containers or one.images or one.volumes)
+
+
+def _may_have(volume: Volume) -> bool:
+    try:
+        with Ext4(volume.source) as files:
+            names = frozenset(files.names(files.find(b"/")))
+            if names & TOP:
+                return True
+            return b"var" in names and bool(IN_VAR_LIB & frozenset(files.names(files.find(b"/var/lib"))))
+    except EvidenceError:
+        return False
+
+
+def _summary(root: DataRoot) -> Summary:
+    from b2dinspect.docker.contents import count
+
+    containers, images, volumes = count(root)
+    block = root.volume.superblock
+    blocks = superblock.block_count(block) - superblock.free_block_count(block)
+    used = blocks * superblock.block_size(block)
+    return Summary(
+        root.engine,
+        root.version,
+        root.path,
+        root.volume.partition.number,
+        root.drivers,
+        root.meant,
+        containers,
+        images,
+        volumes,
+        max(0, used),
+    )

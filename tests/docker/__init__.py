@@ -1,0 +1,1 @@
+"""Tests of what container engines leave on a disk."""
