@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,10 @@ from tests.opened import KEPT
 
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+# Hundreds of programs are started, and each would compile the whole package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every program of the tests would inherit it.

@@ -55,7 +55,9 @@ def commands(machine: Path) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize(
+    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 13))]
+)
 def test_nothing_is_opened_for_writing_or_outside(number: int, tmp_path: Path) -> None:
     machine = copy_of("snapshot", tmp_path)
     words = commands(machine)[number]

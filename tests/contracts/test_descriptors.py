@@ -18,6 +18,7 @@ from b2dinspect.evidence.chain import open_disk
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.disk.convert import convert
 from tests.cli.helpers import MANIFEST, PROGRAM, SAMPLES, USERDATA_PATH, environment, invoke, unpacked
+from tests.disks import MIB, needs_disks, provisioned
 from tests.evidence.handmade import differencing_vdi
 from tests.incidents import NAMES, incident
 from tests.oracles import PATIENCE
@@ -67,7 +68,8 @@ def a_chain_without_its_base(folder: Path) -> Path:
 
 
 def converted(folder: Path, subformat: str) -> Path:
-    with open_disk(str(unpacked(SOURCE))) as opened:
+    """Return a small disk as a VMDK: a report hashes every byte of a flat one."""
+    with open_disk(str(provisioned("minikube", size=64 * MIB))) as opened:
         convert(opened.container, folder / "disk.vmdk", "vmdk", Identities(), subformat=subformat)
     return folder / "disk.vmdk"
 
@@ -128,6 +130,16 @@ BROKEN: tuple[Callable[[Path], Path], ...] = (
     *(a_chain_without_its_base, a_descriptor_without_its_extent, a_cut_ova),
     *(settings_alone, settings_of_nothing, a_cut_gzip, a_broken_header),
 )
+SLOW = (a_packed_sample, a_cut_gzip)
+VMDKS = (a_descriptor, a_descriptor_without_its_extent, an_ova, a_cut_ova)
+DISKS = [
+    pytest.param(
+        make,
+        id=make.__name__,
+        marks=[needs_disks] * (make in VMDKS) + [pytest.mark.slow] * (make in SLOW),
+    )
+    for make in (*SOUND, *BROKEN)
+]
 
 
 def commands(disk: Path, out: Path) -> Iterator[tuple[object, ...]]:
@@ -147,7 +159,7 @@ def commands(disk: Path, out: Path) -> Iterator[tuple[object, ...]]:
 # --- the contract ---
 
 
-@pytest.mark.parametrize("make", [*SOUND, *BROKEN], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", DISKS)
 def test_a_command_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: Path) -> None:
     disk = make(tmp_path)
     statuses = {}
@@ -175,7 +187,7 @@ def test_a_view_leaves_nothing_open(name: str) -> None:
             b2d.diff(unpacked(name), unpacked(SOURCE))
 
 
-@pytest.mark.parametrize("make", [*SOUND, *BROKEN], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", DISKS)
 def test_a_view_of_several_files_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: Path) -> None:
     path = make(tmp_path)
     with nothing_is_left(make):
@@ -216,6 +228,7 @@ def with_few_descriptors(*words: object) -> tuple[int, bytes, bytes]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_sixty_machines_with_forty_descriptors(tmp_path: Path) -> None:
     model = incident("snapshot")
     for number in range(60):
@@ -225,6 +238,7 @@ def test_sixty_machines_with_forty_descriptors(tmp_path: Path) -> None:
     assert out.count(b"provisioned") == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["doctor", "show", "keys", "diff", "report", "map", "hexdump"])
 def test_a_chain_with_forty_descriptors(command: str, tmp_path: Path) -> None:
     shutil.copy(unpacked(SOURCE), tmp_path / "0.vdi")

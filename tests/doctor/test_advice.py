@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from b2dinspect.cli.main import app as inspect_app
 from b2dinspect.cli.provision.main import app as provision_app
-from b2dinspect.doctor.case import open_case
+from b2dinspect.doctor.case import Case, open_case
 from b2dinspect.doctor.explanations import SYSTEMS, explain, explanations
 from b2dinspect.doctor.remedies import remedy
 from tests.incidents import NAMES, PACKED, copy_of, incident
@@ -46,6 +47,14 @@ def invoke(app: Any, words: list[str]) -> tuple[int, str]:
 def doctor(folder: Path) -> tuple[int, dict[str, Any], str]:
     status, text = invoke(inspect_app, ["doctor", str(folder), "--json"])
     return status, json.loads(text), invoke(inspect_app, ["doctor", str(folder)])[1]
+
+
+@functools.cache
+def told(name: str) -> tuple[int, dict[str, Any], str]:
+    """Return what the doctor says of an incident that is only looked at, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        settle(incident(name).parents[1], patch)
+        return doctor(incident(name))
 
 
 def replay_journal(folder: Path, scratch: Path) -> None:
@@ -106,15 +115,21 @@ def type_in(line: str, scratch: Path) -> None:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder that is home and store, and the current one."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("MACHINE_STORAGE_PATH", str(tmp_path))
-    monkeypatch.delenv("MINIKUBE_HOME", raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
+    settle(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+def settle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder home and store."""
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("MACHINE_STORAGE_PATH", str(folder))
+    monkeypatch.delenv("MINIKUBE_HOME", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 @needs("mke2fs", "debugfs", "e2fsck", "qemu-img", "ssh")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_works_as_printed(name: str, place: Path) -> None:
     folder = copy_of(name, place)
@@ -131,9 +146,8 @@ def test_every_command_works_as_printed(name: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str, place: Path) -> None:
-    folder = copy_of(name, place)
-    status, found, text = doctor(folder)
+def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str) -> None:
+    status, found, text = told(name)
     lines = text.splitlines()[:5]
     if status:
         assert lines[1].startswith(("BROKEN at ", "odd at "))
@@ -149,7 +163,7 @@ def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str, place: Pat
 def test_a_packed_machine_opens(name: str, place: Path) -> None:
     shutil.copy(PACKED / f"{name}.tar.xz", place)
     status, found, _ = doctor(Path(f"{name}.tar.xz"))
-    expected = doctor(incident(name))
+    expected = told(name)
     assert (status, [one["id"] for one in found["findings"]]) == (
         expected[0],
         [one["id"] for one in expected[1]["findings"]],
@@ -176,24 +190,28 @@ def test_what_was_unpacked_and_mended_is_not_unpacked_again(place: Path) -> None
 def test_a_machine_that_was_unpacked_by_hand(name: str, place: Path) -> None:
     run("tar", "-xf", PACKED / f"{name}.tar.xz", "-C", place)
     _, found, _ = doctor(Path(name))
-    assert [one["id"] for one in found["findings"]] == [
-        one["id"] for one in doctor(incident(name))[1]["findings"]
-    ]
+    assert [one["id"] for one in found["findings"]] == [one["id"] for one in told(name)[1]["findings"]]
     invoke(provision_app, ["repair", name, "--in-place"])
     assert invoke(provision_app, ["prove", name])[0] == 0
 
 
-@pytest.mark.parametrize("item", explanations(), ids=lambda item: item.id)
-def test_every_command_of_an_explanation_is_one(item: Any) -> None:
-    """On a machine where everything is known, each word has its meaning and each program takes its words."""
+@pytest.fixture(scope="module")
+def known() -> Iterator[Case]:
+    """Return a machine of which everything is known."""
     with open_case(str(incident("other-uuid"))) as case:
-        for system in SYSTEMS:
-            for command in remedy(case, item, system).commands:
-                assert not [word for word in command if re.search(r"\b[A-Z]{4,}\b", word) and word != "SATA"]
-                if command[0] in GRAMMAR:
-                    assert re.fullmatch(GRAMMAR[command[0]], " ".join(command[1:])), command
-                else:
-                    assert command[0] in ("b2dinspect", "b2dprovision", *HERE)
+        yield case
+
+
+@pytest.mark.parametrize("item", explanations(), ids=lambda item: item.id)
+def test_every_command_of_an_explanation_is_one(item: Any, known: Case) -> None:
+    """Each word has its meaning and each program takes its words."""
+    for system in SYSTEMS:
+        for command in remedy(known, item, system).commands:
+            assert not [word for word in command if re.search(r"\b[A-Z]{4,}\b", word) and word != "SATA"]
+            if command[0] in GRAMMAR:
+                assert re.fullmatch(GRAMMAR[command[0]], " ".join(command[1:])), command
+            else:
+                assert command[0] in ("b2dinspect", "b2dprovision", *HERE)
 
 
 def test_nothing_of_what_a_guest_does_is_certain_by_bytes() -> None:

@@ -213,6 +213,11 @@ def facts() -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def drawings(facts: Any, machine: Any) -> dict[str, Callable[[], Any]]:
+    return screens(facts, machine)
+
+
 FINDINGS = (
     Finding("some-id", "error", "what", 3, "file", "file"),
     Finding("other-id", "warning", "what else"),
@@ -303,10 +308,9 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_on_a_terminal_and_in_a_notebook(name: str, facts: Any, machine: Any) -> None:
-    made = screens(facts, machine)
-    assert set(made) == set(NAMES)
-    text = drawn(made[name]())
+def test_on_a_terminal_and_in_a_notebook(name: str, drawings: dict[str, Callable[[], Any]]) -> None:
+    assert set(drawings) == set(NAMES)
+    text = drawn(drawings[name]())
     if name == "changes":
         check(text)
     else:

@@ -349,6 +349,7 @@ needs_root = pytest.mark.skipif(
 
 @needs("sshd", "ssh", "ssh-keygen", "tar")
 @needs_root
+@pytest.mark.slow
 def test_openssh(bench: Bench, real: Real) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda number: real.lets_in(bench.folder / f"{number}"), range(len(TABLE))))
@@ -356,6 +357,7 @@ def test_openssh(bench: Bench, real: Real) -> None:
 
 
 @needs("ssh", "ssh-keygen")
+@pytest.mark.slow
 def test_the_simulated_sshd(bench: Bench, tmp_path: Path) -> None:
     def lets_in(number: int) -> bool:
         row, work = [*TABLE.values()][number], tmp_path / f"{number}"
@@ -395,6 +397,7 @@ CERTIFICATES = {
 
 @needs("sshd", "ssh", "ssh-keygen")
 @needs_root
+@pytest.mark.slow
 def test_certificates(root_folder: Path, tmp_path: Path) -> None:
     folder = root_folder / "certificates"
     folder.mkdir()
