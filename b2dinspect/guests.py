@@ -17,8 +17,9 @@ SWAP_LABEL = b"boot2dockerswap"
 """Label that autoformat gives its swap."""
 
 KIN_MARKERS = (
-    (b"boot2podman, please format-me", "boot2podman"),
-    (b"greenbox, please format-me", "greenbox"),
+    (b"boot2podman, please format-me", "a fresh disk for boot2podman"),
+    (b"greenbox, please format-me", "a fresh disk for greenbox"),
+    (b"boot2docker, this is vmware speaking", "VMware's userdata tar, which no guest looks for at byte 0"),
 )
 """Markers of kin, which write their tar to byte 0 as docker-machine does; none of our guests takes them.
 

@@ -84,9 +84,9 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.living)
         text = f"no partition table lists {found}: the disk was used before, and {outcome}; work on a copy"
         first = next((one for one in facts.living if one.filesystem != "swap"), facts.living[0])
-        if first.partition.start == 0:
+        if _is_overwritten(facts, first):
             text = (
-                f"{first.filesystem} fills the whole disk, and something was written over its "
+                f"{_place(facts, first)} was {first.filesystem}, and something was written over its "
                 f"beginning: {outcome}; work on a copy"
             )
         yield Finding(_what_is_gone(facts, first), "error", text, first.sign)
@@ -107,9 +107,20 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield from _marker_at_start(facts)
 
 
+def _is_overwritten(facts: Inspection, volume: Volume) -> bool:
+    """Tell whether a guest would look where a living filesystem begins, and sees something else there."""
+    return volume.partition.start in (0, *(part.start for part in facts.table.partitions))
+
+
+def _place(facts: Inspection, volume: Volume) -> str:
+    """Return where a living filesystem begins, as the table has it."""
+    parts = (part for part in facts.table.partitions if part.start == volume.partition.start)
+    return next((part.place for part in parts), volume.partition.place)
+
+
 def _what_is_gone(facts: Inspection, volume: Volume) -> str:
     """Return the id of the finding: what fills a disk never had a table; a table may name other places."""
-    if volume.partition.start == 0:
+    if _is_overwritten(facts, volume):
         return "filesystem-overwritten"
     has_table = facts.table.kind in ("mbr", "gpt") and not facts.table.unseen
     return "table-differs" if has_table else "table-gone"

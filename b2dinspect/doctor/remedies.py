@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.explanations import Explanation, Mend, System
+from b2dinspect.errors import EvidenceError
+from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.places import store_of
 from b2dinspect.machine.ssh import identity_words
@@ -211,9 +213,23 @@ def _managed(case: Case, action: Literal["start", "stop"]) -> Command:
     return (*manager, action, "-p", name) if manager[0] == "minikube" else (*manager, action, name)
 
 
+def _saved(case: Case, mends: Mend) -> Command:
+    """Return what of the data is worth saving, and the new folder for it: Docker's, or all of it."""
+    volume = case.disk.data.volume if case.disk and case.disk.data else None
+    if volume is None or not volume.is_ext:
+        return ()
+    try:
+        with Ext4(volume.source) as files:
+            files.find(b"/var/lib/docker")
+    except EvidenceError:
+        return ("/", "saved-files")
+    return ("/var/lib/docker", "saved-docker")
+
+
 _WHOLE: dict[str, Callable[[Case, Mend], Command]] = {
     "REPAIR": _repair,
     "NEWKEY": _new_key,
+    "SAVED": _saved,
     "MANAGER": _manager,
     "STOP": lambda case, mends: _managed(case, "stop"),
     "START": lambda case, mends: start_command(case),

@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 from b2dinspect.filesystems import backups, superblock, swap
 from b2dinspect.filesystems.signatures import SIGNATURES, Signature
-from b2dinspect.source import SECTOR, ByteSource, read_lenient
+from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
 LUKS_COPY = Signature("LUKS", 0x4000, b"SKUL\xba\xbe")
 EXT = Signature("ext", superblock.OFFSET + superblock.MAGIC_OFFSET, b"\x53\xef")
 SWAP = Signature("swap", swap.PAGE_SIZES[0] - len(swap.SIGNATURE), swap.SIGNATURE)
-SOUGHT = (EXT, SWAP, LUKS_COPY, *(one for one in SIGNATURES if one.is_strong))
+SOUGHT = (EXT, SWAP, LUKS_COPY, *(one for one in SIGNATURES if one.is_strong or one.kind == "hfsplus"))
 """What is looked for in every sector."""
 
 
@@ -97,6 +97,8 @@ def _sight(disk: ByteSource, one: Signature, sector: int, place: int) -> Sight |
     elif one is SWAP:
         version = _number(disk, (sector - place + swap.HEADER_OFFSET, "<I"))
         found = Sight(sector - place, "swap", sector) if version == 1 else None
+    elif one.kind == "hfsplus" and not _fits(disk, one.kind, sector - place):
+        found = None  # its signature is short
     else:
         found = Sight(sector - _from_start(disk, one, sector, place), one.kind, sector)
     return found if found and found.start >= 0 and not found.start % SECTOR else None
@@ -115,6 +117,11 @@ def _from_start(disk: ByteSource, one: Signature, sector: int, place: int) -> in
         sectors, size = _number(disk, (40, "<Q"), sector), _number(disk, (11, "<H"), sector)
         return sectors * size if sector + sectors * size > disk.size else 0
     return place
+
+
+def _fits(disk: ByteSource, kind: str, start: int) -> bool:
+    size = size_of(kind, SliceSource(disk, start, disk.size - start)) if start >= 0 else None
+    return bool(size) and (size or 0) <= disk.size - start
 
 
 def size_of(kind: str, source: ByteSource) -> int | None:

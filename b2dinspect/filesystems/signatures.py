@@ -1,11 +1,14 @@
 """What else can be on a partition: known by its signature alone, named, and not read.
 
 Source: libblkid (util-linux, libblkid/src/superblocks), which names most of them so; and where it says less:
-Apple File System Reference (NXSB), Apple TN1150 (H+), OpenZFS sys/uberblock_impl.h, Linux md_p.h.
+Apple File System Reference (NXSB), Apple TN1150 (H+), OpenZFS sys/uberblock_impl.h, Linux md_p.h; parted's
+libparted/labels for the tables of other machines.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import NamedTuple
 
 from b2dinspect.source import SECTOR, ByteSource, read_lenient
@@ -60,6 +63,10 @@ SIGNATURES = (
     Signature("vmfs", 0x100000, b"\x0d\xd0\x01\xc0"),
     Signature("apple-map", SECTOR, b"PM\0\0", False),
     Signature("sun-label", 508, b"\xda\xbe", False),
+    Signature("sgi-label", 0, b"\x0b\xe5\xa9\x41", False),
+    Signature("bsd-label", 64, b"\x57\x45\x56\x82", False),
+    Signature("amiga-map", 0, b"RDSK", False),
+    *(Signature("amiga-map", number * SECTOR, b"RDSK", False) for number in range(1, 16)),
     Signature("minix", 1024 + 16, b"\x8f\x13", False),
     Signature("minix", 1024 + 16, b"\x7f\x13", False),
     Signature("minix", 1024 + 16, b"\x78\x24", False),
@@ -90,6 +97,10 @@ NAMES = {
     "vmfs": "VMFS, a VMware datastore",
     "apple-map": "an Apple partition map",
     "sun-label": "a SUN disk label",
+    "sgi-label": "an SGI disk label",
+    "bsd-label": "a BSD disk label",
+    "amiga-map": "an Amiga partition map",
+    "jbd": "an external journal of ext4",
     "minix": "a minix filesystem",
 }
 """What people call a kind; a kind that is not here has its own name."""
@@ -101,7 +112,8 @@ NEAR = 8192
 def by_signature(source: ByteSource) -> str | None:
     """Return the kind of content of a partition; None when no signature is there."""
     head = read_lenient(source, 0, NEAR)
-    return next((one.kind for one in SIGNATURES if _carries(source, head, one)), None)
+    found = (one for one in SIGNATURES if _carries(source, head, one) and _is_whole(one, head))
+    return next((one.kind for one in found), None)
 
 
 def sign_of(source: ByteSource, kind: str) -> int:
@@ -114,6 +126,16 @@ def strong_signature(head: bytes) -> str | None:
     return next(
         (one.kind for one in SIGNATURES if one.is_strong and head.startswith(one.data, one.offset)), None
     )
+
+
+def _is_whole(one: Signature, head: bytes) -> bool:
+    """Tell whether the rest is there that blkid asks of a table: a signature in block 0, or a checksum."""
+    if one.kind == "apple-map":
+        return head.startswith(b"ER")
+    if one.kind == "sun-label":
+        words = (int.from_bytes(head[at : at + 2], "big") for at in range(0, SECTOR, 2))
+        return functools.reduce(operator.xor, words) == 0
+    return True
 
 
 def _carries(source: ByteSource, head: bytes, one: Signature) -> bool:

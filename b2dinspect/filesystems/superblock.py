@@ -72,6 +72,7 @@ EXT4_ONLY_INCOMPAT = ~(0x2 | 0x4 | 0x10 | 0x1)
 EXT4_ONLY_RO_COMPAT = ~(0x1 | 0x2 | 0x4)
 STATE_CLEAN, STATE_ERRORS = 0x1, 0x2
 NEEDS_RECOVERY = 0x4
+JOURNAL_DEVICE = 0x8
 BIGALLOC = 0x200
 
 SUPERBLOCK = Struct(
@@ -182,6 +183,11 @@ def parse_superblock(fs: ByteSource) -> tuple[Any, bytes]:
 def has_magic(raw: bytes) -> bool:
     """Tell whether these bytes can be a superblock: two of them say so."""
     return raw[MAGIC_OFFSET : MAGIC_OFFSET + 2] == b"\x53\xef"
+
+
+def is_journal(raw: bytes) -> bool:
+    """Tell whether a superblock says that it is an external journal's, which has no inodes."""
+    return has_magic(raw) and bool(SUPERBLOCK.parse(raw).feature_incompat & JOURNAL_DEVICE)
 
 
 def parse_copy(raw: bytes) -> Any:

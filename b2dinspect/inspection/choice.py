@@ -30,8 +30,10 @@ BOOT_SIGNATURE = (510, b"\x55\xaa")
 KNOWN_TO_PARTED = (
     *("ext2", "ext3", "ext4", "btrfs", "f2fs", "hfs", "hfsplus", "jfs", "nilfs2", "ntfs", "reiserfs"),
     *("swap", "udf", "vfat", "xfs"),
+    *("apple-map", "sun-label", "sgi-label", "bsd-label", "amiga-map"),
 )
-"""Filesystems that parted takes for a table of kind ``loop`` when they fill a whole disk."""
+"""Filesystems that parted takes for a table of kind ``loop``, and the tables of other machines."""
+UNKNOWN_TO_BLKID = ("none", "unknown", "bsd-label", "amiga-map")
 
 
 class Candidate(NamedTuple):
@@ -162,7 +164,7 @@ class _Sight:
         """Whether blkid finds neither a table, a filesystem nor a protective MBR on it."""
         if self._has_table or not self.is_without_boot_signature:
             return False
-        return all(volume.filesystem in ("none", "unknown") for volume in self.volumes)
+        return all(volume.filesystem in UNKNOWN_TO_BLKID for volume in self.volumes)
 
     @property
     def is_empty(self) -> bool:

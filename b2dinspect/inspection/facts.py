@@ -165,9 +165,9 @@ class Ownership(NamedTuple):
             return f"boot2docker's: {'; '.join(self.evidence)}"
         if self.seems:
             first = self.seems[0]
-            return f"this seems to be {first.what} ({first.sure}: {first.by}); " + (
-                f"{'; '.join(self.evidence)}, over it" if self.evidence else "nothing of boot2docker is on it"
-            )
+            signs = "; ".join(self.evidence)
+            more = f"{signs}, all the same" if signs else "nothing of boot2docker is on it"
+            return f"this seems to be {first.what} ({first.sure}: {first.by}); {more}"
         if self.owner == "nobody":
             return "blank"
         if self.evidence:

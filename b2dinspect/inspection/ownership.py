@@ -74,8 +74,9 @@ def tell_owner(
     A sign on a filesystem decides; a marker at byte 0, or what is left of its tar, counts only when nothing
     else on the disk belongs to somebody else: a marker can be written over anything.
     """
-    if strong := [*_strong(volumes, userdata)]:
-        return Ownership("ours", _sure_of(magic, volumes, userdata), tuple(strong))
+    strong = [*_strong(volumes, userdata)]
+    if strong and (userdata or magic.found):
+        return Ownership("ours", "certain", tuple(strong))
     seems: list[Resemblance] = [*_kin_marker(magic)]
     signs: list[str] = []
     for volume in volumes:
@@ -84,10 +85,13 @@ def tell_owner(
         signs += own
     seems.sort(key=lambda one: (not one.by.startswith("os-release"), one.by.startswith("the signature")))
     sure: Sure = "certain" if any(one.sure == "certain" for one in seems) else "likely"
-    if signs and not any(one.by.startswith("os-release") for one in seems):
-        return Ownership("ours", "certain", tuple(signs))
+    is_system = any(one.by.startswith("os-release") for one in seems)
+    if signs and not is_system:
+        return Ownership("ours", "certain", (*strong, *signs))
+    if strong and not is_system:
+        return Ownership("ours", "likely", tuple(strong))  # anybody can give a label
     if seems:
-        written = ("the marker is at byte 0",) if magic.found else ()
+        written = (*strong, *(("the marker is at byte 0",) if magic.found else ()))
         return Ownership("other", sure, written, tuple(dict.fromkeys(seems))[:4])
     weak = [*_weak(magic, userdata)]
     if weak and any(volume.filesystem in SOMEBODYS for volume in volumes):
@@ -95,13 +99,6 @@ def tell_owner(
     if weak:
         return Ownership("ours", weak[0][1], tuple(text for text, _ in weak))
     return Ownership("unknown", "certain")
-
-
-def _sure_of(magic: Magic, volumes: Sequence[Volume], userdata: Sequence[Userdata]) -> Sure:
-    """Return how sure a label is: anybody can give one, so that something else of ours must be there too."""
-    if userdata or magic.found or any(_look_at(volume)[1] for volume in volumes):
-        return "certain"
-    return "likely"
 
 
 def _strong(volumes: Sequence[Volume], userdata: Sequence[Userdata]) -> Iterator[str]:
@@ -131,7 +128,7 @@ def _weak(magic: Magic, userdata: Sequence[Userdata]) -> Iterator[tuple[str, Sur
 def _kin_marker(magic: Magic) -> Iterator[Resemblance]:
     for marker, name in KIN_MARKERS:
         if magic.data and marker.startswith(magic.data[: len(marker)]):
-            yield Resemblance(f"a fresh disk for {name}", "certain", "its marker at byte 0")
+            yield Resemblance(name, "certain", "its marker at byte 0")
 
 
 def _look_at(volume: Volume) -> tuple[list[Resemblance], list[str]]:

@@ -110,6 +110,12 @@ def _unnamed(layers: Layers) -> str:
     if not layers.living or (has_table and all(one.filesystem == "swap" for one in layers.living)):
         return ""
     places = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in layers.living)
+    named = {part.start: part for part in layers.table.partitions}
+    if over := [one for one in layers.living if one.partition.start in named]:
+        place, kind = named[over[0].partition.start].place, over[0].filesystem
+        return (
+            f"{place} was {kind}, and something was written over its beginning; the disk still holds {places}"
+        )
     return f"no partition{'' if has_table else ' table'} names it, but the disk still holds {places}"
 
 

@@ -122,6 +122,7 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
         return (
             _swap(partition, source)
             or _by_signature(partition, source)
+            or _journal(partition, source)
             or _from_backup(partition, source, error)
             or _unrecognised(partition, source, error)
         )
@@ -256,6 +257,11 @@ def _from_backup(part: Partition, source: ByteSource, error: EvidenceError) -> V
 def _restore(copy: backups.Copy) -> str:
     size = superblock.block_size(copy.block)
     return f"e2fsck -b {copy.number} -B {size} on a copy would restore it"
+
+
+def _journal(part: Partition, source: ByteSource) -> Volume | None:
+    raw = read_lenient(source, superblock.OFFSET, superblock.SIZE)
+    return Volume(part, source, "jbd") if len(raw) == superblock.SIZE and superblock.is_journal(raw) else None
 
 
 def _by_signature(part: Partition, source: ByteSource) -> Volume | None:

@@ -233,7 +233,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
     "a table over a whole-disk filesystem": (
         lambda: look(beside(0, "label: dos\nstart=2048, type=83\n")),
         ["filesystem-overwritten"],
-        "ext4 fills the whole disk, and something was written over its beginning",
+        "the whole disk was ext4, and something was written over its beginning",
         MAGIC_PLACE,
     ),
     "first key file cut": (

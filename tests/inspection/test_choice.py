@@ -278,6 +278,29 @@ def test_who_takes_it() -> None:
         assert found.takers == takers
 
 
+def labelled_by_parted(kind: str, *pieces: tuple[int, bytes]) -> ByteSource:
+    path = make_disk(SIZE)
+    run("parted", "--script", path, "mklabel", kind)
+    return patched(path, *pieces)
+
+
+@needs("blkid", "parted")
+@pytest.mark.parametrize("over", [b"", MAGIC], ids=["whole", "marker"])
+@pytest.mark.parametrize("kind", ["mac", "sun", "dvh", "bsd", "amiga"])
+def test_what_the_programs_say_of_tables_of_other_machines(kind: str, over: bytes, tmp_path: Path) -> None:
+    disk, path = labelled_by_parted(kind, *([(0, over)] if over else [])), tmp_path / "disk"
+    path.write_bytes(disk.pread(0, SIZE))
+    table = read_table(disk)
+    sight = _Sight(Candidate(disk, table, volumes_of(disk, table)))
+    environment = {**os.environ, "PATH": PATH}
+    blkid, parted = (
+        subprocess.run(command, capture_output=True, check=False, env=environment).stdout
+        for command in (("blkid", "-p", path), ("parted", "--script", path, "print"))
+    )
+    assert sight.is_unknown_to_blkid == (blkid == b"")
+    assert sight.is_unknown_to_parted == (b"Partition Table: unknown" in parted)
+
+
 @needs("blkid", "parted", "busybox", "fdisk", "mke2fs")
 @pytest.mark.parametrize("name", [name for name in ONE if name not in ("HFS+", "APFS")])
 def test_what_the_programs_say_of_these_disks(name: str, tmp_path: Path) -> None:

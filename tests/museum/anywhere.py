@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 from tests.disks import LABEL, MIB, TAR, make_disk, make_ext, sfdisk
 from tests.museum.exhibit import exhibit, written
-from tests.museum.foreign import EXT4, OS_RELEASE, crypt, spliced
-from tests.museum.ours import FILES, moved, zeroed
+from tests.museum.foreign import EXT4, FIRST, OS_RELEASE, crypt, marker_tar, one_partition, spliced
+from tests.museum.ours import FILES, minikube, moved, zeroed
 from tests.oracles import run
 
 ODD = 9896 * 512
@@ -121,3 +122,102 @@ def archive() -> bytes:
             entry.size, entry.uid, entry.uname, entry.mtime = len(content), 1000, "ada", 1500000000
             tar.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+# What an examiner tried
+
+
+@exhibit("A BSD disk label, by parted.", seems="BSD disk label", programs=("parted",))
+def bsd_label() -> Path:
+    return labelled("bsd")
+
+
+@exhibit("An Amiga's partition map, by parted.", seems="Amiga partition map", programs=("parted",))
+def amiga_map() -> Path:
+    return labelled("amiga")
+
+
+def labelled(kind: str) -> Path:
+    path = make_disk(64 * MIB)
+    run("parted", "-s", path, "mklabel", kind)
+    return path
+
+
+@exhibit("An external journal of ext4: no filesystem, and no damaged one.", seems="journal", programs=EXT4)
+def external_journal() -> Path:
+    path = make_disk(64 * MIB)
+    run("mke2fs", "-q", "-O", "journal_dev", path)
+    return path
+
+
+@exhibit("VMware's tar at byte 0, where no guest looks for it.", seems="VMware's userdata tar")
+def vmware_tar_at_0() -> Path:
+    return make_disk(16 * MIB, (0, marker_tar(b"boot2docker, this is vmware speaking")))
+
+
+@exhibit(
+    "An Ubuntu whose root somebody labelled boot2docker-data: guests mount it, and it is not ours to change.",
+    seems="Ubuntu",
+    lives=(FIRST,),
+    programs=("sgdisk", *EXT4),
+)
+def ubuntu_with_our_label() -> Path:
+    return one_partition(LABEL, {"etc/os-release": OS_RELEASE})
+
+
+@exhibit(
+    "mkfs.vfat ran on the data partition; ext4 lives behind its first blocks.",
+    "ours",
+    lives=(FIRST,),
+    readable=False,
+    programs=("mkfs.vfat", "fdisk", *EXT4),
+)
+def vfat_over_data() -> Path:
+    path, stick = minikube(), make_disk(298 * MIB)
+    run("mkfs.vfat", "-F", "32", stick)
+    with stick.open("rb") as file:
+        return written(path, (FIRST, file.read(600 << 10)))
+
+
+@exhibit("The marker before HFS+ at an odd sector.", seems="HFS+", lives=(77 * 512,), readable=False)
+def marker_before_hfs_plus() -> Path:
+    # Source: Apple TN1150: block size at byte 40 of the volume header, number of blocks at byte 44
+    header = b"H+" + struct.pack(">HI", 4, 1 << 8) + b"10.0" + bytes(28) + struct.pack(">II", 4096, 15000)
+    return make_disk(64 * MIB, (0, TAR), (77 * 512 + 1024, header))
+
+
+@exhibit(
+    "LVM and its marker over it: the label is gone, a root lives in a logical volume.",
+    seems="Ubuntu",
+    lives=(4 * MIB,),
+    programs=EXT4,
+)
+def marker_over_lvm() -> Path:
+    path = make_disk(96 * MIB)
+    make_ext(path, 64 * MIB, offset=4 * MIB, label="root", files={"etc/os-release": OS_RELEASE})
+    return written(path, (0, TAR))
+
+
+@exhibit(
+    "A logical partition whose MBR was zeroed: somebody's home.",
+    "unknown",
+    lives=(6144 * 512,),
+    programs=("sfdisk", *EXT4),
+)
+def logical_partition_lost() -> Path:
+    path = make_disk(128 * MIB)
+    sfdisk(path, "label: dos\nstart=2048,size=200000,type=5\nstart=6144,size=180000,type=83\n")
+    make_ext(path, 80 * MIB, offset=6144 * 512, label="home", files={"ann/notes": b"n"})
+    return zeroed(path, 512)
+
+
+@exhibit(
+    "A whole disk of ours was written into a partition: found inside, never formatted.",
+    "ours",
+    lives=((4096 + 2048) * 512,),
+    programs=("sfdisk", "fdisk", *EXT4),
+)
+def ours_in_a_partition() -> Path:
+    path = make_disk(400 * MIB)
+    sfdisk(path, "label: gpt\nstart=4096\n")
+    return spliced(path, 4096 * 512, minikube())
