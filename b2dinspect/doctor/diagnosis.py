@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from b2dinspect.docker.summary import Summary, summaries
 from b2dinspect.doctor import disk as disk_checks
 from b2dinspect.doctor import host as host_checks
 from b2dinspect.doctor.case import Case
@@ -56,12 +57,14 @@ class Diagnosis(NamedTuple):
         links: The chain.
         findings: The cause first: errors, warnings, then what is worth knowing; in each, as the chain goes.
         advice: Where to look when nothing here is wrong; "" otherwise.
+        engines: What container engines left on the disk.
     """
 
     case: Case
     links: tuple[Link, ...]
     findings: tuple[Diagnosed, ...]
     advice: str
+    engines: tuple[Summary, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -95,7 +98,8 @@ def diagnose(case: Case) -> Diagnosis:
     severity = {"error": 0, "warning": 1, "info": 2}
     diagnosed.sort(key=lambda item: (severity[item.finding.severity], LINKS.index(item.explanation.link)))
     links = tuple(_link(name, case, diagnosed) for name in LINKS)
-    return Diagnosis(case, links, tuple(diagnosed), _advice(case, diagnosed))
+    engines = summaries(case.disk) if case.disk is not None else ()
+    return Diagnosis(case, links, tuple(diagnosed), _advice(case, diagnosed), engines)
 
 
 def _diagnosed(case: Case, finding: Finding) -> Diagnosed:

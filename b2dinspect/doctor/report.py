@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect import __version__
+from b2dinspect.docker.contents import contents
+from b2dinspect.docker.facts import Contents
+from b2dinspect.docker.roots import open_roots
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
 from b2dinspect.errors import EvidenceError
@@ -50,6 +53,7 @@ class Report(NamedTuple):
         evidence: The files, hashed.
         map: The picture; None without a disk.
         regions: Annotated bytes.
+        engines: What container engines left, in full.
         version: Of this program.
         made: When, seconds since 1970.
     """
@@ -59,6 +63,7 @@ class Report(NamedTuple):
     evidence: tuple[Evidence, ...]
     map: DiskMap | None
     regions: tuple[Region, ...]
+    engines: tuple[Contents, ...]
     version: str
     made: float
 
@@ -74,9 +79,18 @@ def gather(case: Case, progress: Progress | None = None) -> Report:
         tuple(_hashed(path, progress) for path in _files(case)),
         draw(disk) if disk else None,
         tuple(overview(disk)) if disk else (),
+        _engines(diagnosis),
         __version__,
         time.time(),
     )
+
+
+def _engines(diagnosis: Diagnosis) -> tuple[Contents, ...]:
+    """Return what is in each data-root of the disk."""
+    if diagnosis.case.disk is None or not diagnosis.engines:
+        return ()
+    with open_roots(diagnosis.case.disk) as roots:
+        return tuple(found for root in roots if any((found := contents(root))[1:4]))
 
 
 def _files(case: Case) -> list[str]:

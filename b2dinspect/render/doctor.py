@@ -51,6 +51,7 @@ def diagnosis(item: Diagnosis, evidence: Sequence[bytes]) -> Iterator[Renderable
     yield from _verdict(item)
     yield Line()
     yield _chain(item)
+    yield from (Line.of(("Lives on it: ", "bold"), one.text) for one in item.engines)
     for number, (one, data) in enumerate(zip(item.findings, evidence, strict=True), 1):
         yield Line()
         yield from _finding(number, one, data, item)
@@ -284,6 +285,7 @@ def diagnosis_json(item: Diagnosis, evidence: Sequence[bytes]) -> dict[str, Any]
         "healthy": item.is_healthy,
         "advice": item.advice,
         "chain": [link._asdict() for link in item.links],
+        "engines": [json.engine(one) for one in item.engines],
         "findings": [
             {
                 **json.finding(one.finding),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from b2dinspect.render import style, svg
+from b2dinspect.render.docker import status
 from b2dinspect.render.doctor import healthy, here, remedies
 from b2dinspect.render.hexdump import ROW, owner_colours, value
 from b2dinspect.render.markup import Html
@@ -14,6 +15,8 @@ from b2dinspect.render.text import offset, size
 from b2dinspect.views.annotation import Region, all_headers
 
 if TYPE_CHECKING:
+    from b2dinspect.docker.facts import Contents
+    from b2dinspect.docker.summary import Summary
     from b2dinspect.doctor.diagnosis import Diagnosed
     from b2dinspect.doctor.report import Report
     from b2dinspect.inspection.facts import Inspection
@@ -46,6 +49,8 @@ def _sections(report: Report) -> Iterator[Html]:
     if disk is not None:
         yield _section("The disk", _disk(disk))
         yield _section("Keys", _keys(disk))
+    for summary, contents in zip(report.diagnosis.engines, report.engines, strict=False):
+        yield _section(f"{summary.text.partition(':')[0]}'s containers", _engine(summary, contents))
     if report.map is not None:
         drawn = svg.drawn(report.map, "map of the disk")
         yield _section("Map", Html.of('<div class="scroll">{}</div>', drawn))
@@ -175,6 +180,30 @@ def _keys(disk: Inspection) -> Html:
         for key in disk.keys
     )
     return _table(("source", "file", "kind", "fingerprint", "comment", "accepted"), rows)
+
+
+def _engine(summary: Summary, found: Contents) -> Html:
+    containers = (
+        (_code(one.name), _code(one.image), status(one.state), one.created, _code(one.id[:12]))
+        for one in found.containers
+    )
+    images = (
+        (_code(" ".join(one.tags) or "<none>"), one.created, "" if one.size is None else size(one.size))
+        for one in found.images
+        if not one.is_intermediate
+    )
+    volumes = (
+        (_code(one.name), ", ".join(one.used_by), _code(one.path), _code(one.mountpoint))
+        for one in found.volumes
+    )
+    problems = Html.join(Html.of("<p>{}</p>", one.message) for one in found.problems)
+    return (
+        Html.of("<p>{}, at {}.</p>", summary.text, _code(found.root.path or "/"))
+        + _table(("container", "image", "status", "created", "id"), containers)
+        + _table(("image", "created", "size"), images)
+        + _table(("volume", "used by", "on the filesystem", "in the guest"), volumes)
+        + problems
+    )
 
 
 def _region(region: Region) -> Html:

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from b2dinspect.render.docker import status
 from b2dinspect.render.doctor import healthy, here, remedies
 from b2dinspect.render.markup import Markdown
 from b2dinspect.render.text import offset, size
 
 if TYPE_CHECKING:
+    from b2dinspect.docker.facts import Contents
+    from b2dinspect.docker.summary import Summary
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
     from b2dinspect.doctor.report import Report
     from b2dinspect.inspection.facts import Inspection
@@ -34,6 +37,8 @@ def _lines(report: Report) -> Iterator[Markdown]:
         yield from _finding(one, data, found)
     if case.disk is not None:
         yield from _disk(case.disk)
+    for summary, contents in zip(found.engines, report.engines, strict=False):
+        yield from _engine(summary, contents)
     yield Markdown("## Evidence\n")
     files = ((one.path, one.size, one.sha256 or one.error) for one in report.evidence)
     yield from _table(("file", "bytes", "SHA-256"), files)
@@ -103,6 +108,21 @@ def _disk(disk: Inspection) -> Iterator[Markdown]:
         for key in disk.keys
     )
     yield from _table(("source", "file", "fingerprint"), keys)
+
+
+def _engine(summary: Summary, found: Contents) -> Iterator[Markdown]:
+    yield Markdown.of("## Containers\n\n{}\n", summary.text)
+    containers = ((one.name, one.image, Markdown.prose(status(one.state))) for one in found.containers)
+    yield from _table(("container", "image", "status"), containers)
+    images = (
+        (" ".join(one.tags) or "<none>", Markdown.prose("" if one.size is None else size(one.size)))
+        for one in found.images
+        if not one.is_intermediate
+    )
+    yield from _table(("image", "size"), images)
+    volumes = ((one.name, ", ".join(one.used_by), one.path) for one in found.volumes)
+    yield from _table(("volume", "used by", "on the filesystem"), volumes)
+    yield from (Markdown.of("- {}\n", one.message) for one in found.problems)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[Markdown]:
