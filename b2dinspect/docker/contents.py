@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
-from b2dinspect.docker import dockerd
+from b2dinspect.docker import containerd, dockerd, podman
 from b2dinspect.docker.facts import Contents, DataRoot, DockerContainer, DockerImage, DockerVolume
 from b2dinspect.errors import UsageError
 
@@ -15,9 +15,12 @@ MIN_PREFIX = 1
 """Digits of an id that name it, if no other begins with them."""
 
 
+READERS = {"docker": dockerd.read, "containerd": containerd.read, "podman": podman.read}
+
+
 def contents(root: DataRoot) -> Contents:
     """Return containers, images and volumes. Never raises for what the data-root holds."""
-    return dockerd.read(root)
+    return READERS[root.engine](root)
 
 
 def count(root: DataRoot) -> tuple[int, int, int]:

@@ -12,23 +12,22 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from b2dinspect.docker import containerd
 from b2dinspect.docker.facts import (
     Contents,
     DataRoot,
     DockerContainer,
     DockerImage,
-    Layer,
     Mount,
     State,
     Status,
     Step,
 )
 from b2dinspect.docker.files import Files, bare, is_id
-from b2dinspect.docker.layers import LayerStore, strings
+from b2dinspect.docker.layers import ContainerLayers, LayerStore
+from b2dinspect.docker.values import mapping, sequence, strings, text, texts, time, total
 from b2dinspect.docker.volumes import guest_path, read_volumes
 
-NEVER = "0001-01-01"
-"""How Go writes the time that never was."""
 CONFIGS = (b"config.v2.json", b"config.json")
 """Of a container, newest generation first: the older one stays behind an upgrade."""
 
@@ -65,6 +64,7 @@ def _names_of(root: DataRoot, driver: str) -> tuple[bytes, bytes]:
 
 
 def _containers(root: DataRoot, files: Files, stores: Mapping[str, LayerStore]) -> Iterator[DockerContainer]:
+    snapshots = containerd.Snapshots(files, root.path)
     for name in files.names(root.path + b"/containers"):
         identity = name.decode("ascii", "replace")
         path = root.path + b"/containers/" + name
@@ -77,20 +77,29 @@ def _containers(root: DataRoot, files: Files, stores: Mapping[str, LayerStore]) 
         if document is None:
             files.complain(path, "a container without a configuration that can be read")
             continue
-        yield _container(path, identity, document, files, stores)
+        yield _container(root, identity, document, files, stores, snapshots)
 
 
 def _container(
-    path: bytes, identity: str, document: Mapping[str, Any], files: Files, stores: Mapping[str, LayerStore]
+    root: DataRoot,
+    identity: str,
+    document: Mapping[str, Any],
+    files: Files,
+    stores: Mapping[str, LayerStore],
+    snapshots: containerd.Snapshots,
 ) -> DockerContainer:
+    path = root.path + b"/containers/" + identity.encode()
     earlier = files.take_problems()
     config = mapping(document.get("Config"))
     host = files.json(path + b"/hostconfig.json")
     driver = text(document.get("Driver"))
     image = bare(document.get("Image"))
     store = stores.get(driver)
-    made_of = store.of_container(identity, image) if store else None
-    if not made_of or not made_of.layers:
+    layers, base = store.of_container(identity, image) if store else ContainerLayers((), ())
+    if not layers and driver in containerd.READ:
+        layers = snapshots.of_container(identity)
+        base = layers[1:]
+    if not layers:
         files.complain(path, f"no layer of its own in the store of {driver or 'any driver'}")
     log = mapping(mapping(host).get("LogConfig"))
     problems = files.take_problems()
@@ -106,8 +115,8 @@ def _container(
         strings(config.get("Labels")),
         tuple(_mounts(document, guest_path(document, identity))),
         driver,
-        made_of.layers if made_of else (),
-        made_of.base if made_of else (),
+        layers,
+        base,
         text(log.get("Type")) or "json-file",
         path,
         document,
@@ -231,12 +240,6 @@ def _graph_images(root: DataRoot, files: Files, driver: str, store: LayerStore) 
         )
 
 
-def total(layers: tuple[Layer, ...]) -> int | None:
-    """Return the bytes of layers together; None when one does not say how many it has."""
-    sizes = [layer.size for layer in layers if layer.size is not None]
-    return sum(sizes) if len(sizes) == len(layers) else None
-
-
 def _history(image: DockerImage, known: Mapping[str, DockerImage]) -> tuple[Step, ...]:
     """Return an image's history, newest first.
 
@@ -298,28 +301,3 @@ def _repositories(files: Files, *paths: bytes) -> Names:
             (digests if "@" in name else tags).setdefault(bare(digest), []).append(name)
     known = tags.keys() | digests.keys()
     return {one: (tuple(sorted(tags.get(one, ()))), tuple(sorted(digests.get(one, ())))) for one in known}
-
-
-def mapping(found: object) -> Mapping[str, Any]:
-    """Return a JSON object; an empty one for anything else."""
-    return found if isinstance(found, dict) else {}
-
-
-def sequence(found: object) -> list[Any]:
-    """Return a JSON array; an empty one for anything else."""
-    return found if isinstance(found, list) else []
-
-
-def text(found: object) -> str:
-    """Return a JSON string; "" for anything else."""
-    return found if isinstance(found, str) else ""
-
-
-def texts(found: object) -> tuple[str, ...]:
-    """Return the strings in a JSON array."""
-    return tuple(one for one in sequence(found) if isinstance(one, str))
-
-
-def time(found: object) -> str:
-    """Return a time as Go wrote it; "" for one that never was."""
-    return "" if text(found).startswith(NEVER) else text(found)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from b2dinspect.docker.contents import container_named, image_named, volume_named
-from b2dinspect.docker.dockerd import mapping, sequence
 from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume, Mount
+from b2dinspect.docker.values import mapping, sequence
 from b2dinspect.errors import UsageError
 from b2dinspect.findings import Finding
 

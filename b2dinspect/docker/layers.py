@@ -11,11 +11,12 @@ Source: moby, layer/filestore.go, daemon/graphdriver/{aufs,overlay,overlay2,vfs}
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from b2dinspect.docker.facts import DRIVERS, DataRoot, Layer
 from b2dinspect.docker.files import Files, bare, is_id, is_name
+from b2dinspect.docker.values import number
 
 MAX_LAYERS = 512
 """Layers of one image; overlay2 refuses more than 128, aufs more than 127."""
@@ -164,14 +165,3 @@ def chain_ids(diff_ids: Sequence[object]) -> list[str]:
         text = f"sha256:{found[-1]} sha256:{diff}" if found else ""
         found.append(hashlib.sha256(text.encode()).hexdigest() if text else diff)
     return found
-
-
-def number(text: str | None) -> int | None:
-    """Return a number of bytes; None when it is none."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def strings(found: object) -> Mapping[str, str]:
-    """Return the names and values of a JSON object that are text."""
-    pairs = found.items() if isinstance(found, dict) else ()
-    return {name: value for name, value in pairs if isinstance(value, str)}

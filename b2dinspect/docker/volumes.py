@@ -15,7 +15,7 @@ from typing import Any
 from b2dinspect.docker.bolt import MAX_FILE, Bolt
 from b2dinspect.docker.facts import DataRoot, DockerContainer, DockerVolume
 from b2dinspect.docker.files import Files, is_id, parse_json
-from b2dinspect.docker.layers import strings
+from b2dinspect.docker.values import strings
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import show
 
