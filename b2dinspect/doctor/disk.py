@@ -44,6 +44,16 @@ def structures(facts: Inspection) -> Iterator[Finding]:
     yield from facts.problems
 
 
+def unseen_table(facts: Inspection) -> Iterator[Finding]:
+    """Say first who would format a disk of whose table some is left; a marker over it has its own words."""
+    if facts.table.unseen and facts.table.partitions and facts.formatters and not facts.magic.found:
+        guests = listed(facts.formatters)
+        text = (
+            f"no guest sees the partition table that is left: {guests} will format the disk at the next boot"
+        )
+        yield Finding("table-unseen", "error", text, 0)
+
+
 def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
     """Say when the disk is in a state from which nobody logs in."""
     if facts.state == "blank" and expected.marker:
@@ -249,8 +259,10 @@ def _cost(facts: Inspection, item: Userdata, name: bytes, cut: Finding) -> Findi
         lost -= {None, *(key.line.key for key in here if key.file == AUTHORIZED_KEYS.decode())}
     if whole and not lost:
         return cut._replace(message=f"{cut.message}, which is harmless: that loses no key of its own")
-    count = f"{len(whole)} key{'s' * (len(whole) != 1)}" if whole else "no key"
-    text = f"{cut.message}: the keys in them cannot log in; {count} before the cut still can"
+    count = (
+        f"{len(whole)} key{'s' * (len(whole) != 1)} before the cut still can" if whole else "no key is whole"
+    )
+    text = f"{cut.message}: the keys in them cannot log in; {count}"
     return cut._replace(id="userdata-cut-login", severity="error", message=text)
 
 
@@ -336,6 +348,6 @@ CHECKS: tuple[Check, ...] = (marker, label, userdata, keys, same_keys)
 def examine(facts: Inspection, expected: Expected = UNKNOWN) -> list[Finding]:
     """Return all findings about a disk, gravest first, otherwise in the order of the checks."""
     order = {"error": 0, "warning": 1, "info": 2}
-    found = [*structures(facts), *state(facts, expected)]
+    found = [*unseen_table(facts), *structures(facts), *state(facts, expected)]
     found += [finding for check in CHECKS for finding in check(facts)]
     return sorted(found, key=lambda item: order[item.severity])

@@ -144,7 +144,18 @@ def explanation_of(finding: Finding) -> Explanation:
         sure = "as sure as what reads this format"
         why = "What reads this format says no more about it."
         return Explanation(
-            finding.id, "container", 0, finding.message, why, "", {}, {}, "", "", "program", sure
+            finding.id,
+            "container",
+            0,
+            finding.message,
+            why,
+            "",
+            dict.fromkeys(SYSTEMS, ()),
+            {},
+            "",
+            "",
+            "program",
+            sure,
         )
 
 

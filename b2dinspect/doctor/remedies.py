@@ -5,6 +5,7 @@ A command whose words are not known here is left out, so that each that is shown
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -218,12 +219,11 @@ def _saved(case: Case, mends: Mend) -> Command:
     volume = case.disk.data.volume if case.disk and case.disk.data else None
     if volume is None or not volume.is_ext:
         return ()
-    try:
-        with Ext4(volume.source) as files:
-            files.find(b"/var/lib/docker")
-    except EvidenceError:
-        return ("/", "saved-files")
-    return ("/var/lib/docker", "saved-docker")
+    for path, name in (("/var/lib/docker", "saved-docker"), ("/", "saved-files")):
+        with contextlib.suppress(EvidenceError), Ext4(volume.source) as files:
+            if any(True for _ in files.list(files.find(path.encode()))):
+                return (path, name)
+    return ()
 
 
 _WHOLE: dict[str, Callable[[Case, Mend], Command]] = {

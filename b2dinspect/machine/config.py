@@ -107,7 +107,8 @@ def parse_config(file: SmallFile) -> Config:
         is_cut = error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
         what = "ends too early: it was cut, as when the host's disk is full" if is_cut else "is no JSON"
         offset = len(text[: error.pos].encode("utf-8", "replace"))
-        return _broken(file, f"config.json {what} ({error.msg})", offset)
+        why = error.msg.removesuffix(" starting at")
+        return _broken(file, f"config.json {what} ({why})", offset)
     except (ValueError, RecursionError) as error:
         return _broken(file, f"config.json is no JSON: {type(error).__name__}")
     if not isinstance(document, dict):

@@ -79,7 +79,7 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     text, commands = here(first)
     if item.keeps_nobody_out:
         yield Line("  This keeps nobody out; what can be done:")
-    yield Line(f"  Do: {text}.", style="bold")
+    yield Padding(Line(f"Do: {text}.", style="bold"), (0, 0, 0, 2))
     for line in commands:
         yield Typed(line, style="bold", indent=6)
     if more:

@@ -21,6 +21,7 @@ from b2dinspect.cli.provision.main import app as provision_app
 from b2dinspect.doctor.case import Case, open_case
 from b2dinspect.doctor.explanations import SYSTEMS, explain, explanations
 from b2dinspect.doctor.remedies import remedy
+from tests.disks import TAR, make_disk, make_ext
 from tests.incidents import NAMES, PACKED, copy_of, incident
 from tests.oracles import needs, run
 
@@ -266,3 +267,23 @@ def test_where_the_store_is_the_default_it_is_not_named(place: Path) -> None:
     assert "docker-machine start marker-damaged" in doctor(folder)[2]
     os.environ["MACHINE_STORAGE_PATH"] = str(place / "elsewhere")
     assert f"docker-machine --storage-path {place} start marker-damaged" in doctor(folder)[2]
+
+
+@needs("mke2fs", "split")
+def test_a_disk_of_which_a_piece_is_missing(place: Path) -> None:
+    disk = make_disk(4 << 20, (0, TAR))
+    run("split", "-b", "1M", "-d", "-a", "3", disk, place / "disk.")
+    (place / "disk.001").unlink()
+    _, found, text = doctor(place / "disk.000")
+    assert found["findings"][0]["id"].startswith("piece-")
+    assert "put it beside the others" in text
+
+
+@needs("mke2fs")
+def test_what_is_to_be_saved_is_there(place: Path) -> None:
+    disk = make_disk(64 << 20)
+    make_ext(disk, 60 << 20, offset=333 * 512, label="home", files={"ann/notes": b"n"})
+    lines = [line for one in doctor(disk)[1]["findings"] for line in one["commands"]["linux"]]
+    assert lines == [f"b2dinspect get {disk} / saved-files"]
+    type_in(lines[0], place)
+    assert (place / "saved-files" / "ann" / "notes").read_bytes() == b"n"

@@ -224,6 +224,12 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         "at the start of partition 1, not at byte 0",
         MIB,
     ),
+    "a GPT without its MBR": (
+        lambda: look(provisioned("autoformat"), (0, bytes(512))),
+        ["table-unseen", "gpt-mbr-missing"],
+        "autoformat will format the disk at the next boot",
+        0,
+    ),
     "another table": (
         lambda: look(beside(40953, "label: dos\nstart=2048, size=38912, type=83\n")),
         ["table-differs"],
