@@ -4,7 +4,7 @@
 
     B2dError                 anything raised on purpose
     ├── UsageError           the request makes no sense (bad option, no such partition)
-    ├── ToolError            a program of others is missing or failed (mke2fs, QEMU)
+    ├── ToolError            a program of others is missing or failed (QEMU, mke2fs)
     └── EvidenceError        the evidence cannot be read as asked: knows its layer and offset
         ├── SourceError      the file itself: missing, unreadable, not a file
         ├── ContainerError   the disk container (VDI header, block map, …)

@@ -348,7 +348,7 @@ def provision(
 
     Raises:
         UsageError: The machine exists, or there is no such fault.
-        ToolError: mke2fs or debugfs is missing.
+        ToolError: A program that is needed is missing or failed.
     """
     from b2dinspect.errors import UsageError
     from b2dinspect.guests import profile_named

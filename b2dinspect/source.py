@@ -114,10 +114,19 @@ class FileSource(ByteSource):
         size: Bytes.
         origin: What the bytes are, for people: ``"file"``, ``"block device"``, ``"gzip"``, ``"stream"``.
         allocated: Bytes that the file system stores for the file.
+        written: What was written of it, in order, as (start, end), when that is known: all else is zeros.
     """
 
-    def __init__(self, fd: int, size: int, origin: str = "file", allocated: int | None = None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        size: int,
+        origin: str = "file",
+        allocated: int | None = None,
+        written: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
         self._fd = fd
+        self._written = written
         self._lock = threading.Lock()
         self.size = size
         self.origin = origin
@@ -157,8 +166,10 @@ class FileSource(ByteSource):
             position = max(hole, data)
 
     def _next_data(self, position: int, end: int) -> tuple[int, int]:
-        if self.origin == "block device" or not hasattr(os, "SEEK_DATA"):
+        if self.origin == "block device":
             return position, end
+        if not hasattr(os, "SEEK_DATA"):
+            return self._next_written(position, end)
         with self._lock:
             try:
                 data = min(end, os.lseek(self._fd, position, os.SEEK_DATA))
@@ -167,6 +178,16 @@ class FileSource(ByteSource):
                 import errno
 
                 return (end, end) if error.errno == errno.ENXIO else (position, end)
+
+    def _next_written(self, position: int, end: int) -> tuple[int, int]:
+        """Return the next stored bytes where SEEK_DATA is missing: as was noted, or as Windows tells."""
+        if self._written is not None:
+            at = bisect_right(self._written, position, key=lambda run: run[1])
+            start, stop = self._written[at] if at < len(self._written) else (end, end)
+            return (end, end) if start >= end else (max(start, position), min(stop, end))
+        from b2dinspect.sparse import next_data
+
+        return next_data(self._fd, position, end) or (position, end)
 
     def close(self) -> None:
         """Close the descriptor; closing twice is harmless."""

@@ -17,8 +17,6 @@ HEAD = 16
 CHUNK = 1 << 20
 XZ_MEMORY = 256 << 20
 """Bytes: xz -9 needs 65 MiB; a stream that wants more is refused."""
-ZSTD_WINDOW = 128 << 20
-"""Bytes: what the zstd program takes without being asked."""
 
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def decompress(packing: str, stream: Stream) -> Iterator[bytes]:
         stream: The packed bytes.
 
     Raises:
-        SourceError: It is damaged, cut short, wants too much memory, or the package for it is missing.
+        SourceError: It is damaged, cut short, or wants too much memory.
     """
     new_member, errors = _WAYS[packing]()
     packed, done = stream.read(CHUNK), 0
@@ -71,7 +69,7 @@ def decompress(packing: str, stream: Stream) -> Iterator[bytes]:
 if TYPE_CHECKING:
 
     class _Member(Protocol):
-        """What lzma and bz2 offer; the two others are made to look like it."""
+        """What lzma, bz2 and zstd offer; gzip is made to look like it."""
 
         @property
         def eof(self) -> bool: ...
@@ -97,30 +95,6 @@ class _Gzip:
         return chunk
 
 
-class _Zstd:
-    """Cannot bound its output, so it is fed little: a block of 4 bytes unpacks to 128 KiB at most."""
-
-    PIECE = 1 << 10
-
-    def __init__(self, member: Any) -> None:
-        self._member = member
-        self._pending = memoryview(b"")
-        self.eof, self.needs_input, self.unused_data = False, True, b""
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        pending = memoryview(data) if data else self._pending
-        chunks = []
-        length = 0
-        while pending and length < max_length and not self.eof:
-            chunks.append(self._member.decompress(bytes(pending[: self.PIECE])))
-            length += len(chunks[-1])
-            pending = pending[self.PIECE :]
-            self.eof = self._member.eof
-        self._pending, self.needs_input = pending, not pending
-        self.unused_data = self._member.unused_data + bytes(pending) if self.eof else b""
-        return b"".join(chunks)
-
-
 def _gzip() -> _Way:
     import zlib
 
@@ -140,13 +114,9 @@ def _bzip2() -> _Way:
 
 
 def _zstd() -> _Way:
-    try:
-        import zstandard
-    except ImportError as error:
-        text = "is read with the package zstandard: install b2dinspect[zstd], or unpack it first"
-        raise SourceError(text, layer="zstd") from error
-    unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-    return lambda: _Zstd(unpacker.decompressobj()), (zstandard.ZstdError,)
+    from b2dinspect import zstd
+
+    return zstd.decompressor, (zstd.ZstdError,)
 
 
 _WAYS: dict[str, Callable[[], _Way]] = {"gzip": _gzip, "xz": _xz, "bzip2": _bzip2, "zstd": _zstd}

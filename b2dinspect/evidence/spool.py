@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 from b2dinspect.errors import SourceError
 from b2dinspect.evidence.packing import HEAD, decompress, packing_of
 from b2dinspect.source import ByteSource, FileSource
+from b2dinspect.sparse import make_sparse
 
 if TYPE_CHECKING:
     from b2dinspect.evidence.file import Progress
@@ -41,8 +42,10 @@ def spool(stream: Stream, total: int | None, origin: str, progress: Progress | N
 
     try:
         with tempfile.TemporaryFile(prefix="b2dinspect-") as file:
-            length, stored = _copy(_chunks(stream, total, progress), file, origin)
-            return FileSource(os.dup(file.fileno()), length, origin, stored)
+            make_sparse(file.fileno())
+            length, written = _copy(_chunks(stream, total, progress), file, origin)
+            stored = sum(end - start for start, end in written)
+            return FileSource(os.dup(file.fileno()), length, origin, stored, written)
     except OSError as error:
         reason = error.strerror or error
         raise SourceError(f"cannot be copied into the temporary folder: {reason}", layer=origin) from error
@@ -70,16 +73,19 @@ class SourceStream:
         return data
 
 
-def _copy(chunks: Iterator[bytes], file: IO[bytes], origin: str) -> tuple[int, int]:
-    """Write chunks with holes; return their length and the bytes stored."""
+def _copy(chunks: Iterator[bytes], file: IO[bytes], origin: str) -> tuple[int, list[tuple[int, int]]]:
+    """Write chunks with holes; return their length and what was stored of them, as (start, end)."""
     room = _free_space() // 2
     length = stored = 0
+    written: list[tuple[int, int]] = []
     end = time.process_time() + WORK_LIMIT
     for chunk in chunks:
         if chunk.strip(b"\0"):
             file.seek(length)
             file.write(chunk)
             stored += len(chunk)
+            start = written.pop()[0] if written and written[-1][1] == length else length
+            written.append((start, length + len(chunk)))
         length += len(chunk)
         if stored > room or length > LENGTH_LIMIT:
             raise SourceError(
@@ -95,7 +101,7 @@ def _copy(chunks: Iterator[bytes], file: IO[bytes], origin: str) -> tuple[int, i
                 offset=length,
             )
     file.truncate(length)
-    return length, stored
+    return length, written
 
 
 def _free_space() -> int:

@@ -14,6 +14,7 @@ import marshal
 import os
 import signal
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -311,7 +312,8 @@ def _limit_memory() -> None:
     try:
         used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     except OSError:  # no Linux
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY_LIMIT, used + MEMORY_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

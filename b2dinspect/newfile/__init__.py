@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.newfile.hold import hold, hold_folder, old_name, remove_folder, temporary_name
+from b2dinspect.sparse import make_sparse
 
 
 class Sink(Protocol):
@@ -74,6 +75,7 @@ class NewFile:
         except OSError as error:
             raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
         hold(self._fd)
+        make_sparse(self._fd)
         self.size = 0
         self._replaced: os.stat_result | None = None
 

@@ -14,6 +14,7 @@ from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.events import Event, Finished
 from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.provisioning.host.host import HOST_STAGES, disk_size
+from b2dinspect.provisioning.programs import need_program
 from b2dinspect.provisioning.stages import Plan, Stage, State, perform
 
 DiskState = Literal["blank", "fresh", "partitioned", "provisioned"]
@@ -33,10 +34,12 @@ def build(plan: Plan, out: Path, wanted: DiskState | None = None) -> Iterator[Ev
         ToolError: A program that is needed is missing or failed.
         OSError: The disk is full.
     """
+    wanted = wanted or _state_for(plan.fault)
     with ExitStack() as cleanup:
-        wanted = wanted or _state_for(plan.fault)
-        # a fresh disk needs no workbench
-        work = out.parent if wanted in ("blank", "fresh") else cleanup.enter_context(scratch())
+        work = out.parent  # only mke2fs needs a folder
+        if plan.mkfs == "e2fsprogs" and wanted not in ("blank", "fresh"):
+            need_program("mke2fs")
+            work = cleanup.enter_context(scratch())
         file = cleanup.enter_context(NewFile(out, force=plan.force))
         disk = WorkDisk(new_disk(plan.format, file, disk_size(plan), plan.ids))
         state = State(plan, work, cleanup, disk=disk, disk_path=out)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
 from b2dinspect.newfile import NewFile
+from b2dinspect.provisioning.disk.ext4 import Place, editing
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.provisioning.events import Gave, Took
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import make_key
 from b2dinspect.provisioning.login import WRONG_KEY, log_in
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.provisioning.simulated.simulate import USERDATA, find_data_partition
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
 
-Change = Callable[[Ext4Workbench], None]
+Change = Callable[[Ext4Edits], None]
 TAMPERS = ("delete-keys", "replace-userdata")
 
 
@@ -52,25 +53,23 @@ def _change_files(state: State, change: Change) -> Step:
 
 
 def change_partition(disk: WorkDisk, state: State, change: Change) -> None:
-    """Change the data partition of a disk on a workbench.
+    """Change the data partition of a disk.
 
     Raises:
         SkipStage: There is none.
-        ToolError: A program that is needed is missing or failed.
+        FilesystemError: It cannot be changed.
     """
     part = find_data_partition(disk)
     if part is None:
         raise SkipStage("there is no data partition")
-    bench = Ext4Workbench(state.work / "ext4", part.size, state.plan.ids)
-    bench.check_out(disk, part.offset)
-    change(bench)
-    bench.check_in(disk, part.offset)
+    with editing(Place(disk, part.offset, part.size), state.plan.ids) as edits:
+        change(edits)
 
 
 def _replace_userdata(state: State) -> Step:
     new = make_key("rsa")
     userdata = build_userdata(new.public)[:GUEST_KEEPS]
-    state = yield from _change_files(state, lambda bench: bench.replace(Placed(USERDATA, userdata)))
+    state = yield from _change_files(state, lambda edits: edits.write(USERDATA.encode(), userdata))
     path = (state.folder or state.work) / "new_id_rsa"
     write_new(path, new.private, 0o600)
     with NewFile(state.work / WRONG_KEY, force=True, mode=0o600) as file:
@@ -84,8 +83,8 @@ def _accident(name: str) -> Callable[[State], Step]:
 
 
 ACCIDENTS: dict[str, Change] = {
-    "userdata-lost": lambda bench: bench.remove(USERDATA),
-    "unclean": Ext4Workbench.mark_unclean,
+    "userdata-lost": lambda edits: edits.remove(USERDATA.encode()),
+    "unclean": Ext4Edits.mark_unclean,
 }
 """What a fault between two boots does to the data partition."""
 
@@ -101,7 +100,7 @@ BETWEEN_BOOTS = {
         "tamper",
         "host",
         "Put another key's userdata.tar on the data partition.",
-        lambda state: f"debugfs -w: write userdata.tar /{USERDATA}",
+        lambda state: f"mount PART /mnt; cp userdata.tar /mnt/{USERDATA}; umount /mnt",
         _replace_userdata,
     ),
     "userdata-lost": Stage(

@@ -81,7 +81,7 @@ def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str =
     """
     known_hosts = work / "known_hosts"
     line = f"[127.0.0.1]:{guest.port} {guest.host_key}\n" if guest.host_key else ""
-    known_hosts.write_text(line)
+    known_hosts.write_bytes(line.encode())
     key = key.absolute()
     program = find_program("ssh")
     if program is None:

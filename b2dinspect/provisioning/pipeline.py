@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from b2dinspect.errors import B2dError
 from b2dinspect.newfile import NewFolder
-from b2dinspect.newfile.hold import scratch
+from b2dinspect.newfile.hold import remove_folder, scratch
 from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.provisioning.host.host import DISK_STAGE, HOST_STAGES
 from b2dinspect.provisioning.lessons import BETWEEN_BOOTS
 from b2dinspect.provisioning.login import LOGIN, plain_key, ssh_command
+from b2dinspect.provisioning.needs import check_needs
 from b2dinspect.provisioning.stages import Plan, Stage, StageFailed, State, Step, perform
 
 Boot = Callable[[State], Generator[Event, None, State]]
@@ -24,17 +27,20 @@ Attend = Callable[[State, Sequence[Stage]], Generator[Event, None, State]]
 def provision(plan: Plan) -> Iterator[Event]:
     """Make a machine, boot it twice, and log in each time.
 
-    Close the iterator to stop early: what was begun is then cleaned up.
+    What the plan needs is looked at first. Close the iterator to stop early: what was begun is then cleaned
+    up. A run that fails leaves no machine behind, so that the same plan can be tried again.
 
     Raises:
         UsageError: The machine exists already, or the plan makes no sense.
         ToolError: A program that is needed is missing or failed.
         OSError: The disk is full.
     """
+    check_needs(plan, plan.folder)
     boot, attend = _engine(plan)
     _import_ahead(plan)
     with _workplace(plan) as state:
         state = yield from _host(state)
+        state.cleanup.push(functools.partial(_remove_after_failure, state.folder))
         state = yield from boot(state)
         state = yield from perform(LOGIN, state)
         state = yield from _door(state, attend)
@@ -59,6 +65,7 @@ def boot_image(plan: Plan, image: Path, folder: Path | None, *, is_kept: bool = 
     Raises:
         Errors as ``provision`` does, and EvidenceError: the image cannot be read.
     """
+    check_needs(plan, image.parent)
     boot, _ = _engine(plan)
     with _workplace(plan) as state:
         key = plan.key or state.key
@@ -119,6 +126,12 @@ def _host(state: State) -> Generator[Event, None, State]:
     with opened(final / plan.disk_name) as disk:
         fresh = keep_snapshot(state._replace(number=DISK_STAGE), "disk", disk)
     return fresh._replace(number=state.number)
+
+
+def _remove_after_failure(folder: Path | None, kind: object, error: object, trace: object) -> None:
+    """Remove a machine whose making failed; one that somebody interrupted stays."""
+    if folder is not None and isinstance(error, B2dError | OSError):
+        remove_folder(folder)
 
 
 def _second_boot(boot: Boot) -> Stage:

@@ -11,18 +11,20 @@ from pathlib import Path
 
 from b2dinspect.errors import ToolError
 
-_E2FSPROGS = {"linux": "e2fsprogs (apt, dnf)", "darwin": "e2fsprogs (brew)", "win32": "WSL with e2fsprogs"}
+_E2FSPROGS = {"linux": "e2fsprogs (apt, dnf)", "darwin": "e2fsprogs (brew, MacPorts)"}
 _QEMU = {"linux": "qemu-system-x86 (apt)", "darwin": "qemu (brew)", "win32": "QEMU (winget)"}
 _CLOUD = {"linux": "the Debian package of that name"}
 PACKAGES = {
     "mke2fs": _E2FSPROGS,
-    "debugfs": _E2FSPROGS,
-    "e2fsck": _E2FSPROGS,
     "qemu-system-x86_64": _QEMU,
     "ssh": {"linux": "openssh-client (apt)", "darwin": "macOS itself", "win32": "Windows' optional features"},
 }
-# Homebrew keeps e2fsprogs out of PATH, Debian keeps sbin out of a user's.
-PLACES = ("/usr/sbin", "/sbin", "/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin")
+PLACES = (
+    *("/usr/sbin", "/sbin"),  # Debian keeps them out of a user's PATH
+    *("/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin", "/opt/local/sbin"),  # Homebrew, MacPorts
+    *("/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin"),
+)
+"""Where programs are that PATH may not reach."""
 
 
 def find_program(name: str) -> str | None:

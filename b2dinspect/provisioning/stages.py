@@ -60,6 +60,7 @@ class Plan(NamedTuple):
         tamper: ``delete-keys``, ``replace-userdata``, or "".
         ids: Identities of the new disk.
         engine: Who plays the guest.
+        mkfs: What makes the filesystem for the simulated one: this program, or the mke2fs of this machine.
         keeps_stages: Whether a copy of the disk is kept after each stage that changed it.
         serves: Whether the guest stays up after the login.
         force: Replace an existing machine directory.
@@ -79,6 +80,7 @@ class Plan(NamedTuple):
     tamper: str = ""
     ids: Identities = Identities()
     engine: Literal["simulate", "qemu"] = "simulate"
+    mkfs: Literal["embedded", "e2fsprogs"] = "embedded"
     keeps_stages: bool = False
     serves: bool = False
     force: bool = False

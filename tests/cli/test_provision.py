@@ -28,7 +28,7 @@ from tests.disks import TAR, patched, provisioned
 from tests.opened import keep
 from tests.oracles import PATIENCE, needs, qemu_processes, run
 
-pytestmark = needs("mke2fs", "debugfs", "ssh")
+pytestmark = needs("ssh")
 
 PROGRAM = (sys.executable, "-m", "b2dinspect.cli.provision")
 COMMANDS = ("run", "build", "boot", "convert", "repair", "sweep", "samples", "incidents", "faults")
@@ -368,11 +368,8 @@ def test_a_full_disk_is_one_clear_error(words: tuple[str, ...], small_disk: Path
     _, complaint = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert complaint.count(b"\n") == 1
-    assert b"No space left on device" in complaint
-    for path in small_disk.rglob("*"):
-        assert not path.name.startswith("."), path
-    if words[0] == "build":
-        assert names_in(small_disk) == []
+    assert (b"1 MiB free" if words[0] == "run" else b"No space left on device") in complaint
+    assert names_in(small_disk) == []
 
 
 def test_a_secret_disk_stays_secret(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def settle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@needs("mke2fs", "debugfs", "e2fsck", "qemu-img", "ssh")
+@needs("e2fsck", "qemu-img", "ssh")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_works_as_printed(name: str, place: Path) -> None:

@@ -7,7 +7,6 @@ import lzma
 from pathlib import Path
 
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +14,9 @@ from b2dinspect.errors import SourceError
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.packing import decompress
 from tests.evidence.handmade import MIB
+from tests.packers import zstd
 
-PACKERS = {"xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstandard.ZstdCompressor().compress}
+PACKERS = {"xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstd}
 CONTENT = b"boot2docker" * 5000 + bytes(3 * MIB) + b"end" + bytes(457)
 
 

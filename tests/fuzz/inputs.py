@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.oracles import run
+from tests.packers import zstd
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_images"
@@ -170,9 +171,7 @@ def packed(folder: Path, name: str) -> Path:
 
     data = _disk("minikube", "fresh")[: 2 * MIB]
     if name == "zst":
-        import zstandard
-
-        packed = zstandard.ZstdCompressor().compress(data)
+        packed = zstd(data)
     else:
         packed = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[name](data)
     path = folder / f"disk.img.{name}"

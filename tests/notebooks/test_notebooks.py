@@ -86,7 +86,7 @@ def test_the_stored_notebook_is_its_source_with_outputs(name: str, language: str
     assert not re.search(r"/home/(?!docker)|/work/|/root/", json.dumps(outputs))
 
 
-@needs("mke2fs", "debugfs", "ssh")
+@needs("ssh")
 @pytest.mark.slow
 def test_all_run_and_every_solution_is_right() -> None:
     command = [sys.executable, str(NOTEBOOKS / "make.py"), "--solve"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -21,13 +22,14 @@ from b2dinspect.provisioning.faults import FAULTS
 from b2dinspect.provisioning.host.drivers import DRIVERS
 from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.pipeline import boot_image, provision
+from b2dinspect.provisioning.simulated import simulate
 from b2dinspect.userdata.tarball import MAGIC
 from tests.disks import PUB, PUB4096, TAR, TAR4096
 from tests.opened import keep
 from tests.oracles import needs, run
 from tests.provisioning.plans import GUESTS, MIB, SIZE, key_pair, plan, tell
 
-pytestmark = needs("mke2fs", "debugfs", "ssh")
+pytestmark = needs("ssh")
 
 HOST = ["key", "tar", "disk", "machine"]
 GUEST = ["find-label", "choose-disk", "magic", "save", "partition", "swap", "mkfs", "fill", "unpack", "sshd"]
@@ -258,8 +260,36 @@ def test_without_an_ssh_program_asyncssh_logs_in(tmp_path: Path, monkeypatch: py
 def test_a_missing_mkfs_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "find_program", lambda name: None)
     with pytest.raises(ToolError, match=r"mke2fs is needed and was not found; install e2fsprogs"):
-        tell(provision(plan(tmp_path)))
-    assert keep(inspect(str(tmp_path / "default" / "disk.vdi"))).state == "fresh"
+        tell(provision(plan(tmp_path, mkfs="e2fsprogs")))
+    assert names_in(tmp_path) == []
+
+
+def test_without_any_program_a_machine_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "find_program", lambda name: None)
+    monkeypatch.setattr(programs, "find_program", lambda name: None)
+    assert tell(provision(plan(tmp_path))).end.logged_in
+
+
+def test_what_cannot_end_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1 << 20))
+    with pytest.raises(UsageError, match="1 MiB free"):
+        next(iter(provision(plan(tmp_path / "machines"))))
+    assert names_in(tmp_path) == []
+
+
+def test_a_run_that_fails_leaves_nothing_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ToolError("the disk is on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulate, "make_ext4", fail)
+        with pytest.raises(ToolError, match="on fire"):
+            tell(provision(plan(tmp_path)))
+    assert names_in(tmp_path) == []
+    assert tell(provision(plan(tmp_path))).end.logged_in
 
 
 # --- build and boot ---
@@ -300,7 +330,7 @@ def test_build_makes_every_fault_that_a_disk_can_have(fault: str, tmp_path: Path
 def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "find_program", lambda name: None)
     with pytest.raises(ToolError):
-        tell(build(plan(tmp_path), tmp_path / "disk.vdi", "provisioned"))
+        tell(build(plan(tmp_path, mkfs="e2fsprogs"), tmp_path / "disk.vdi", "provisioned"))
     assert names_in(tmp_path) == []
 
 

@@ -12,8 +12,8 @@ from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
+from b2dinspect.provisioning.disk.ext4 import Place, editing
 from b2dinspect.provisioning.disk.rework import rework
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench
 from b2dinspect.views.logs import MAX_FILES, read_logs
 from tests.cli.helpers import document, invoke, unpacked
 from tests.opened import keep
@@ -38,34 +38,18 @@ def disk() -> Path:
     facts = keep(inspect(str(image)))
     assert facts.data is not None
     part = facts.data.volume.partition
-    work = Path(_FOLDER.name)
-    with rework(image, Identities()) as writable:
-        bench = Ext4Workbench(work / "bench", part.size, Identities())
-        bench.check_out(writable, part.offset)
-        commands = []
-        for folder in ("/var/log/journal", "/var/log/journal/abc", "/var/lib/boot2docker/log"):
-            commands.append(f"mkdir {folder}")
+    with (
+        rework(image, Identities()) as writable,
+        editing(Place(writable, part.offset, part.size), Identities()) as edits,
+    ):
+        for folder in (b"/var/log/journal", b"/var/log/journal/abc", b"/var/lib/boot2docker/log"):
+            edits.make_directory(folder)
         for number, (path, content) in enumerate(FILES.items()):
-            (work / str(number)).write_bytes(content)
-            commands.append(f"write {number} {path}")
-            commands.append(f"set_inode_field {path} mtime @{1_600_000_000 + number}")
-        commands += [
-            "write 0 /var/lib/boot2docker/authorized_keys.old",
-            "rm /var/lib/boot2docker/authorized_keys.old",
-        ]
-        commands.append("symlink /var/log/link /etc/passwd")
-        (work / "script").write_text("\n".join(commands) + "\n")
-        import subprocess
-
-        from b2dinspect.provisioning.programs import need_program
-
-        subprocess.run(
-            [need_program("debugfs"), "-w", "-f", "script", "bench"],
-            cwd=work,
-            check=True,
-            capture_output=True,
-        )
-        bench.check_in(writable, part.offset)
+            edits.write(path.encode(), content)
+            edits.set_times(path.encode(), 1_600_000_000 + number)
+        edits.write(DELETED.encode(), b"gone")
+        edits.remove(DELETED.encode())
+        edits.symlink(b"/var/log/link", b"/etc/passwd")
     return image
 
 

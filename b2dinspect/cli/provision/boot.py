@@ -21,6 +21,8 @@ from b2dinspect.cli.provision.common import (
     KernelOption,
     KeyOption,
     KvmOption,
+    Mkfs,
+    MkfsOption,
     ScriptOption,
 )
 from b2dinspect.errors import UsageError
@@ -42,6 +44,7 @@ def boot(
     iso: IsoOption = None,
     kvm: KvmOption = False,
     script: ScriptOption = None,
+    mkfs: MkfsOption = Mkfs.embedded,
     key: KeyOption = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the guest change the image itself, not a copy.")
@@ -89,6 +92,7 @@ def boot(
                 folder=folder,
                 key=pair,
                 engine=player,
+                mkfs=common.chosen_mkfs(mkfs, engine),
                 qemu=qemu,
                 serves=serve,
             )

@@ -17,6 +17,8 @@ from b2dinspect.cli.provision.common import (
     GuestOption,
     JsonOption,
     KeyOption,
+    Mkfs,
+    MkfsOption,
     SeedOption,
     SizeOption,
 )
@@ -40,6 +42,7 @@ def build(
     format_name: FormatOption = None,
     fault: FaultOption = None,
     seed: SeedOption = None,
+    mkfs: MkfsOption = Mkfs.embedded,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,6 +71,7 @@ def build(
         key=common.given_key(key) or KeyPair(b"", sample_key("owner")),
         fault=fault.value if fault else "",
         ids=Identities.from_seed(seed),
+        mkfs=common.chosen_mkfs(mkfs),
         force=force,
     )
     wanted = next((name for name in STATES if state and name == state.value), None)

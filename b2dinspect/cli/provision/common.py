@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from b2dinspect.provisioning.stages import QemuOptions
 
 Engine = StrEnum("Engine", ["simulate", "qemu"])
+Mkfs = StrEnum("Mkfs", ["embedded", "e2fsprogs"])
 Guest = StrEnum("Guest", [profile.name for profile in PROFILES])  # type: ignore[misc]
 Fault = StrEnum("Fault", {name.replace("-", "_"): name for name in FAULTS})  # type: ignore[misc]
 
@@ -35,6 +36,10 @@ FaultOption = Annotated[
 ]
 EngineOption = Annotated[
     Engine, typer.Option("--engine", help="Who plays the guest: this program, or a Linux booted in QEMU.")
+]
+MkfsOption = Annotated[
+    Mkfs,
+    typer.Option("--mkfs", help="What makes the ext4 of a simulated guest: this program, or mke2fs."),
 ]
 KeyOption = Annotated[
     Path | None,
@@ -120,6 +125,19 @@ def engine_options(
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: no such file")
     return "qemu", options
+
+
+def chosen_mkfs(mkfs: Mkfs, engine: Engine = Engine.simulate) -> Literal["embedded", "e2fsprogs"]:
+    """Return what makes the filesystem.
+
+    Raises:
+        UsageError: It is chosen for a real guest, which brings its own.
+    """
+    if mkfs is Mkfs.embedded:
+        return "embedded"
+    if engine is Engine.qemu:
+        raise UsageError("--mkfs is for --engine simulate: a real guest has its own mkfs.ext4")
+    return "e2fsprogs"
 
 
 def check_name(name: str) -> str:

@@ -17,7 +17,7 @@ from b2dinspect.render.text import size
 def samples(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the samples are written.")],
 ) -> None:
-    """Make all sample disks again, the same bytes every time (with mke2fs 1.47.0).
+    """Make all sample disks again, the same bytes every time and on every system.
 
     Example: b2dprovision samples sample_images
     """

@@ -239,16 +239,11 @@ def _inflate(packed: bytes, size: int) -> tuple[bytes, str]:
 
 def _unzstd(packed: bytes, size: int) -> tuple[bytes, str]:
     """Return at most ``size`` bytes of a zstd stream, and what is wrong with it."""
-    try:
-        import zstandard
-    except ImportError:
-        return b"", "it is packed with zstd: install b2dinspect[zstd]"
-    import io
+    from b2dinspect import zstd
 
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(io.BytesIO(packed)) as reader:
-            return reader.read(size), ""
-    except (zstandard.ZstdError, MemoryError) as error:
+        return zstd.decompressor().decompress(packed, size), ""
+    except (zstd.ZstdError, MemoryError) as error:
         return b"", str(error)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from b2dinspect.containers import Container, open_container
@@ -30,7 +30,9 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
         UsageError: The image is of a format that cannot be written, in use, or was changed meanwhile.
         EvidenceError: It cannot be read.
     """
-    with claimed(Path(os.path.realpath(path))), opened(path) as old:
+    with ExitStack() as held:
+        held.enter_context(claimed(Path(os.path.realpath(path))))
+        old = held.enter_context(opened(path))
         if old.format not in written_formats():
             raise UsageError(f"{path}: disks of the format {old.format} cannot be changed")
         if getattr(alone(old.file, path), "snapshots", None):
@@ -42,6 +44,8 @@ def rework(path: Path, ids: Identities) -> Iterator[WorkDisk]:
             yield disk
             if disk.has_changed:
                 disk.writer.flush()
+                if os.name == "nt":
+                    held.close()  # Windows replaces no file that is open
                 file.commit()
         finally:
             file.discard()

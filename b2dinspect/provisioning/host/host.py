@@ -11,6 +11,7 @@ from typing import Any
 
 from b2dinspect.containers.writers import new_disk
 from b2dinspect.newfile import NewFile
+from b2dinspect.newfile.private import keep_private
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.events import Gave, Took
 from b2dinspect.provisioning.host.drivers import Driver
@@ -123,6 +124,8 @@ def _config(plan: Plan, driver: Driver, folder: Path) -> dict[str, Any]:
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a new file that has its mode from the first byte on."""
     with NewFile(path, mode=mode) as file:
+        if b"PRIVATE KEY" in data[:64] and not mode & 0o077:
+            keep_private(file.temporary)
         file.pwrite(0, data)
 
 

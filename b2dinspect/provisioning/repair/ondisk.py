@@ -12,13 +12,12 @@ from b2dinspect.identity import Identities
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.login import lets_in
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.newfile.hold import scratch
+from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.repair.merge import Merged, merge
 from b2dinspect.provisioning.repair.replace import check_writable, put_userdata, relabel
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.source import SECTOR, ByteSource, Extent, SliceSource
 from b2dinspect.userdata.authorized_keys import PublicKey, parse
@@ -205,8 +204,7 @@ class _Work:
         item = self.disk.of_source("data")
         old = item.content.pread(0, item.size) if item else self._on_host
         tar = self._merge(old, GUEST_KEEPS if self.wish.is_cut else None)
-        with scratch() as work:
-            how = put_userdata(self.overlay, volume, tar, work, Identities())
+        how = put_userdata(self.overlay, volume, tar, Identities())
         self.note("userdata", f"userdata.tar: {how}")
 
     def make_filesystem(self) -> None:
@@ -227,11 +225,10 @@ class _Work:
         residue = self.disk.of_source("residue")
         old = residue.content.pread(0, residue.size) if residue else None
         tar = self._merge(old, None)
-        with scratch() as work:
-            bench = Ext4Workbench(work / "ext4", part.size, Identities())
-            bench.make(profile, profile.name)
-            bench.fill(profile.makes, Placed(USERDATA, tar))
-            bench.check_in(self.overlay, part.offset)
+        target, ids = Place(self.overlay, part.offset, part.size), Identities()
+        make_ext4(target, profile, profile.name, ids)
+        with editing(target, ids) as edits:
+            fill(edits, profile, (Placed(USERDATA, tar),))
         self.note("filesystem", f"an ext4 on partition 1, which was empty, as {profile.name} makes it")
 
     def _merge(self, old: bytes | None, limit: int | None) -> bytes:

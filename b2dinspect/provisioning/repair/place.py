@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.newfile.hold import hold
+from b2dinspect.newfile.private import keep_private
 
 HAS_FOLDERS = os.open in os.supports_dir_fd
 """Whether names can be looked up from an open folder: it stays the same one, whoever renames what."""
@@ -77,6 +78,8 @@ class Place:
                         os.fchown(fd, owner.st_uid, owner.st_gid)
                 if hasattr(os, "fchmod"):
                     os.fchmod(fd, mode)
+                elif not mode & 0o077:
+                    keep_private(Path(part))
                 write_at(fd, 0, data)
                 os.fsync(fd)
             finally:
@@ -96,6 +99,8 @@ class Place:
             os.fchmod(fd, mode)
         else:
             (self.base / name).chmod(mode)
+            if not mode & 0o077:
+                keep_private(self.base / name)
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, and replace what had that."""

@@ -5,19 +5,18 @@ A disk that a guest has formatted must never get a tar at byte 0 again: the next
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from b2dinspect.errors import NotFoundError, UsageError
+from b2dinspect.errors import FilesystemError, NotFoundError, UsageError
 from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
+from b2dinspect.filesystems.ext4.writing.groups import Storage
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.provisioning.disk.ext4 import Place, Placed, put
 from b2dinspect.provisioning.disk.overlay import Overlay
-from b2dinspect.provisioning.programs import find_program
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.simulate import USERDATA
-from b2dinspect.source import SECTOR, RunsSource, SliceSource
+from b2dinspect.source import SECTOR, RunsSource
 
 LABEL_SIZE = 16
 
@@ -50,37 +49,56 @@ def relabel(overlay: Overlay, volume: Volume) -> None:
     overlay.pwrite(start + superblock.OFFSET, bytes(raw))
 
 
-def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, work: Path, ids: Identities) -> str:
+def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, ids: Identities) -> str:
     """Put a tar into the data partition, and return how.
 
     The old file's own blocks are rewritten when the tar fits, but for zeros at its end that only fill it up;
-    nothing but these bytes changes then. Else, or where the file has a second name, debugfs makes a new file,
-    in a copy whose changes come back.
+    nothing but these bytes changes then. Else the file gets the blocks that it needs, and an inode of its own
+    where it has a second name.
 
     Raises:
-        ToolError: debugfs is needed and missing, or e2fsck finds the outcome unsound, such as a block that
-            belongs to two files.
+        UsageError: Another file claims the same blocks, or the filesystem cannot be changed; says why.
         EvidenceError: The filesystem cannot be read.
     """
     part = volume.partition
-    with Ext4(SliceSource(overlay, part.offset, part.size)) as files:
+    storage = Place(overlay, part.offset, part.size).storage()
+    with Ext4(storage) as files:
         entry = _find(files)
-        is_rewritten = entry is not None and _rewrite(overlay, files, entry, part.offset, tar)
         missing = _missing_folders(files)
-    bench = Ext4Workbench(work / "ext4", part.size, ids)
-    if entry is not None and is_rewritten:
-        how = f"its own blocks rewritten, {entry.node.size} bytes as before"
-        if find_program("e2fsck") is None:
-            return f"{how}; whether another file claims them too, e2fsck could tell, which is not installed"
-        bench.check_out(overlay, part.offset)
-        bench.check()  # it finds a block that two files claim
-        return how
-    bench.check_out(overlay, part.offset)
-    bench.put(Placed(USERDATA, tar), missing)
-    if find_program("e2fsck") is not None:
-        bench.check()
-    bench.check_in(overlay, part.offset)
-    return f"a file of {len(tar)} bytes, made by debugfs"
+        edits, refusal = _edits(storage, ids)
+        if entry is not None and edits is not None:
+            _check_alone(edits)
+        if entry is not None and _rewrite(overlay, files, entry, part.offset, tar):
+            how = f"its own blocks rewritten, {entry.node.size} bytes as before"
+            return f"{how}; nobody looked whether another file claims them: {refusal}" if refusal else how
+    if edits is None:
+        raise UsageError(f"partition {part.number}: {refusal}")
+    try:
+        put(edits, [Placed(USERDATA, tar)], missing)
+    except FilesystemError as error:
+        raise UsageError(f"partition {part.number}: {error.message}") from error
+    edits.flush()
+    return f"a file of {len(tar)} bytes, with new blocks where it needs them"
+
+
+def _edits(storage: Storage, ids: Identities) -> tuple[Ext4Edits | None, str]:
+    """Return a way to change the filesystem, or the reason why there is none."""
+    try:
+        return Ext4Edits(storage, ids.time), ""
+    except FilesystemError as error:
+        return None, error.message
+
+
+def _check_alone(edits: Ext4Edits) -> None:
+    """Refuse to write to blocks that are another file's too."""
+    try:
+        others = edits.others_that_claim(USERDATA.encode())
+    except FilesystemError as error:
+        raise UsageError(f"/{USERDATA} is not written: {error.message}; run e2fsck on a copy") from error
+    if others:
+        raise UsageError(
+            f"/{USERDATA} is not written: inode {others[0]} claims blocks of it too; run e2fsck on a copy"
+        )
 
 
 def _find(files: Ext4) -> Entry | None:

@@ -12,6 +12,7 @@ from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.machine.folder import COPY_NOTE
 from b2dinspect.newfile import NewFile, NewFolder
+from b2dinspect.newfile.private import keep_private
 from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.keypair import KeyPair
@@ -188,6 +189,8 @@ def write_key(pair: KeyPair, path: Path, *, force: bool = False) -> None:
     """Write a key pair: the private half to ``path``, the public one beside it."""
     for place, data in ((path, pair.private), (path.with_name(f"{path.name}.pub"), pair.public)):
         with NewFile(place, force=force, mode=0o600) as file:
+            if data is pair.private:
+                keep_private(file.temporary)
             file.pwrite(0, data)
 
 

@@ -102,7 +102,7 @@ def _set_driver(folder: Path, driver: str) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_bytes())
     config["DriverName"] = driver
-    path.write_text(json.dumps(config, indent=4))
+    path.write_bytes(json.dumps(config, indent=4).encode())
 
 
 def _container_driver(folder: Path) -> None:
@@ -233,7 +233,7 @@ def make(incident: Incident, folder: Path) -> Path:
 
     Raises:
         UsageError: It exists.
-        ToolError: mke2fs, debugfs or ssh is missing.
+        ToolError: A program that is needed is missing or failed.
     """
     pair = practice_key(1)
     if incident.strangers:
@@ -261,23 +261,28 @@ def _store(folder: Path) -> str:
     return str(folder.parent.parent)
 
 
-def pack(folder: Path) -> bytes:
-    """Return a machine directory as the bytes of a tar.xz that depend on nothing but its content."""
-    store = str(
-        folder.absolute().parent.parent if folder.parent.name == "machines" else folder.absolute().parent
-    )
+def pack(folder: Path, readable: tuple[str, ...] = ()) -> bytes:
+    """Return a machine directory as the bytes of a tar.xz that depend on nothing but its content.
+
+    Args:
+        folder: The directory.
+        readable: Names of files that all can read (0644); the others are their owner's. Not every system
+            keeps such modes.
+    """
+    place = folder.absolute().parent
+    store = json.dumps(str(place.parent if place.name == "machines" else place))[1:-1]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(folder.rglob("*")):
-            member = tarfile.TarInfo(str(path.relative_to(folder.parent)))
-            member.mtime, member.mode = PINNED_TIME, path.stat().st_mode & 0o777
+            member = tarfile.TarInfo(path.relative_to(folder.parent).as_posix())
+            member.mtime, member.mode = PINNED_TIME, 0o644 if path.name in readable else 0o600
             if path.is_dir():
                 member.type, member.mode = tarfile.DIRTYPE, 0o700
                 tar.addfile(member)
                 continue
             data = path.read_bytes()
             if path.name == "config.json":
-                data = data.replace(store.encode(), STORE.encode())
+                data = data.replace(store.encode(), STORE.encode()).replace(rb"\\", b"/")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return lzma.compress(buffer.getvalue(), preset=6)
@@ -308,7 +313,7 @@ def rebuild(folder: Path, names: tuple[str, ...] = ()) -> Iterator[tuple[str, in
     for incident in (INCIDENTS[name] for name in names or INCIDENTS):
         with tempfile.TemporaryDirectory(prefix="b2d-incident-") as scratch:
             made = make(incident, Path(scratch) / "machines")
-            packed = pack(made)
+            packed = pack(made, ("id_rsa",) if incident.fault == "key-mode" else ())
             shutil.rmtree(made)
         with NewFile(folder / f"{incident.name}.tar.xz", force=True) as file:
             file.pwrite(0, packed)

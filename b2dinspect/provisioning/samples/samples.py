@@ -1,6 +1,6 @@
-"""How each sample disk is made: pinned identities, pinned times, real mke2fs and debugfs.
+"""How each sample disk is made: pinned identities, pinned times, no program of others.
 
-The ext4 is made in a sparse file, and only its data goes into the image. Facts about the guests are in
+Facts about the guests are in
 ``guests``; what each sample is expected to show is written by hand in ``sample_images/manifest.json``.
 """
 
@@ -20,12 +20,14 @@ from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 from b2dinspect.guests import SATA, data_sectors, profile_named
 from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile
+from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
+from b2dinspect.provisioning.disk.images import stored_chunks
+from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.keypair import sample_key
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.layout import swap_writes, table_writes
 from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.provisioning.stages import DEFAULT_SIZE
-from b2dinspect.source import SECTOR
+from b2dinspect.source import SECTOR, MemorySource, RunsSource
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS2, GUEST_KEEPS, build_userdata
 
 MIB = 1 << 20
@@ -76,13 +78,13 @@ def provisioned(
     swap = swap_writes(profile, SATA, IDENTITIES) if profile.swap else []
     for offset, data in (*table_writes(profile, size, SATA, IDENTITIES), *swap):
         disk.put(offset, data)
-    with tempfile.TemporaryDirectory(prefix="b2d-sample-") as folder:
-        bench = Ext4Workbench(Path(folder) / "ext4", (last + 1 - first) * SECTOR, IDENTITIES)
-        bench.make(profile, guest)
-        files = () if userdata is None else (Placed(USERDATA, userdata),)
-        bench.fill(profile.makes, *files, open_to_all=profile.open_to_all)
-        for offset, data in bench.chunks():
-            disk.put(first * SECTOR + offset, data)
+    partition = Overlay(RunsSource(MemorySource(b""), [], (last + 1 - first) * SECTOR))
+    place = Place(partition, 0, partition.size)
+    make_ext4(place, profile, guest, IDENTITIES)
+    with editing(place, IDENTITIES) as edits:
+        fill(edits, profile, () if userdata is None else (Placed(USERDATA, userdata),))
+    for offset, data in stored_chunks(partition):
+        disk.put(first * SECTOR + offset, data)
     return disk
 
 
@@ -140,11 +142,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def build_sample(name: str, path: Path) -> None:
-    """Make the image of one sample at ``path``, which must not exist.
-
-    Raises:
-        ToolError: mke2fs or debugfs is missing.
-    """
+    """Make the image of one sample at ``path``, which must not exist."""
     disk = RECIPES[name]()
     with NewFile(path) as file:
         writer: RawWriter | VdiWriter
@@ -165,7 +163,7 @@ def rebuild(folder: Path) -> Iterator[tuple[str, int, int]]:
     in it stays.
     """
     path = folder / "manifest.json"
-    manifest = json.loads(path.read_text()) if path.is_file() else {"samples": {}}
+    manifest = json.loads(path.read_bytes()) if path.is_file() else {"samples": {}}
     folder.mkdir(parents=True, exist_ok=True)
     for name in RECIPES:
         entry = manifest["samples"].setdefault(name, {})

@@ -14,9 +14,9 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.identity import Identities
 from b2dinspect.partitions import Partition
 from b2dinspect.provisioning import commands
+from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, put
 from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.simulated.daemon import DaemonFiles, DoesNotStartError, PlayedDaemon
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.source import SliceSource, read_lenient
 from b2dinspect.userdata.daemon_profile import MAX_SIZE
 
@@ -63,7 +63,6 @@ class Root:
         self._disk: Writable | None = None
         self._part: Partition | None = None
         self._pending: dict[str, bytes] = {}
-        self._bench: Ext4Workbench | None = None
 
     @property
     def daemon_port(self) -> int:
@@ -72,12 +71,12 @@ class Root:
 
     def mount(self, disk: Writable, part: Partition) -> None:
         """Have the data partition from now on."""
-        self._disk, self._part, self._bench = disk, part, None
+        self._disk, self._part = disk, part
 
     def unmount(self) -> None:
         """Have it no more, when all is written."""
         self.sync()
-        self._disk = self._part = self._bench = None
+        self._disk = self._part = None
 
     def read(self, path: str) -> bytes | None:
         """Return a small file of the data partition; None when it is not there, or nothing is mounted."""
@@ -96,12 +95,10 @@ class Root:
         """Let what was written reach the disk."""
         if self._disk is None or self._part is None or not self._pending:
             return
-        if self._bench is None:
-            self._bench = Ext4Workbench(self._work / "ext4-root", self._part.size, self._ids)
-            self._bench.check_out(self._disk, self._part.offset)
-        folders = [ETC] if HOSTNAME in self._pending else []
-        self._bench.put_all([Placed(*item) for item in self._pending.items()], folders)
-        self._bench.check_in(self._disk, self._part.offset)
+        place = Place(self._disk, self._part.offset, self._part.size)
+        with editing(place, self._ids, mounts_unclean=True) as edits:
+            folders = [ETC] if HOSTNAME in self._pending else []
+            put(edits, [Placed(*item) for item in self._pending.items()], folders)
         self._pending.clear()
 
     def run(self, line: str) -> Answer | None:

@@ -13,12 +13,13 @@ from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choose
 from b2dinspect.inspection.volumes import volumes_of
 from b2dinspect.partitions import Partition, read_table
+from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
 from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.disk.rework import keep_snapshot, rework
 from b2dinspect.provisioning.events import Event, Gave, Took
-from b2dinspect.provisioning.simulated.ext4 import Ext4Workbench, Placed
 from b2dinspect.provisioning.simulated.home import unpack_home
 from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
+from b2dinspect.provisioning.simulated.mke2fs import make_by_mke2fs
 from b2dinspect.provisioning.simulated.root import HOSTNAME, Root
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step, perform
 from b2dinspect.source import SliceSource
@@ -50,10 +51,6 @@ def _partition(state: State) -> Partition:
     if state.part is None:
         raise SkipStage("there is no partition")
     return state.part
-
-
-def _bench(state: State, part: Partition) -> Ext4Workbench:
-    return Ext4Workbench(state.work / "ext4", part.size, state.plan.ids)
 
 
 def _find_label(state: State) -> Step:
@@ -137,9 +134,11 @@ def _mkfs(state: State) -> Step:
     if state.has_fault("mkfs-skipped"):
         raise StageFailed("mkfs.ext4 does not run")
     label = WRONG_LABEL if state.has_fault("wrong-label") else DATA_LABEL
-    bench = _bench(state, part)
-    bench.make(state.plan.profile, state.plan.profile.name, label)
-    bench.check_in(disk, part.offset)
+    place, profile, ids = Place(disk, part.offset, part.size), state.plan.profile, state.plan.ids
+    if state.plan.mkfs == "e2fsprogs":
+        make_by_mke2fs(place, profile, profile.name, ids, state.work, label)
+    else:
+        make_ext4(place, profile, profile.name, ids, label)
     yield Gave(f"ext4 labelled {label.decode()!r}, {part.size} bytes")
     if state.has_fault("crash-before-move"):
         raise StageFailed("the power fails", state._replace(is_off=True))
@@ -155,10 +154,9 @@ def _fill(state: State) -> Step:
     part = _partition(state)
     if find_data_partition(disk) is None:
         raise StageFailed("unable to find a partition with the appropriate label", state._replace(part=None))
-    bench = _bench(state, part)
     files = () if state.saved is None else (Placed(USERDATA, state.saved),)
-    bench.fill(state.plan.profile.makes, *files, open_to_all=state.plan.profile.open_to_all)
-    bench.check_in(disk, part.offset)
+    with editing(Place(disk, part.offset, part.size), state.plan.ids) as edits:
+        fill(edits, state.plan.profile, files)
     yield Gave(f"{len(state.plan.profile.makes)} directories" + (f", /{USERDATA}" if files else ""))
     return state
 

@@ -66,7 +66,7 @@ def test_a_machine_beside_it_lends_its_key(tmp_path: Path) -> None:
     assert str(other / "id_rsa") in [one.place for one in keys_at_hand(case(folder))]
 
 
-@needs("mke2fs", "debugfs", "ssh")
+@needs("ssh")
 def test_a_fresh_disk_is_formatted_in_memory_only() -> None:
     folder = incident("never-formatted")
     before = content(folder)

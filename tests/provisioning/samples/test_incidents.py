@@ -40,7 +40,7 @@ def test_the_first_finding_is_of_the_incidents_row(name: str) -> None:
         assert found[0].explanation.row == MANIFEST[name]["row"]
 
 
-@needs("mke2fs", "debugfs", "ssh")
+@needs("ssh")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.slow
 def test_each_can_be_made_again(name: str, tmp_path: Path) -> None:

@@ -77,15 +77,16 @@ class Ext4Edits:
     Args:
         fs: The filesystem, from its first byte.
         time: Of everything that is made or changed: seconds since 1970.
+        mounts_unclean: Whether one that was not cleanly unmounted is changed, too, as Linux would.
 
     Raises:
         FilesystemError: It is none, or one that is not changed here; says why.
     """
 
-    def __init__(self, fs: Storage, time: int) -> None:
+    def __init__(self, fs: Storage, time: int, *, mounts_unclean: bool = False) -> None:
         raw = fs.pread(superblock.OFFSET, superblock.SIZE)
         parsed = superblock.parse_copy(raw)
-        _refuse(parsed, superblock.checksum_fault(parsed, raw))
+        _refuse(parsed, superblock.checksum_fault(parsed, raw), mounts_unclean)
         self._fs, self._time = fs, time
         self._super = Super(raw)
         if self._super.blocks * self._super.block_size > fs.size:
@@ -168,6 +169,8 @@ class Ext4Edits:
         if stat.S_ISDIR(inode.get("mode")) or inode.get("links") >= MAX_LINKS:
             raise FilesystemError("a directory, or a file of 65000 names, gets no other name")
         parent, name = self._parent(path)
+        if self._lookup(parent, name) is not None:
+            raise FilesystemError(f"{name!a} is there already")
         self._enter(parent, name, number, inode.get("mode"))
         inode.set(links=inode.get("links") + 1)
         inode.stamp(self._time, "ctime")
@@ -482,7 +485,7 @@ def _check_flags(inode: InodeRecord, name: bytes) -> None:
             raise FilesystemError(f"{name!a} {what}: it is not changed here")
 
 
-def _refuse(block: Any, checksum_fault: str) -> None:
+def _refuse(block: Any, checksum_fault: str, mounts_unclean: bool) -> None:
     """Refuse a filesystem that is not changed here."""
     incompat = block.feature_incompat & ~superblock.NEEDS_RECOVERY & ~KNOWN_INCOMPAT
     ro_compat = block.feature_ro_compat & ~ORPHANS & ~KNOWN_RO_COMPAT
@@ -490,7 +493,7 @@ def _refuse(block: Any, checksum_fault: str) -> None:
     reasons = [
         (checksum_fault, f"its superblock has a wrong checksum: {checksum_fault}"),
         (block.feature_incompat & superblock.NEEDS_RECOVERY, "its journal waits to be replayed"),
-        (not block.state & superblock.STATE_CLEAN, "it was not cleanly unmounted"),
+        (not block.state & superblock.STATE_CLEAN and not mounts_unclean, "it was not cleanly unmounted"),
         (block.state & superblock.STATE_ERRORS, "it has errors"),
         (has_orphans, "it has files that were being deleted"),
         (incompat, f"it has features that are not known here: {_named(incompat, superblock.INCOMPAT)}"),

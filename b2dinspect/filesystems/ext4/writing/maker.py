@@ -78,7 +78,7 @@ def make(target: Target, size: int, inode_ratio: int, identity: Identity) -> Non
     """Make an empty ext4, with a root directory, lost+found and a journal.
 
     Args:
-        target: The partition. What is not written must be zeros.
+        target: The partition. What was on it stays where nothing of the new one is.
         size: Bytes of it.
         inode_ratio: Bytes for which there is to be an inode (``-i``).
         identity: Label, UUID and time.
@@ -87,7 +87,7 @@ def make(target: Target, size: int, inode_ratio: int, identity: Identity) -> Non
         FilesystemError: The size is too small or too large.
     """
     maker = _Maker(geometry_for(size, inode_ratio), identity)
-    for block, data in maker.blocks():
+    for block, data in sorted(maker.blocks()):
         target.pwrite(block * BLOCK, data)
 
 

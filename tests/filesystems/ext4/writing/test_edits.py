@@ -187,6 +187,7 @@ def test_wrong_names_are_refused() -> None:
         (lambda: edits.write(b"folder", b""), "is no file"),
         (lambda: edits.write(b"folder/../x", b""), "no plain path"),
         (lambda: edits.link(b"x", b"folder"), "gets no other name"),
+        (lambda: edits.link(b"folder", b"folder/file"), "there already"),
         (lambda: edits.write(b"x" * 256, b""), "no name for a file"),
         (lambda: edits.symlink(b"link", b""), "cannot be made"),
     ):
