@@ -1,9 +1,4 @@
-"""Find data-roots on a disk, by what is in them: on every filesystem whose files are read.
-
-Where engines keep theirs: boot2docker, minikube and any Linux in ``/var/lib``; Docker Desktop's virtual
-machine mounts its disk at ``/var/lib`` itself (Docker.raw, Docker.qcow2, DockerDesktop.vhdx), or keeps it in
-``/data`` (its disks for WSL: ext4.vhdx, docker_data.vhdx), and before that in ``/version-pack-data``.
-"""
+"""Find data-roots on a disk, by what is in them: on every filesystem whose files are read."""
 
 from __future__ import annotations
 
@@ -13,26 +8,13 @@ from contextlib import ExitStack, contextmanager
 
 from b2dinspect.docker.facts import DRIVERS, UNREAD_DRIVERS, DataRoot
 from b2dinspect.docker.files import Files
+from b2dinspect.docker.places import PLACES
 from b2dinspect.errors import EvidenceError, UsageError
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.filesystems.superblock import unread
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
 
-PLACES = (
-    b"/var/lib/docker",
-    b"/docker",
-    b"/data/docker",
-    b"/lib/docker",
-    b"/version-pack-data/community/docker",
-    b"/var/snap/docker/common/var-lib-docker",
-    b"/var/lib/containerd",
-    b"/containerd",
-    b"/data/containerd",
-    b"/var/lib/containers/storage",
-    b"/containers/storage",
-    b"",  # the whole filesystem
-)
 HOMES = (b".local/share/docker", b".local/share/containers/storage")
 """Those of users who run an engine without being root."""
 CONTAINERD = b"io.containerd.metadata.v1.bolt/meta.db"

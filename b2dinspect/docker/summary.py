@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from b2dinspect.docker.places import PLACES
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Ext4
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
     from b2dinspect.docker.facts import DataRoot
 
 TITLES = {"docker": "Docker", "containerd": "containerd", "podman": "Podman"}
-TOP = frozenset(
-    (b"docker", b"containerd", b"containers", b"data", b"lib", b"version-pack-data", b"home", b"root")
-)
-"""Names in a root directory behind which a data-root can be, besides ``var``."""
-IN_VAR_LIB = frozenset((b"docker", b"containerd", b"containers"))
+SIGNS = frozenset((b"containers", b"home", b"root"))
+"""Names in a root directory that can stand for a data-root, or for users who have one."""
 
 
 class Summary(NamedTuple):
@@ -86,12 +84,19 @@ def summaries(facts: Inspection) -> tuple[Summary, ...]:
 
 
 def _may_have(volume: Volume) -> bool:
+    """Tell whether something is where engines keep their data."""
     try:
         with Ext4(volume.source) as files:
-            names = frozenset(files.names(files.find(b"/")))
-            if names & TOP:
+            if SIGNS & frozenset(files.names(files.find(b"/"))):
                 return True
-            return b"var" in names and bool(IN_VAR_LIB & frozenset(files.names(files.find(b"/var/lib"))))
+            return any(_holds(files, place) for place in PLACES if place)
+    except EvidenceError:
+        return False
+
+
+def _holds(files: Ext4, path: bytes) -> bool:
+    try:
+        return bool(files.names(files.find(path)))
     except EvidenceError:
         return False
 

@@ -31,9 +31,12 @@ class Usage(NamedTuple):
 def usage(files: Ext4, path: bytes) -> Usage | None:
     """Return what the directory at a path holds; None when it cannot be read."""
     try:
-        pending: list[tuple[Entry, int]] = [(files.find(path), 0)]
+        top = files.find(path)
     except EvidenceError:
         return None
+    if top.type != "directory":
+        return None
+    pending: list[tuple[Entry, int]] = [(top, 0)]
     size = count = 0
     written: int | None = None
     is_complete = True
