@@ -124,10 +124,11 @@ def machines(
 
     Example: b2dinspect machines ~/.docker/machine
 
-    Without DIR: those of docker-machine and minikube on this host. Exit status: 0 nothing wrong with any, 1
-    something is, 2 it could not look.
+    Without DIR: those of docker-machine and minikube on this host, and the disks of Docker Desktop. Exit
+    status: 0 nothing wrong with any, 1 something is, 2 it could not look.
     """
     from b2dinspect.doctor.case import open_case
+    from b2dinspect.doctor.desktop import look_at_desktop
     from b2dinspect.doctor.diagnosis import Diagnosis, diagnose
     from b2dinspect.machine.places import find_machines
     from b2dinspect.render import doctor as render
@@ -142,13 +143,18 @@ def machines(
                     found.append(diagnose(case))
             except B2dError as error:
                 complain(str(error))
+        desktop = () if folders else look_at_desktop()
     if as_json:
         from b2dinspect.render import json
 
-        print(json.dumps({"machines": [render.machine_row(item) for item in found]}))  # noqa: T201
-    elif found:
-        out(render.machines(found))
+        rows = [render.machine_row(item) for item in found]
+        document = {"machines": rows, "desktop": [render.desktop_row(item) for item in desktop]}
+        print(json.dumps(document))  # noqa: T201
     else:
-        complain("no machines found")
+        if found:
+            out(render.machines(found))
+        out(*render.desktop(desktop))
+        if not found and not desktop:
+            complain("no machines found")
     if len(found) < len(paths) or any(not item.is_healthy for item in found):
         raise typer.Exit(FINDINGS)

@@ -15,6 +15,7 @@ from b2dinspect.render.text import offset
 from b2dinspect.units import listed
 
 if TYPE_CHECKING:
+    from b2dinspect.doctor.desktop import Desktop
     from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
     from b2dinspect.doctor.explanations import Explanation
     from b2dinspect.doctor.remedies import Remedy
@@ -211,6 +212,34 @@ def machines(items: Sequence[Diagnosis]) -> Table:
         cells = [str(row[name] or "-") for name in ("name", "driver", "state", "disk", "size_text", "key")]
         table.add_row(*(Line(cell) for cell in cells), wrong)
     return table
+
+
+def desktop(items: Sequence[Desktop]) -> Iterator[RenderableType]:
+    """Yield what is to be known of Docker Desktop's disks."""
+    for item in items:
+        yield Verbatim(item.disk.what, style="bold").append(f": {item.disk.path}", style="not bold")
+        if item.trouble:
+            yield Line(f"  cannot be read: {item.trouble}", style="yellow")
+            continue
+        yield from (Line(f"  {one.text}") for one in item.engines)
+        if item.engines:
+            yield Typed(command_line(("b2dinspect", "docker", "ps", str(item.disk.path))), indent=6)
+        else:
+            yield Line("  no containers, images or volumes are found on it")
+        yield Line(
+            "  Docker Desktop puts no key on it: it enters over a socket of its own, not by ssh", style="dim"
+        )
+
+
+def desktop_row(item: Desktop) -> dict[str, Any]:
+    """Return one disk of Docker Desktop for ``machines --json``."""
+    return {
+        "path": str(item.disk.path),
+        "what": item.disk.what,
+        "size": item.size,
+        "engines": [json.engine(one) for one in item.engines],
+        "trouble": item.trouble or None,
+    }
 
 
 def machine_row(item: Diagnosis) -> dict[str, Any]:

@@ -245,7 +245,6 @@ def test_bolt_survives_any_byte() -> None:
         for _ in range(shuffled.randrange(1, 4)):
             place = shuffled.choice((shuffled.randrange(80), 12288 + shuffled.randrange(120)))
             changed[place] = shuffled.randrange(256)
-            )
         try:
             walk(Bolt(bytes(changed)).root)
         except EvidenceError:
