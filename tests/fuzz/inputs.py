@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
+import json
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +280,81 @@ def converted(folder: Path, words: tuple[str, ...]) -> Path:
 def extent(folder: Path, words: tuple[str, ...]) -> Path:
     made = converted(folder, words)
     return next(path for path in folder.iterdir() if path != made)
+
+
+def docker(folder: Path) -> Path:
+    """A disk with a data-root of Docker: a container, its log, an image, and volumes."""
+    from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
+    from b2dinspect.filesystems.ext4.writing.groups import Storage
+    from b2dinspect.inspection.walk import inspect
+
+    path = raw(folder)
+    with inspect(str(path)) as facts, path.open("r+b") as file:
+        assert facts.data is not None
+        part = facts.data.volume.partition
+
+        def pwrite(offset: int, data: bytes) -> None:
+            file.seek(offset)
+            file.write(data)
+
+        edits = Ext4Edits(Storage(facts.container, part.offset, part.size, pwrite), 1_600_000_000)
+        made: set[str] = set()
+        for name, content in _data_root():
+            *above, _ = name.split("/")
+            for depth in range(1, len(above) + 1):
+                if (place := "/".join(above[:depth])) not in made and not edits.exists(place.encode()):
+                    edits.make_directory(place.encode())
+                made.add(place)
+            edits.write(name.encode(), content)
+        edits.flush()
+    return path
+
+
+def _data_root() -> Iterator[tuple[str, bytes]]:
+    root, driver = "var/lib/docker", "overlay2"
+    container, layer, cache = "c" * 64, "b" * 64, "d" * 64
+    steps = [{"created": "2020-01-01T00:00:00Z", "created_by": "/bin/sh -c #(nop) CMD [sh]"}]
+    config = {
+        "architecture": "amd64",
+        "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"], "Labels": {"a": "b"}},
+        "created": "2020-01-01T00:00:00Z",
+        "history": steps,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer}"]},
+    }
+    image = hashlib.sha256(json.dumps(config).encode()).hexdigest()
+    tags = {"busybox": {"busybox:latest": f"sha256:{image}"}}
+    state = {"Running": False, "ExitCode": 137, "StartedAt": "2020-01-02T00:00:00.5Z", "OOMKilled": True}
+    mount = {"Type": "volume", "Name": "data", "Destination": "/data", "Driver": "local", "RW": True}
+    document = {
+        "ID": container,
+        "Name": "/quiet_turing",
+        "Created": "2020-01-02T00:00:00Z",
+        "Path": "sh",
+        "Args": ["-c", "true"],
+        "Image": f"sha256:{image}",
+        "Config": {"Image": "busybox", "Labels": {"x": "y"}},
+        "Driver": driver,
+        "State": {**state, "FinishedAt": "2020-01-03T00:00:00Z"},
+        "MountPoints": {"/data": mount},
+    }
+    line = {"log": "hello\n", "stream": "stdout", "time": "2020-01-02T00:00:01.5Z"}
+    database = f"{root}/image/{driver}"
+    contents = {
+        f"{root}/containers/{container}/config.v2.json": json.dumps(document),
+        f"{root}/containers/{container}/hostconfig.json": json.dumps({"LogConfig": {"Type": "json-file"}}),
+        f"{root}/containers/{container}/{container}-json.log": 20 * (json.dumps(line) + "\n"),
+        f"{database}/repositories.json": json.dumps({"Repositories": tags}),
+        f"{database}/imagedb/content/sha256/{image}": json.dumps(config),
+        f"{database}/layerdb/sha256/{layer}/cache-id": cache,
+        f"{database}/layerdb/sha256/{layer}/size": "1234",
+        f"{database}/layerdb/sha256/{layer}/diff": f"sha256:{layer}",
+        f"{database}/layerdb/mounts/{container}/mount-id": "e" * 64,
+        f"{database}/layerdb/mounts/{container}/parent": f"sha256:{layer}",
+        f"{root}/{driver}/{cache}/diff/bin/sh": "#!",
+        f"{root}/{driver}/{'e' * 64}/diff/tmp/new": "text",
+        f"{root}/{driver}/{'e' * 64}/lower": f"{cache}",
+        f"{root}/volumes/data/_data/file": "content",
+        f"{root}/volumes/data/opts.json": json.dumps({"o": "uid=1"}),
+    }
+    for name, text in contents.items():
+        yield name, text.encode()

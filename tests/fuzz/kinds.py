@@ -12,6 +12,7 @@ from tests.fuzz import inputs
 from tests.fuzz.edits import MAX_GROWN
 from tests.fuzz.readers import (
     BACKUP,
+    DOCKER,
     FILES,
     IMAGE,
     KEY,
@@ -86,6 +87,7 @@ def _disks() -> Iterator[Kind]:
     yield Kind("raw minikube: GPT, ext4, tar", inputs.raw, FILES, needs=MKFS)
     yield Kind("raw fresh: marker, tar", _with(inputs.raw, state="fresh"), IMAGE)
     yield Kind("raw partitioned: GPT", _with(inputs.raw, state="partitioned"), IMAGE, needs=MKFS)
+    yield Kind("raw docker data-root", inputs.docker, DOCKER, needs=MKFS)
     yield Kind("raw MBR: extended, logical", inputs.logical, IMAGE, needs=("sfdisk",))
     for name in ("xfs", "btrfs"):
         yield Kind(f"raw {name}", _with(inputs.foreign, kind=name), IMAGE, needs=(f"mkfs.{name}",))

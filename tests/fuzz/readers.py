@@ -155,6 +155,13 @@ IMAGE = (LAYERS._replace(weight=1000), INSPECT._replace(weight=60), *COMMANDS)
 """A command reads what ``inspect`` reads, and draws it: most inputs go to the readers alone."""
 FILES = (LAYERS._replace(weight=100), INSPECT._replace(weight=100), *COMMANDS)
 """Of disks whose files are the point."""
+DOCKER = (
+    INSPECT._replace(weight=2),
+    *(_cli("docker", name, "@") for name in ("ps", "images", "volumes")),
+    *(_cli("docker", "ps", "@", "--json"), _cli("docker", "images", "@", "--json")),
+    *(_cli("docker", "inspect", "@", "quiet_turing"), _cli("docker", "inspect", "@", "busybox")),
+    *(_cli("docker", "history", "@", "busybox"), _cli("docker", "logs", "@", "quiet_turing", raw=True)),
+)
 PACKED = (LAYERS._replace(weight=4), _cli("show", "@"), _cli("keys", "@", raw=True))
 MACHINE = (
     Probe("read machine", _machine, weight=200),
@@ -164,5 +171,5 @@ KEY = (_cli("diff", "@", str(OWNER)), _cli("diff", "@", "@"))
 PRIVATE, LINES = (_parsed("read key", _private, 40),), (_parsed("read lines", _lines, 40),)
 TAR, SETTINGS = (_parsed("read tar", _tar, 2000),), (_parsed("read settings", _settings, 2000),)
 BACKUP, REQUESTS = (Probe("undo", _backup),), (Probe("requests", _requests),)
-COMMAND_NAMES = frozenset(one.name for one in (*COMMANDS, *PACKED[1:], *MACHINE[1:], *KEY))
+COMMAND_NAMES = frozenset(one.name for one in (*COMMANDS, *DOCKER[1:], *PACKED[1:], *MACHINE[1:], *KEY))
 """Probes that are a whole command."""
