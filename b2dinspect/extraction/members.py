@@ -13,6 +13,8 @@ from b2dinspect.source import ByteSource, Extent
 
 S_IFMT = 0o170000
 """The bits of a mode that are a type."""
+OVERLAY = (b"trusted.overlay.", b"user.overlay.")
+"""Before the names of overlayfs's own attributes; the second where it is mounted by no root."""
 MAX_DEPTH = 512
 """Directories within directories."""
 
@@ -33,6 +35,7 @@ class Member(NamedTuple):
         files: The filesystem that it is on.
         twin: Path of an earlier member that is the same file under another name (a hard link); b"" for none.
         body: What holds the content where that is another file than ``entry`` (an overlay's metacopy).
+        is_layered: Whether it comes out of layers put together, whose own attributes are no part of it.
     """
 
     path: bytes
@@ -40,6 +43,7 @@ class Member(NamedTuple):
     files: Ext4
     twin: bytes = b""
     body: Entry | None = None
+    is_layered: bool = False
 
     @property
     def node(self) -> Node:
@@ -73,7 +77,10 @@ class Member(NamedTuple):
         Raises:
             FilesystemError: They cannot be read.
         """
-        return self.files.xattrs(self.entry)
+        found = self.files.xattrs(self.entry)
+        if self.is_layered:
+            return {name: value for name, value in found.items() if not name.startswith(OVERLAY)}
+        return found
 
 
 def walk(files: Ext4, top: Entry, fault: Fault) -> Iterator[Member]:

@@ -1,0 +1,177 @@
+"""What a container changed: ``docker diff``, computed as the daemon does it, from the layers alone.
+
+aufs keeps a container's changes apart, and the daemon goes through them. With all other drivers it compares
+two whole trees.
+
+Source: moby 20.10, pkg/archive/changes.go, changes_unix.go, changes_linux.go; Changes in daemon/graphdriver
+aufs/aufs.go, overlay2/overlay.go and fsdiff.go.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer
+from b2dinspect.docker.merge import META, WHITEOUT, Found, Merged
+from b2dinspect.errors import EvidenceError
+from b2dinspect.extraction.members import Fault, join
+from b2dinspect.filesystems.ext4 import Entry
+from b2dinspect.filesystems.node import Node
+
+NANOSECONDS = 1_000_000_000
+
+
+class Change(NamedTuple):
+    """A path that differs from the image.
+
+    Attributes:
+        kind: ``A`` added, ``C`` changed, ``D`` deleted.
+        path: From the container's root, with a slash before it.
+        entry: What is there now; None for what was deleted.
+    """
+
+    kind: Literal["A", "C", "D"]
+    path: bytes
+    entry: Entry | None = None
+
+
+def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[Change]:
+    """Return what a container changed, by path.
+
+    Args:
+        root: Where it is.
+        container: Which.
+        fault: Takes what is damaged.
+
+    Raises:
+        FilesystemError: Its own layer cannot be read.
+    """
+    if not container.layers:
+        return []
+    own = container.layers[0]
+    if own.driver == "aufs":
+        found = [*_Layers(root, own, container.base, fault).walked()]
+    else:
+        found = _Trees(root, container, fault).compared()
+    return sorted(found, key=lambda change: change.path)
+
+
+class _Layers:
+    """The changes as an aufs layer of a container says them."""
+
+    def __init__(self, root: DataRoot, own: Layer, base: tuple[Layer, ...], fault: Fault) -> None:
+        self._files = root.files
+        self._own = own
+        self._base = Merged(root.files, base, fault)
+        self._fault = fault
+        self._told: set[bytes] = set()
+
+    def walked(self) -> Iterator[Change]:
+        """Yield changes in the order of the walk."""
+        top = self._files.find(self._own.path)
+        yield from self._directory(top, b"", self._base.root())
+
+    def _directory(self, directory: Entry, path: bytes, below: Found | None) -> Iterator[Change]:
+        seen = self._base.names(below.parts, path) if below and below.parts else {}
+        for entry in self._files.scan(directory, lambda name, error: self._fault(join(path, name), error)):
+            yield from self._entry(entry, path, seen)
+
+    def _entry(self, entry: Entry, path: bytes, seen: dict[bytes, Found]) -> Iterator[Change]:
+        name = entry.name
+        if name.startswith(META):
+            return
+        if name.startswith(WHITEOUT):
+            yield from self._noted(Change("D", b"/" + join(path, name.removeprefix(WHITEOUT))))
+            return
+        here = join(path, name)
+        change = self._change(entry, here, seen.get(name))
+        if change:
+            yield from self._noted(change)
+        if entry.type == "directory":
+            self._told.add(b"/" + here) if change else None
+            lower = seen.get(name)
+            yield from self._directory(entry, here, lower if lower and lower.parts else None)
+
+    def _change(self, entry: Entry, path: bytes, below: Found | None) -> Change | None:
+        if below is None:
+            return Change("A", b"/" + path, entry)
+        old, new = below.entry.node, entry.node
+        if entry.type == "directory" == below.entry.type and _same_directory(old, new):
+            return None
+        return Change("C", b"/" + path, entry)
+
+    def _noted(self, change: Change) -> Iterator[Change]:
+        """Yield a change, and before it that of the directory it is in, unless that was told."""
+        parent = change.path.rpartition(b"/")[0]
+        if change.kind in "AD" and parent and parent not in self._told:
+            self._told.add(parent)
+            yield Change("C", parent)
+        yield change
+
+
+def _same_directory(old: Node, new: Node) -> bool:
+    return old.size == new.size and old.mode == new.mode and _same_time(old, new)
+
+
+def _same_time(old: Node, new: Node) -> bool:
+    """Tell whether two files were changed at the same time, as far as both tell fractions of a second."""
+    if old.mtime != new.mtime:
+        return False
+    return old.mtime_ns == new.mtime_ns or not old.mtime_ns % NANOSECONDS or not new.mtime_ns % NANOSECONDS
+
+
+class _Trees:
+    """The changes as a comparison of two whole trees says them."""
+
+    def __init__(self, root: DataRoot, container: DockerContainer, fault: Fault) -> None:
+        self._files = root.files
+        self._fault = fault
+        self._new = Merged(root.files, container.layers, fault)
+        self._old = Merged(root.files, container.base, fault)
+
+    def compared(self) -> list[Change]:
+        """Return the changes."""
+        return self._directory(self._new.root(), self._old.root(), b"")
+
+    def _directory(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
+        now = self._new.names(new.parts, path)
+        before = self._old.names(old.parts, path) if old and old.parts else {}
+        found: list[Change] = []
+        for name, child in now.items():
+            found += self._compared(child, before.pop(name, None), join(path, name))
+        return found + [Change("D", b"/" + join(path, name)) for name in before]
+
+    def _compared(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
+        own: list[Change] = []
+        if old is None:
+            own = [Change("A", b"/" + path, new.entry)]
+        elif self._differs(new.entry, old.entry, path):
+            own = [Change("C", b"/" + path, new.entry)]
+        if new.entry.type != "directory":
+            return own
+        inner = self._directory(new, old, path)
+        return own + inner if own or not inner else [Change("C", b"/" + path, new.entry), *inner]
+
+    def _differs(self, new: Entry, old: Entry, path: bytes) -> bool:
+        if new.node.inode == old.node.inode:
+            return False
+        mine, theirs = new.node, old.node
+        if (mine.mode, mine.uid, mine.gid, mine.device) != (
+            theirs.mode,
+            theirs.uid,
+            theirs.gid,
+            theirs.device,
+        ):
+            return True
+        if not stat.S_ISDIR(mine.mode) and (mine.size != theirs.size or not _same_time(mine, theirs)):
+            return True
+        return self._capability(new, path) != self._capability(old, path)
+
+    def _capability(self, entry: Entry, path: bytes) -> bytes | None:
+        try:
+            return self._files.xattrs(entry).get(b"security.capability")
+        except EvidenceError as error:
+            self._fault(path, error)
+            return None
