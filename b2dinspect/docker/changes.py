@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer
 from b2dinspect.docker.merge import META, WHITEOUT, Found, Merged
-from b2dinspect.errors import EvidenceError
 from b2dinspect.extraction.members import Fault, join
 from b2dinspect.filesystems.ext4 import Entry
 from b2dinspect.filesystems.node import Node
@@ -29,12 +28,12 @@ class Change(NamedTuple):
     Attributes:
         kind: ``A`` added, ``C`` changed, ``D`` deleted.
         path: From the container's root, with a slash before it.
-        entry: What is there now; None for what was deleted.
+        found: What is there now; None for what was deleted.
     """
 
     kind: Literal["A", "C", "D"]
     path: bytes
-    entry: Entry | None = None
+    found: Found | None = None
 
 
 def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[Change]:
@@ -54,7 +53,9 @@ def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[Ch
     if own.driver == "aufs":
         found = [*_Layers(root, own, container.base, fault).walked()]
     else:
-        found = _Trees(root, container, fault).compared()
+        found = compared(
+            Merged(root.files, container.layers, fault), Merged(root.files, container.base, fault)
+        )
     return sorted(found, key=lambda change: change.path)
 
 
@@ -96,11 +97,11 @@ class _Layers:
 
     def _change(self, entry: Entry, path: bytes, below: Found | None) -> Change | None:
         if below is None:
-            return Change("A", b"/" + path, entry)
+            return Change("A", b"/" + path, Found(entry))
         old, new = below.entry.node, entry.node
         if entry.type == "directory" == below.entry.type and _same_directory(old, new):
             return None
-        return Change("C", b"/" + path, entry)
+        return Change("C", b"/" + path, Found(entry))
 
     def _noted(self, change: Change) -> Iterator[Change]:
         """Yield a change, and before it that of the directory it is in, unless that was told."""
@@ -122,22 +123,22 @@ def _same_time(old: Node, new: Node) -> bool:
     return old.mtime_ns == new.mtime_ns or not old.mtime_ns % NANOSECONDS or not new.mtime_ns % NANOSECONDS
 
 
+def compared(new: Merged, old: Merged | None) -> list[Change]:
+    """Return what differs between two trees; all of the new one when there is no old one."""
+    return _Trees(new, old).directory(new.root(), old.root() if old else None, b"")
+
+
 class _Trees:
     """The changes as a comparison of two whole trees says them."""
 
-    def __init__(self, root: DataRoot, container: DockerContainer, fault: Fault) -> None:
-        self._files = root.files
-        self._fault = fault
-        self._new = Merged(root.files, container.layers, fault)
-        self._old = Merged(root.files, container.base, fault)
+    def __init__(self, new: Merged, old: Merged | None) -> None:
+        self._new = new
+        self._old = old
 
-    def compared(self) -> list[Change]:
-        """Return the changes."""
-        return self._directory(self._new.root(), self._old.root(), b"")
-
-    def _directory(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
+    def directory(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
+        """Return what differs in a directory and below."""
         now = self._new.names(new.parts, path)
-        before = self._old.names(old.parts, path) if old and old.parts else {}
+        before = dict(self._old.names(old.parts, path)) if self._old and old and old.parts else {}
         found: list[Change] = []
         for name, child in now.items():
             found += self._compared(child, before.pop(name, None), join(path, name))
@@ -146,18 +147,18 @@ class _Trees:
     def _compared(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
         own: list[Change] = []
         if old is None:
-            own = [Change("A", b"/" + path, new.entry)]
-        elif self._differs(new.entry, old.entry, path):
-            own = [Change("C", b"/" + path, new.entry)]
+            own = [Change("A", b"/" + path, new)]
+        elif self._differs(new.entry, old.entry):
+            own = [Change("C", b"/" + path, new)]
         if new.entry.type != "directory":
             return own
-        inner = self._directory(new, old, path)
-        return own + inner if own or not inner else [Change("C", b"/" + path, new.entry), *inner]
+        inner = self.directory(new, old, path)
+        return own + inner if own or not inner else [Change("C", b"/" + path, new), *inner]
 
-    def _differs(self, new: Entry, old: Entry, path: bytes) -> bool:
-        if new.node.inode == old.node.inode:
-            return False
+    def _differs(self, new: Entry, old: Entry) -> bool:
         mine, theirs = new.node, old.node
+        if mine.inode == theirs.inode:
+            return False
         if (mine.mode, mine.uid, mine.gid, mine.device) != (
             theirs.mode,
             theirs.uid,
@@ -167,11 +168,4 @@ class _Trees:
             return True
         if not stat.S_ISDIR(mine.mode) and (mine.size != theirs.size or not _same_time(mine, theirs)):
             return True
-        return self._capability(new, path) != self._capability(old, path)
-
-    def _capability(self, entry: Entry, path: bytes) -> bytes | None:
-        try:
-            return self._files.xattrs(entry).get(b"security.capability")
-        except EvidenceError as error:
-            self._fault(path, error)
-            return None
+        return self._new.capability(new) != self._new.capability(old)

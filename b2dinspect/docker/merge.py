@@ -1,9 +1,9 @@
 """A container's root: the layers of an image or container put together, each storage driver by its own rules.
 
-aufs hides a name below with a file ``.wh.NAME``, and all of a directory below with ``.wh..wh..opq`` in it; its
-other ``.wh..wh.`` files are its own. overlay and overlay2 hide a name with a character device 0/0, or with an
-empty file that has the attribute ``overlay.whiteout``; a directory with ``overlay.opaque`` hides all below. A
-directory that was moved says in ``overlay.redirect`` where it was; a file with ``overlay.metacopy`` has its
+aufs hides a name below with a file ``.wh.NAME``, all of a directory with ``.wh..wh..opq`` in it; its other
+``.wh..wh.`` files are its own. overlay and overlay2 hide a name with a character device 0/0, or an empty file
+that has the attribute ``overlay.whiteout``; a directory with ``overlay.opaque`` hides all that is below it.
+A directory that was moved says in ``overlay.redirect`` where it was; a file with ``overlay.metacopy`` has its
 content below. vfs has whole copies.
 
 Source: aufs(5) and Docker's pkg/archive/whiteouts.go; Linux, Documentation/filesystems/overlayfs.rst, and
@@ -284,6 +284,13 @@ class Merged:
         for name in [part for part in path.split(b"/") if part]:
             here = self.names(here.parts, path).get(name) if here and here.parts else None
         return here
+
+    def capability(self, entry: Entry) -> bytes | None:
+        """Return the capabilities of a file; None for none, or none that can be read."""
+        try:
+            return self._files.xattrs(entry).get(b"security.capability")
+        except EvidenceError:
+            return None
 
     def _is_marked_whiteout(self, entry: Entry, path: bytes) -> bool:
         return (

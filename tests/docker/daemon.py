@@ -87,6 +87,21 @@ class Daemon:
             raise AssertionError(f"docker {' '.join(map(str, words))}: {done.stderr.decode()}")
         return done
 
+    def type(self, script: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+        """Run what somebody types in a folder, with this daemon as the one that ``docker`` means."""
+        (folder / "bin").mkdir(exist_ok=True)
+        client = DEBIANS_CLIENT if Path(DEBIANS_CLIENT).exists() else shutil.which("docker", path=PATH)
+        if not (folder / "bin/docker").exists():
+            (folder / "bin/docker").symlink_to(str(client))
+        environment = {
+            **self._environment,
+            "DOCKER_HOST": self._socket,
+            "PATH": f"{folder}/bin{os.pathsep}{PATH}",
+        }
+        return subprocess.run(
+            ["sh", "-e", "-c", script], cwd=folder, capture_output=True, env=environment, timeout=PATIENCE
+        )
+
     def lines(self, *words: object) -> list[str]:
         """Return what the client prints, by lines."""
         return self.run(*words).stdout.decode().splitlines()

@@ -12,6 +12,12 @@ FAMILY = Family(
         "inspect": "b2dinspect.cli.docker.inspect:inspect",
         "history": "b2dinspect.cli.docker.history:history",
         "logs": "b2dinspect.cli.docker.logs:logs",
+        "diff": "b2dinspect.cli.docker.diff:diff",
+        "cp": "b2dinspect.cli.docker.copying:cp",
+        "export": "b2dinspect.cli.docker.copying:export",
+        "volume": "b2dinspect.cli.docker.copying:volume",
+        "save": "b2dinspect.cli.docker.copying:save",
+        "rescue": "b2dinspect.cli.docker.rescue:rescue",
     },
     """Read the containers, images, volumes and logs on a disk: Docker's, containerd's and Podman's.
 

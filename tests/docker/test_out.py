@@ -1,0 +1,148 @@
+"""The way out: what comes out of a disk equals what the daemon gives, and another daemon takes it back."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import document, invoke
+from tests.docker.daemon import Daemon
+from tests.docker.scene import Scene
+from tests.oracles import needs, run
+
+pytestmark = pytest.mark.slow
+
+SAME = ("mode", "uid", "gid", "size", "type", "linkname", "devmajor", "devminor")
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """Another daemon, with nothing in it."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="b2d-", dir=memory) as place:
+        (Path(place) / "state").mkdir()
+        with Daemon(Path(place) / "state", Path(place) / "data", "vfs", Path(place) / "log") as running:
+            yield running
+
+
+def entries(data: bytes) -> dict[str, tuple[object, ...]]:
+    """Return what is in a tar, by name: what counts of its header, and a file's content."""
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            facts = [getattr(member, name) for name in SAME]
+            facts[0] &= 0o7777  # Docker adds the type
+            content = tar.extractfile(member) if member.isreg() else None
+            found[member.name] = (*facts, int(member.mtime), content.read() if content else None)
+    return found
+
+
+def test_diff(played: Scene) -> None:
+    for name, theirs in played.said["diff"].items():
+        done = invoke("docker", "diff", played.disk, name)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert sorted(done.stdout.decode().splitlines()) == sorted(theirs)
+    found = document(invoke("docker", "diff", "--json", played.disk, "web"), "docker-diff")
+    assert {f"{one['kind']} {one['path']}" for one in found["changes"]} == set(played.said["diff"]["web"])
+
+
+def test_export_is_that_of_the_daemon(played: Scene, tmp_path: Path) -> None:
+    done = invoke("docker", "export", played.disk, "web")
+    assert (done.returncode, done.stderr.count(b"left out")) == (0, 0)
+    ours, theirs = entries(done.stdout), entries((played.folder / "web.tar").read_bytes())
+    assert ours == theirs
+    assert [*ours] == [*theirs]
+    assert invoke("docker", "export", played.disk, "web", "-o", tmp_path / "w.tar").returncode == 0
+    assert (tmp_path / "w.tar").read_bytes() == done.stdout
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize("kind", ["vdi", "vmdk", "vpc", "vhdx", "qcow2"])
+def test_export_from_every_container_format(played: Scene, tmp_path: Path, kind: str) -> None:
+    if played.driver == "vfs":
+        pytest.skip("the formats are the same below every driver")
+    image = tmp_path / f"disk.{kind}"
+    run("qemu-img", "convert", "-f", "raw", "-O", kind, played.disk, image)
+    assert (
+        invoke("docker", "export", image, "web").stdout
+        == invoke("docker", "export", played.disk, "web").stdout
+    )
+
+
+def test_cp_of_layers_and_of_volumes(played: Scene, tmp_path: Path) -> None:
+    assert invoke("docker", "cp", played.disk, "web:/data", tmp_path / "data").returncode == 0
+    assert {path.name for path in (tmp_path / "data").rglob("*")} == {"hard", "one", "old", "again"}
+    assert (tmp_path / "data/one").read_text() == "changed\n"
+    assert invoke("docker", "cp", played.disk, "web:/data/one", tmp_path).returncode == 0
+    assert (tmp_path / "one").read_text() == "changed\n"
+    assert invoke("docker", "cp", played.disk, "web:/n/.", tmp_path / "n").returncode == 0
+    assert (tmp_path / "n/file").read_text() == "volume\n"
+    done = invoke("docker", "cp", played.disk, "web:/n/file", "-")
+    assert [(name, found[-1]) for name, found in entries(done.stdout).items()] == [("file", b"volume\n")]
+    done = invoke("docker", "cp", played.disk, "web:/new/link/x", tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"links are not followed" in done.stderr
+    done = invoke("docker", "cp", played.disk, "web:/data/../etc", tmp_path)
+    assert (done.returncode, b"no way up" in done.stderr) == (2, True)
+
+
+def test_a_saved_image_is_loaded_under_its_id_and_runs(played: Scene, tmp_path: Path, daemon: Daemon) -> None:
+    known = played.said["image inspect"]["app:1"]["Id"]
+    done = invoke("docker", "save", played.disk, "app:1", known[7:20], "-o", tmp_path / "app.tar")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    loaded = daemon.run("load", "-i", tmp_path / "app.tar").stdout
+    assert b"app:1" in loaded
+    assert daemon.lines("inspect", "-f", "{{.Id}}", "app:1", "registry.local:5000/team/app:2") == [known] * 2
+    out = daemon.run("run", "--rm", "--network", "none", "app:1", "/bin/cat", "/data/three").stdout
+    assert out == b"three\n"
+
+
+def test_a_rescue_is_put_back_as_its_readme_says(played: Scene, tmp_path: Path, daemon: Daemon) -> None:
+    folder = tmp_path / "rescued"
+    done = invoke("docker", "rescue", "--json", played.disk, folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = document(done, "docker-rescue")
+    assert json.loads((folder / "manifest.json").read_text()) == found
+    for one in found["files"]:
+        assert run("sha256sum", folder / one["path"]).stdout.split()[0].decode() == one["sha256"]
+    blocks = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1 + 1 + 4 + 6
+    done = daemon.type("".join(blocks), folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert daemon.lines("volume", "inspect", "-f", "{{.Labels.k}}", "named") == ["v"]
+    for name in played.said["inspect"]:
+        known = played.said["inspect"][name]
+        again = json.loads(daemon.run("inspect", name).stdout)[0]
+        for key in ("Path", "Args"):
+            assert again[key] == known[key]
+        assert {*(again["Config"]["Env"] or ())} == {*(known["Config"]["Env"] or ())}
+        for key in ("Cmd", "Entrypoint", "WorkingDir", "Labels", "User"):
+            assert again["Config"][key] == known["Config"][key]
+        assert {(one["Destination"], one.get("Name", one["Source"])) for one in again["Mounts"]} == {
+            (one["Destination"], one.get("Name", one["Source"])) for one in known["Mounts"]
+        }
+    served = daemon.run("run", "--rm", "--network", "none", "-v", "named:/n", "app:1", "/bin/cat", "/n/file")
+    assert served.stdout == b"volume\n"
+    back = entries(daemon.run("export", "web").stdout)
+    there = entries((played.folder / "web.tar").read_bytes())
+    gone = {"data/three", "data/old/new"}  # a container that is made anew has them again
+    assert set(back) - gone == set(there)
+    for name in ("data/one", "data/old/again", "new/link", "new/fifo", "new/zero"):
+        assert back[name] == there[name]
+
+
+def test_a_rescue_goes_into_a_new_folder_only(played: Scene, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine").write_text("mine")
+    done = invoke("docker", "rescue", played.disk, tmp_path / "full")
+    assert (done.returncode, b"--force" in done.stderr) == (2, True)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+    (tmp_path / "link").symlink_to("full")
+    assert invoke("docker", "rescue", "--force", played.disk, tmp_path / "link").returncode == 2
