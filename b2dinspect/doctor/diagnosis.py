@@ -160,6 +160,8 @@ def _start(case: Case) -> Seen:
     disk = case.disk
     if disk is None:
         return "not looked at", False
+    if not disk.magic.data:
+        return "byte 0 is not in this evidence", False
     if disk.magic.found and disk.state == "provisioned":
         return "the marker, without effect: a guest looks for the label first", True
     if disk.magic.found:
@@ -177,6 +179,8 @@ def _table(case: Case) -> Seen:
     disk = case.disk
     if disk is None or disk.table.kind == "none":
         return "none yet" if disk else "not looked at", False
+    if disk.table.kind == "missing":
+        return "not in this evidence", False
     return f"{disk.table.kind.upper()}, {len(disk.table.partitions)} partitions", True
 
 

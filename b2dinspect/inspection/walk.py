@@ -14,7 +14,6 @@ from b2dinspect.inspection.choice import choices_for, data_choice
 from b2dinspect.inspection.facts import DiskState, Inspection, Magic, Ownership
 from b2dinspect.inspection.generation import tell_guest
 from b2dinspect.inspection.keys import at_start, on_data_partitions
-from b2dinspect.inspection.living import living_on
 from b2dinspect.inspection.login import judge
 from b2dinspect.inspection.ownership import BLANK, tell_owner
 from b2dinspect.inspection.state import ALL_ZEROS, Layers, tell_state
@@ -73,7 +72,7 @@ def inspect_disk(
     table = read_table(disk)
     volumes = volumes_of(disk, table)
     magic = magic._replace(in_partitions=_marked(volumes))
-    living = () if _is_settled(volumes) else living_on(disk, volumes)
+    living = () if _is_settled(volumes) else _living(disk, volumes)
     choices = choices_for(disk, table, volumes)
     data = data_choice((*volumes, *living), choices)
     files = on_data_partitions(data)
@@ -115,6 +114,12 @@ def _as_seen(ownership: Ownership, state: DiskState, reason: str, *, is_told: bo
     if is_over_data or (state == "incomplete" and ownership.owner == "unknown"):
         return ownership._replace(sure="likely")
     return ownership
+
+
+def _living(disk: Container, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
+    from b2dinspect.inspection.living import living_on  # most disks are settled
+
+    return living_on(disk, volumes)
 
 
 def _is_settled(volumes: Sequence[Volume]) -> bool:

@@ -115,7 +115,7 @@ def _living(facts: Inspection) -> list[str]:
 
 def _owner(ownership: Ownership) -> RenderableType:
     if not ownership.seems:
-        return Line("unknown; nothing of boot2docker is on it")
+        return Line(f"unknown: {ownership.text}")
     head = Line("somebody else's; it seems to be", style="bold")
     return lines(head, *(f"{one.what} ({one.sure}: {one.by})" for one in ownership.seems))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from tests.disks import LABEL, MIB, TAR, make_disk, make_ext, sfdisk
+from tests.disks import LABEL, MIB, TAR, make_disk, make_ext, new_path, sfdisk
 from tests.museum.exhibit import exhibit, written
 from tests.museum.foreign import EXT4, FIRST, OS_RELEASE, crypt, marker_tar, one_partition, spliced
 from tests.museum.ours import FILES, minikube, moved, zeroed
@@ -221,3 +221,23 @@ def ours_in_a_partition() -> Path:
     path = make_disk(400 * MIB)
     sfdisk(path, "label: gpt\nstart=4096\n")
     return spliced(path, 4096 * 512, minikube())
+
+
+def orphan(kind: str) -> Path:
+    """Return a child whose parent is not there: it stores nothing itself."""
+    base = new_path(f"base.{kind}")
+    run("qemu-img", "create", "-q", "-f", kind, base, "64M")
+    child = base.with_name(f"child.{kind}")
+    run("qemu-img", "create", "-q", "-f", kind, "-b", base, "-F", kind, child)
+    base.unlink()
+    return child
+
+
+@exhibit("A qcow2 whose backing file is gone: nobody can tell what it is.", "unknown", programs=("qemu-img",))
+def qcow2_without_parent() -> Path:
+    return orphan("qcow2")
+
+
+@exhibit("A VMDK whose parent is gone: nobody can tell what it is.", "unknown", programs=("qemu-img",))
+def vmdk_without_parent() -> Path:
+    return orphan("vmdk")

@@ -136,6 +136,16 @@ def test_what_is_only_unread_is_not_damaged(name: str) -> None:
     assert "not ext2" in listed or "only not read" in listed
 
 
+ORPHANS = ("qcow2-without-parent", "vmdk-without-parent")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in ORPHANS])
+def test_what_is_not_in_the_file_is_not_damaged(name: str) -> None:
+    said = all_said(name)
+    assert facts(name).state == "incomplete"
+    assert not re.search("damaged(?!_at)|no(thing of| sign of) boot2docker|remainder|restore the table", said), said
+
+
 @of("other", "unknown")
 @pytest.mark.slow
 def test_no_repair_is_advised_for_what_is_not_ours(one: Exhibit) -> None:
