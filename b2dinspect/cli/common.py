@@ -114,6 +114,7 @@ def prepare_streams() -> None:
 
 
 OPTIONS = {
+    "tar": "name a folder, or a file with --tar",
     "force": "say --force to replace it",
     "format_name": "name one with --format",
     "folders": "--allow-chain FOLDER allows one",

@@ -341,6 +341,15 @@ def listing(entries: Sequence[Entry]) -> Table:
     return grid
 
 
+def listed(path: bytes, entry: Entry) -> str:
+    """Return one line of a listing of many directories, which is printed as it is found."""
+    node = entry.node
+    target = f" -> {as_text(node.link)}" if entry.type == "symlink" else ""
+    owner = f"{node.uid}:{node.gid}"
+    end = "/" if entry.type == "directory" else target
+    return f"{_mode(entry)} {owner:>9} {node.size:>12} {moment(node.mtime)} {as_text(path)}{end}"
+
+
 def _mode(entry: Entry) -> str:
     import stat
 

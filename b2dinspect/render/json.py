@@ -8,7 +8,7 @@ A header's field is shown without its trailing NULs; its ``size`` tells how many
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from b2dinspect.fields import Header
@@ -32,6 +32,17 @@ SCHEMA_VERSION = 1
 def dumps(document: dict[str, Any]) -> str:
     """Return the document as ASCII-only JSON: harmless on any terminal, lossless for any bytes."""
     return json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2)
+
+
+def stream(document: dict[str, Any], name: str, items: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield the document with a list in it, piece by piece, each item on a line as soon as it is there."""
+    head = dumps({**document, name: []}).rstrip("}\n ")
+    yield head.removesuffix("]")
+    before = "\n    "
+    for item in items:
+        yield before + json.dumps(item)
+        before = ",\n    "
+    yield "\n  ]\n}\n"
 
 
 def text(data: bytes) -> str:

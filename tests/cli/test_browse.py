@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from b2dinspect.provisioning.keypair import sample_key as key
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
 from tests.cli.conftest import TIME, Disk
 from tests.cli.helpers import USERDATA_PATH, b2d, document, evidence_bytes, invoke, on_terminal, unpacked
+from tests.disks import change_ext
 from tests.oracles import needs, run
 
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFIFO: "special"}
@@ -130,3 +132,32 @@ def test_a_disk_without_a_data_partition(name: str) -> None:
     done = invoke("ls", unpacked(name))
     assert (done.returncode, done.stdout) == (2, b"")
     assert "no data partition" in done.stderr.decode()
+
+
+def test_ls_of_all_that_is_below(disk: Disk) -> None:
+    found = document(invoke("ls", "--json", "-R", disk.image, "docs"), "ls")["entries"]
+    expected = {str(path.relative_to(disk.tree / "docs")) for path in (disk.tree / "docs").rglob("*")}
+    assert {entry["path"] for entry in found} == expected
+    done = invoke("ls", "-R", disk.image, "docs")
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[5] for line in lines] == [
+        entry["path"] + "/" * (entry["type"] == "directory") for entry in found
+    ]
+    assert any(line.endswith("link -> a.txt") for line in lines)
+    done = invoke("ls", "-R", disk.image, "/")
+    assert (done.returncode, done.stderr.count(b"its name leads elsewhere")) == (1, 2)
+
+
+@needs("debugfs")
+def test_a_damaged_directory_costs_only_itself(disk: Disk, tmp_path: Path) -> None:
+    image = Path(shutil.copy(disk.image, tmp_path))
+    change_ext(image, "clri docs/sub/deep", "clri docs/a.txt")
+    done = invoke("ls", "--json", "-R", image, "docs")
+    assert done.returncode == 1
+    found = {entry["path"] for entry in document(done, "ls")["entries"]}
+    assert found == {"abs", "empty", "fifo", "link", "sub", "sub/sparse"}
+    said = done.stderr.decode()
+    assert "sub/deep: filesystem: deep is inode" in said and "a.txt: filesystem: a.txt is inode" in said
+    assert invoke("get", image, "docs", tmp_path / "copy").returncode == 1
+    assert (tmp_path / "copy/sub/sparse").exists()
