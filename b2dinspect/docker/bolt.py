@@ -116,7 +116,7 @@ class Bolt:
         magic, version, size, _, root, _, _, _, txid, total = _META.unpack_from(self._data, start)
         if (magic, version) != (MAGIC, VERSION) or not 512 <= size <= 1 << 16 or place not in (0, size):
             return None
-        if total != _fnv(self._data[start : start + _META.size - 8]):
+        if total != checksum(self._data[start : start + _META.size - 8]):
             return None
         return txid, size, root
 
@@ -178,8 +178,8 @@ class Bolt:
             raise BoltError(f"more than {MAX_ITEMS} elements", offset=page.start)
 
 
-def _fnv(data: bytes) -> int:
-    """Return the FNV-1a hash of 64 bits, the checksum of a meta page."""
+def checksum(data: bytes) -> int:
+    """Return the checksum of a meta page: FNV-1a, 64 bits."""
     found = 0xCBF29CE484222325
     for byte in data:
         found = (found ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF

@@ -33,7 +33,8 @@ class DataRoot(NamedTuple):
         volume: The filesystem that it is on.
         files: That filesystem's files, open as long as ``open_roots`` is.
         drivers: The storage drivers (containerd calls them snapshotters) that left something.
-        meant: The driver that boot2docker's profile or ``daemon.json`` asks for; "" when neither does.
+        meant: The driver that the daemon used last, as its log says, or that boot2docker's profile or
+            ``daemon.json`` asks for; "" when nothing tells.
         version: Of the engine that wrote it last, as far as it says so; "" when it does not.
     """
 

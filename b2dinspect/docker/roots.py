@@ -26,7 +26,9 @@ SEARCH_DEPTH = 4
 NOT_SEARCHED = frozenset((b"overlay2", b"overlay", b"aufs", b"vfs", b"proc", b"sys", b"dev", b"lost+found"))
 
 _PROFILE_DRIVER = re.compile(rb"^\s*(?:export\s+)?DOCKER_STORAGE=[\"']?(\w+)", re.MULTILINE)
-_LOG_VERSION = re.compile(rb"msg=\"Docker daemon\"[^\n]{0,300}?version=\"?([0-9][\w.+-]{0,40})")
+_DAEMON_LINE = re.compile(rb"msg=\"Docker daemon\"([^\n]{0,400})")
+_VERSION = re.compile(rb"\bversion=\"?([0-9][\w.+-]{0,40})")
+_DRIVER = re.compile(rb"\b(?:graphdriver(?:\(s\))?|storage-driver)=\"?([\w-]{1,40})")
 _LOGS = (b"/var/lib/boot2docker/log/docker.log", b"/var/lib/boot2docker/docker.log")
 MAX_TAIL = 1 << 20
 """Bytes of a log's end that are searched for the version."""
@@ -120,7 +122,7 @@ def data_root(volume: Volume, files: Ext4, path: bytes, tree: Files | None = Non
     is_docker = drivers or b"volumes" in names
     if not is_docker:
         return None
-    return DataRoot("docker", path, volume, files, drivers, _meant(tree), _version(tree))
+    return DataRoot("docker", path, volume, files, drivers, *_daemon(tree))
 
 
 def _drivers(tree: Files, path: bytes, names: frozenset[bytes]) -> tuple[str, ...]:
@@ -140,13 +142,16 @@ def _meant(tree: Files) -> str:
     return driver if isinstance(driver, str) and driver.replace("-", "").isalnum() else ""
 
 
-def _version(tree: Files) -> str:
-    """Return the version that the daemon last wrote into its log."""
+def _daemon(tree: Files) -> tuple[str, str]:
+    """Return the driver and the version of the daemon, as it last wrote them into its log.
+
+    Without a log, the driver is the one that it is told to use; boot2docker from 18.09 on ignores ``aufs``.
+    """
     for path in _LOGS:
-        data = tree.tail(path, MAX_TAIL)
-        if found := _LOG_VERSION.findall(data):
-            return _decoded(found[-1])
-    return ""
+        if lines := _DAEMON_LINE.findall(tree.tail(path, MAX_TAIL)):
+            driver, version = (one.search(lines[-1]) for one in (_DRIVER, _VERSION))
+            return _decoded(driver[1]) if driver else _meant(tree), _decoded(version[1]) if version else ""
+    return _meant(tree), ""
 
 
 def _decoded(name: bytes) -> str:

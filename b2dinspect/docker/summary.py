@@ -29,11 +29,11 @@ class Summary(NamedTuple):
         path: The data-root.
         partition: Number of the partition; 0 without a table.
         drivers: Storage drivers that left something.
-        meant: The driver that a daemon would use now; "" when nothing says so.
+        meant: The driver that the daemon uses, as far as it is told; "" when it is not.
         containers: How many.
         images: How many that have a name.
         volumes: How many.
-        used: Bytes in use on its filesystem, by all that is on it.
+        used: Bytes in use on its filesystem, by all files on it, as ``df`` counts them.
     """
 
     engine: str
@@ -106,8 +106,7 @@ def _summary(root: DataRoot) -> Summary:
 
     containers, images, volumes = count(root)
     block = root.volume.superblock
-    blocks = superblock.block_count(block) - superblock.free_block_count(block)
-    used = blocks * superblock.block_size(block)
+    used = superblock.used_blocks(block) * superblock.block_size(block)
     return Summary(
         root.engine,
         root.version,
@@ -118,5 +117,5 @@ def _summary(root: DataRoot) -> Summary:
         containers,
         images,
         volumes,
-        max(0, used),
+        used,
     )

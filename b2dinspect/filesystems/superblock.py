@@ -254,6 +254,15 @@ def free_block_count(block: Any) -> int:
     return int(high << 32 | block.free_blocks_lo)
 
 
+def used_blocks(block: Any) -> int:
+    """Return the number of blocks that files take, as ``df`` has it: without the filesystem's own.
+
+    A mke2fs that did not note these (before 1.42) had most of them in its tables of inodes.
+    """
+    own = block.overhead_blocks or block.inodes_count * block.inode_size // block_size(block)
+    return max(0, block_count(block) - free_block_count(block) - int(own))
+
+
 def kind(block: Any) -> str:
     """Return ``ext2``, ``ext3`` or ``ext4``, told from the features as blkid does."""
     if block.feature_incompat & EXT4_ONLY_INCOMPAT or block.feature_ro_compat & EXT4_ONLY_RO_COMPAT:

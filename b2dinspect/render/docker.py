@@ -19,30 +19,42 @@ if TYPE_CHECKING:
 
 SHORT = 12
 """Digits of an id, as the docker CLI cuts it."""
+DAY = len("2018-03-02")
 COMMAND = 20
 """Characters of a command before it is cut."""
+
+FOLDED = ("IMAGE", "COMMAND", "CREATED BY", "REPOSITORY", "VOLUME NAME", "USED BY", "MOUNTS", "COMMENT")
+"""Columns that become narrower where there is no room."""
 
 Sizes = Mapping[str, "Usage | None"]
 
 
 def containers(found: Sequence[Contents], sizes: Sizes, *, is_whole: bool) -> Iterator[RenderableType]:
-    """Yield the table of ``docker ps``, one for each data-root that has something."""
-    heads = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "MOUNTS", "NAMES"]
+    """Yield the table of ``docker ps``, one for each data-root that has something; with all of it when whole."""
+    heads = [
+        "CONTAINER ID",
+        "IMAGE",
+        "COMMAND",
+        "CREATED",
+        "STATUS",
+        *(["MOUNTS"] if is_whole else []),
+        "NAMES",
+    ]
     for one in _shown(found, [bool(item.containers) for item in found]):
         table = _table([*heads, *(["SIZE"] if sizes else [])])
         for container in one.containers:
-            cells = [
+            mounts = ",".join(mount.name or mount.source for mount in container.mounts)
+            state = status(container.state)
+            table.add_row(
                 container.id if is_whole else container.id[:SHORT],
                 container.image or container.image_id[:SHORT],
                 _command(container, is_whole),
-                _time(container.created),
-                status(container.state),
-                ",".join(_short(mount.name or mount.source, is_whole) for mount in container.mounts),
+                _time(container.created) if is_whole else container.created[:DAY],
+                state if is_whole else state.partition(", ")[0],
+                *([mounts] if is_whole else []),
                 container.name,
-            ]
-            if sizes:
-                cells.append(_size(sizes.get(container.id)))
-            table.add_row(*cells)
+                *([_size(sizes.get(container.id))] if sizes else []),
+            )
         yield from _headed(one, found, table)
 
 
@@ -80,7 +92,8 @@ def volumes(found: Sequence[Contents], usages: Mapping[bytes, Usage | None]) -> 
         for volume in one.volumes:
             used = usages.get(volume.path)
             written = "" if used is None or used.written is None else moment(used.written)
-            table.add_row(volume.driver, volume.name, _size(used), written, ",".join(volume.used_by))
+            row = (volume.driver, volume.name, _size(used), written, ",".join(volume.used_by))
+            table.add_row(*row)
         yield from _headed(one, found, table)
 
 
@@ -103,7 +116,7 @@ def history(image: DockerImage, *, is_whole: bool) -> Table:
 def _table(heads: Sequence[str]) -> Table:
     table = Table.grid(padding=(0, 2))
     for head in heads:
-        table.add_column(justify="left", overflow="fold", no_wrap=head in ("CONTAINER ID", "IMAGE ID"))
+        table.add_column(justify="left", overflow="fold", no_wrap=head not in FOLDED)
     table.add_row(*(Line(head, style="bold") for head in heads))
     return table
 
@@ -125,7 +138,7 @@ def status(state: State) -> str:
     code = "?" if state.exit_code is None else state.exit_code
     return {
         "created": "Created",
-        "running": f"Up when last written, since {_time(state.started)}",
+        "running": f"Up, since {_time(state.started)}, when last written",
         "paused": "Up (Paused)",
         "restarting": f"Restarting{since}",
         "removing": "Removal In Progress",
@@ -143,10 +156,6 @@ def _command(container: DockerContainer, is_whole: bool) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _short(name: str, is_whole: bool) -> str:
-    return name if is_whole or len(name) != 64 else name[:SHORT]
 
 
 def _time(text: str) -> str:

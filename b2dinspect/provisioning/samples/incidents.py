@@ -25,6 +25,8 @@ from b2dinspect.identity import PINNED_TIME, Identities
 from b2dinspect.machine.config import STORE
 from b2dinspect.machine.packed import unpack_into
 from b2dinspect.newfile import NewFile, NewFolder
+from b2dinspect.partitions import read_table
+from b2dinspect.provisioning.disk.ext4 import Place, editing, put
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.provisioning.events import Finished
@@ -32,6 +34,7 @@ from b2dinspect.provisioning.host.drivers import DRIVERS
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import SAMPLE_KEYS, KeyPair, sample_key
 from b2dinspect.provisioning.pipeline import provision
+from b2dinspect.provisioning.samples.dataroot import daemon_line, data_root, folders_of
 from b2dinspect.provisioning.stages import DEFAULT_SIZE, Plan
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.tarball import build_userdata
@@ -134,6 +137,21 @@ def _larger(folder: Path) -> None:
         disk.writer.flush()
 
 
+def _containers(folder: Path) -> None:
+    """Put there what an older boot2docker left with aufs, and let a newer one have been up since."""
+    path = folder / "disk.vmdk"
+    newer = daemon_line("18.09.1", "overlay2", "2019-02-01T08:00:00.000000000Z")
+    files = data_root(log=newer)
+    with opened(path) as old, NewFile(path, force=True, mode=0o600) as file:
+        disk = WorkDisk(new_disk(old.format, file, old.size, Identities.from_seed("containers"), like=old))
+        disk.load(old)
+        table = read_table(disk)
+        part = next(one for one in table.partitions if one.number == 1)
+        with editing(Place(disk, part.offset, part.size), Identities.from_seed("containers")) as edits:
+            put(edits, files, folders_of(files))
+        disk.writer.flush()
+
+
 def _other_uuid(folder: Path) -> None:
     _write_vbox(folder, [("11111111-2222-4333-8444-555555555555", "../disk.vmdk")])
 
@@ -223,6 +241,7 @@ INCIDENTS = {
         Incident("key-cut", 14, "The key was pasted by hand.", "truncated-key"),
         Incident("switched-off", 15, "EXT4-fs errors after a power cut.", "unclean", guest="automount"),
         Incident("container", 16, "minikube does not start.", tweak=_container_driver, driver="qemu2"),
+        Incident("containers-gone", 0, "All containers are gone since the upgrade.", tweak=_containers),
         Incident("snapshot", 17, "Yesterday's files are not on the disk.", tweak=_snapshot),
     )
 }

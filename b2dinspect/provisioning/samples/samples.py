@@ -20,10 +20,11 @@ from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 from b2dinspect.guests import SATA, data_sectors, profile_named
 from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
+from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4, put
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.keypair import sample_key
+from b2dinspect.provisioning.samples.dataroot import data_root, folders_of
 from b2dinspect.provisioning.simulated.layout import swap_writes, table_writes
 from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.provisioning.stages import DEFAULT_SIZE
@@ -60,7 +61,11 @@ def fresh(public_key: bytes, size: int = DISK_SIZE) -> Disk:
 
 
 def provisioned(
-    guest: str, userdata: bytes | None, original: bytes | None = None, size: int = DISK_SIZE
+    guest: str,
+    userdata: bytes | None,
+    original: bytes | None = None,
+    size: int = DISK_SIZE,
+    more: tuple[Placed, ...] = (),
 ) -> Disk:
     """Return a disk after its first boot.
 
@@ -69,6 +74,7 @@ def provisioned(
         userdata: Content of var/lib/boot2docker/userdata.tar; None leaves the file out.
         original: The tar that was at byte 0 before, of which busybox's fdisk leaves all but 66 bytes.
         size: Bytes.
+        more: Files besides.
     """
     profile = profile_named(guest)
     disk = Disk(size)
@@ -83,6 +89,7 @@ def provisioned(
     make_ext4(place, profile, guest, IDENTITIES)
     with editing(place, IDENTITIES) as edits:
         fill(edits, profile, () if userdata is None else (Placed(USERDATA, userdata),))
+        put(edits, more, folders_of(more))
     for offset, data in stored_chunks(partition):
         disk.put(first * SECTOR + offset, data)
     return disk
@@ -133,6 +140,9 @@ RECIPES: dict[str, Recipe] = {
     "out-of-order.vdi": out_of_order,
     "userdata-cut.vdi": lambda: provisioned("autoformat", kept(sample_key("large"))),
     "userdata-missing.vdi": lambda: provisioned("autoformat", None),
+    "containers.vdi": lambda: provisioned(
+        "automount", kept(sample_key("owner")), build_userdata(sample_key("owner")), more=data_root()
+    ),
     "keys-differ.vdi": keys_differ,
     "key-replaced.vdi": lambda: provisioned(
         "automount", kept(sample_key("new-owner")), build_userdata(sample_key("owner"))
