@@ -30,16 +30,9 @@ Sizes = Mapping[str, "Usage | None"]
 
 
 def containers(found: Sequence[Contents], sizes: Sizes, *, is_whole: bool) -> Iterator[RenderableType]:
-    """Yield the table of ``docker ps``, one for each data-root that has something; with all of it when whole."""
-    heads = [
-        "CONTAINER ID",
-        "IMAGE",
-        "COMMAND",
-        "CREATED",
-        "STATUS",
-        *(["MOUNTS"] if is_whole else []),
-        "NAMES",
-    ]
+    """Yield the table of ``docker ps``, one for each data-root that has something."""
+    heads = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS"]
+    heads += ["MOUNTS", "NAMES"] if is_whole else ["NAMES"]
     for one in _shown(found, [bool(item.containers) for item in found]):
         table = _table([*heads, *(["SIZE"] if sizes else [])])
         for container in one.containers:
