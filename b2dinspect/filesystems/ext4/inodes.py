@@ -6,6 +6,7 @@ where meta_bg puts descriptors. Tables of thousands are unpacked with ``struct``
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from b2dinspect.errors import FilesystemError, MissingDataError
@@ -15,6 +16,9 @@ from b2dinspect.filesystems.ext4 import layout
 from b2dinspect.source import ByteSource, read_exactly
 
 META_BG, WIDE = 0x10, 0x80
+GROUP_CHECKSUMS, METADATA_CHECKSUMS = 0x10, 0x400
+UNINITIALIZED = 0x1
+"""Flag of a group whose inodes were never written."""
 SPARSE_SUPER, SPARSE_SUPER2 = 0x1, 0x200
 CHUNK = 16 << 10
 """Bytes of an inode table that are read at once."""
@@ -103,6 +107,57 @@ class Inodes:
             raise FilesystemError(text, layer="inode", expected=f"1 to {self.count}", found=number)
         group, within = divmod(number - 1, self._per_group)
         return unpacked(number, self._raw(self._table(group), within * self._size))
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return -(-self.count // self._per_group)
+
+    def used(self) -> Iterator[Inode]:
+        """Yield the inodes that have a name, or hold what is the filesystem's own, by number.
+
+        Raises:
+            FilesystemError: A group descriptor makes no sense.
+            MissingDataError: This evidence does not hold all of them.
+        """
+        for group in range(self.groups):
+            length = self._ever_used(group) * self._size
+            table = self._table(group) if length else 0
+            for extent in self._fs.extents(table, length):
+                if extent.kind == "zero":
+                    continue
+                first = (extent.offset - table) // self._size * self._size
+                for at in range(first, extent.offset + extent.length - table, self._size):
+                    raw = self._raw(table, at)
+                    if any(raw[:2]) and any(raw[26:28]):  # a mode, and links to it
+                        yield unpacked(group * self._per_group + at // self._size + 1, raw)
+
+    def own_blocks(self, group: int) -> list[tuple[int, int]]:
+        """Return the blocks of a group's bitmaps and inode table, as (first, count)."""
+        names = ("block_bitmap", "inode_bitmap")
+        table = -(-self._per_group * self._size // self.block_size)
+        bitmaps = [(self._number(group, name), 1) for name in names]
+        return [*bitmaps, (self._table(group) // self.block_size, table)]
+
+    def _ever_used(self, group: int) -> int:
+        """Return how many inodes of a group were ever written; behind them is what was there before."""
+        if not self._super.feature_ro_compat & (GROUP_CHECKSUMS | METADATA_CHECKSUMS):
+            return self._per_group
+        if self._number(group, "flags", 2) & UNINITIALIZED:
+            return 0
+        return max(0, self._per_group - self._number(group, "unused_inodes", 2))
+
+    def _number(self, group: int, name: str, width: int = 4) -> int:
+        """Return a number of a group's descriptor, both halves of it where there are two."""
+        offset = self._descriptor(group)
+        raw = read_exactly(self._fs, offset, self._descriptor_size, FilesystemError, "group descriptor")
+        low, high = layout.GROUP_DESCRIPTOR, layout.GROUP_DESCRIPTOR_HIGH
+        at = offset_of(low, name if name == "flags" else f"{name}_lo")
+        number = int.from_bytes(raw[at : at + width], "little")
+        if name != "flags" and self._descriptor_size >= 64:
+            at = size_of(low) + offset_of(high, f"{name}_hi")
+            number |= int.from_bytes(raw[at : at + width], "little") << 8 * width
+        return number
 
     def _raw(self, table: int, offset: int) -> bytes:
         """Return the bytes of the inode at an offset in a table that begins at a byte of the filesystem."""

@@ -5,9 +5,10 @@ A disk that a guest has formatted must never get a tar at byte 0 again: the next
 
 from __future__ import annotations
 
-from b2dinspect.errors import FilesystemError, NotFoundError, UsageError
+from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError, UsageError
 from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4.claims import other_claims
 from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
 from b2dinspect.filesystems.ext4.writing.groups import Storage
 from b2dinspect.guests import DATA_LABEL
@@ -66,11 +67,10 @@ def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, ids: Identities) 
         entry = _find(files)
         missing = _missing_folders(files)
         edits, refusal = _edits(storage, ids)
-        if entry is not None and edits is not None:
-            _check_alone(edits)
+        if entry is not None:
+            _check_alone(storage, entry, edits)
         if entry is not None and _rewrite(overlay, files, entry, part.offset, tar):
-            how = f"its own blocks rewritten, {entry.node.size} bytes as before"
-            return f"{how}; nobody looked whether another file claims them: {refusal}" if refusal else how
+            return f"its own blocks rewritten, {entry.node.size} bytes as before"
     if edits is None:
         raise UsageError(f"partition {part.number}: {refusal}")
     try:
@@ -89,16 +89,16 @@ def _edits(storage: Storage, ids: Identities) -> tuple[Ext4Edits | None, str]:
         return None, error.message
 
 
-def _check_alone(edits: Ext4Edits) -> None:
-    """Refuse to write to blocks that are another file's too."""
+def _check_alone(storage: Storage, entry: Entry, edits: Ext4Edits | None) -> None:
+    """Refuse to write to blocks that are another file's too, the filesystem's own, or nobody's."""
     try:
-        others = edits.others_that_claim(USERDATA.encode())
-    except FilesystemError as error:
+        if edits is not None:
+            edits.check_marked(USERDATA.encode())
+        other = next(other_claims(storage, entry.node.inode), "")
+    except EvidenceError as error:
         raise UsageError(f"/{USERDATA} is not written: {error.message}; run e2fsck on a copy") from error
-    if others:
-        raise UsageError(
-            f"/{USERDATA} is not written: inode {others[0]} claims blocks of it too; run e2fsck on a copy"
-        )
+    if other:
+        raise UsageError(f"/{USERDATA} is not written: {other} claims blocks of it too; run e2fsck on a copy")
 
 
 def _find(files: Ext4) -> Entry | None:

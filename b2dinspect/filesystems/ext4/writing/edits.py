@@ -268,29 +268,16 @@ class Ext4Edits:
             return False
         return True
 
-    def others_that_claim(self, path: bytes) -> list[int]:
-        """Return the inodes, other than a file's own, that claim one of its blocks: writing would spread it.
+    def check_marked(self, path: bytes) -> None:
+        """Make sure that a file's blocks are marked as used.
 
         Raises:
-            FilesystemError: The file's blocks are not marked as used.
+            FilesystemError: They are not: they can become another file's.
         """
-        own = self.find(path)
-        runs = self._mapper.taken(self._read(own, self._inode(own)))
+        number = self.find(path)
+        runs = self._mapper.taken(self._read(number, self._inode(number)))
         if not all(self._groups.in_use(first, count) for first, count in runs):
             raise FilesystemError(f"{path!a} has blocks that the bitmap calls free")
-        wanted = sorted(runs)
-        low, high = wanted[0][0], sum(wanted[-1])
-        found = []
-        for number in self._groups.used_inodes():
-            inode = self._inode(number)
-            if number == own or not _has_blocks(inode):
-                continue
-            for first, count in self._mapper.taken(self._read(number, inode)):
-                is_near = first < high and first + count > low
-                if is_near and any(first < at + length and first + count > at for at, length in wanted):
-                    found.append(number)
-                    break
-        return found
 
     # --- inodes ---
 

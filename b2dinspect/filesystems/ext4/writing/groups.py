@@ -218,17 +218,6 @@ class Groups:
         group, within = divmod(number - 1, self._super.group_inodes)
         self._mark_inode(group, within, is_directory=is_directory, is_used=False)
 
-    def used_inodes(self) -> Iterator[int]:
-        """Yield the numbers of all inodes in use."""
-        for group in range(self._super.groups):
-            if self._super.has_uninit and self._descriptor(group).get("flags") & INODE_UNINIT:
-                continue
-            used = self._bitmap("inode", group) & (1 << self._super.group_inodes) - 1
-            while used:
-                within = (used & -used).bit_length() - 1
-                yield group * self._super.group_inodes + within + 1
-                used &= used - 1
-
     def _mark_inode(self, group: int, within: int, *, is_directory: bool, is_used: bool) -> None:
         self._mark("inode", group, 1 << within, is_used)
         descriptor, change = self._descriptor(group), 1 if is_used else -1

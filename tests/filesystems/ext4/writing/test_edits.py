@@ -198,20 +198,6 @@ def test_wrong_names_are_refused() -> None:
             act()
 
 
-def test_a_block_of_two_files_is_found() -> None:
-    partition = made(16 << 20)
-    edits = partition.edits()
-    edits.write(b"one", b"1" * 5000)
-    edits.write(b"two", b"2" * 5000)
-    one, two = edits.find(b"one"), edits.find(b"two")
-    assert edits.others_that_claim(b"one") == []
-    stolen, inode = edits._inode(one), edits._inode(two)
-    inode.set(block=stolen.raw("block"))
-    edits._put(two, inode)
-    edits.flush()
-    assert partition.edits().others_that_claim(b"one") == [two]
-
-
 @needs("e2fsck")
 def test_label_and_state() -> None:
     partition = made(16 << 20)
