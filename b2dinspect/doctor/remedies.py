@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from b2dinspect.machine.ssh import identity_words
 Command = tuple[str, ...]
 """A program and its arguments: no shell is needed for them."""
 NEEDS_KEY: tuple[Mend, ...] = ("userdata", "filesystem")
+LOGIN = re.compile(r"[A-Za-z_][\w.-]{0,63}@[A-Za-z0-9:][\w.:%-]{0,253}", re.ASCII)
+"""What ssh takes for a user and a host, and no shell or ssh for anything else."""
 MINIKUBE_ONLY = ("kvm2", "qemu2", "qemu", "hyperkit", "vfkit", "krunkit")
 """Drivers that docker-machine does not have in its own tree."""
 
@@ -79,21 +82,26 @@ def _filled(case: Case, word: str) -> tuple[str, ...]:
     for name, value in _PLACES.items():
         if name in word.replace(":", "/").split("/"):
             found = value(case)
-            return (word.replace(name, found),) if found else ()
+            return () if not found or found.startswith("-") else (word.replace(name, found),)
     return (word,)
+
+
+def typed(path: str) -> str:
+    """Return a path that no program takes for an option."""
+    return os.path.join(".", path) if path.startswith("-") else path  # noqa: PTH118 - a Path drops "./"
 
 
 def folder_of(case: Case) -> str:
     """Return the machine directory as it is typed; that of a packed one is made by unpacking it here."""
     if case.machine is None:
         return ""
-    return case.machine.folder.name if case.is_packed else str(case.machine.folder)
+    return typed(case.machine.folder.name if case.is_packed else str(case.machine.folder))
 
 
 def _disk(case: Case) -> str:
     if case.is_packed and case.machine is not None and case.path:
         return str(Path(folder_of(case)) / Path(case.path).relative_to(case.machine.folder))
-    return "" if case.path == "-" else case.path
+    return "" if case.path == "-" else typed(case.path)
 
 
 def _key(case: Case) -> str:
@@ -101,8 +109,10 @@ def _key(case: Case) -> str:
 
 
 def _address(case: Case) -> str:
+    """Return whom to log in as, and where; nothing when config.json has words that are no such names."""
     config = case.machine.config if case.machine else None
-    return f"{config.user or 'docker'}@{config.ip}" if config and config.ip else ""
+    login = f"{config.user or 'docker'}@{config.ip}" if config and config.ip else ""
+    return login if LOGIN.fullmatch(login) else ""
 
 
 def _data(case: Case) -> str:
@@ -130,7 +140,7 @@ def _other(case: Case) -> str:
 
 def _beside(case: Case, ending: str) -> str:
     """Return the name of a new file in the current folder, made of the disk's."""
-    return f"{Path(case.path).name.split('.')[0]}-{ending}" if case.path not in ("", "-") else ""
+    return typed(f"{Path(case.path).name.split('.')[0]}-{ending}") if case.path not in ("", "-") else ""
 
 
 def _filesystem(case: Case) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.doctor.case import open_case
-from b2dinspect.doctor.explanations import explain
+from b2dinspect.doctor.explanations import explain, explanations
 from b2dinspect.doctor.remedies import remedy
 from b2dinspect.machine.ssh import identity_words
 from tests.machine.helpers import machine
@@ -59,3 +59,33 @@ def test_what_the_doctor_tells_to_type(name: str, shown: str, tmp_path: Path) ->
         commands = remedy(case, explain("config-broken"), "linux").commands
     told = [command for command in commands if command[0] == "ssh"]
     assert (shown in " ".join(told[0])) if shown else told == []
+
+
+@pytest.mark.parametrize(
+    ("user", "address", "login"),
+    [
+        ("docker", "192.168.99.100", "docker@192.168.99.100"),
+        ("", "fe80::1%eth0", "docker@fe80::1%eth0"),
+        ("-oProxyCommand=touch x", "10.0.0.1", ""),
+        ("docker", "10.0.0.1 -oProxyCommand=x", ""),
+        ("a b", "10.0.0.1", ""),
+        ("docker", "`id`", ""),
+    ],
+)
+def test_no_word_of_config_json_becomes_an_option(
+    user: str, address: str, login: str, tmp_path: Path
+) -> None:
+    """ssh runs what a ProxyCommand says: a forged config.json may not put one into what is printed."""
+    config = {"ConfigVersion": 3, "Driver": {"IPAddress": address, "SSHUser": user}}
+    with open_case(str(machine(tmp_path / "m", config))) as case:
+        commands = remedy(case, explain("config-broken"), "linux").commands
+    assert [command[-1] for command in commands if command[0] == "ssh"] == ([login] if login else [])
+
+
+def test_no_name_of_a_machine_becomes_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine(Path("-rf"), {"ConfigVersion": 3, "Name": "--force", "Driver": {}})
+    with open_case("-rf") as case:
+        for item in explanations():
+            for command in remedy(case, item, "linux").commands:
+                assert not {"-rf", "-rf/id_rsa", "--force"} & set(command), command
