@@ -1,7 +1,8 @@
 """``python -m benchmarks``: speed and memory of b2dinspect and b2dprovision, beside programs that do less.
 
 Prints ratios, each of two things measured in turns in the same run, so that a busy machine slows both.
-Needs qemu-img, mke2fs, debugfs and ssh; Linux.
+``python -m benchmarks PART…`` measures some parts of it only: show, reading, provisioning, extraction.
+Needs qemu-img, mke2fs, debugfs and ssh, for extraction tsk_recover; Linux.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.keypair import sample_key
 from b2dinspect.provisioning.samples.samples import DISK_SIZE, Disk, kept, provisioned
 from b2dinspect.userdata.tarball import build_userdata
+from benchmarks import extraction
 
 ROUNDS = 15
 IMPORTS = "import typer, rich.console, construct, pytsk3"
@@ -181,16 +183,34 @@ def _own_share(run: tuple[str, ...]) -> tuple[float, float]:
     return statistics.median(shares), statistics.median(wholes)
 
 
+def extracting(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield how fast files come out of a disk, and in how much memory."""
+    yield from extraction.rows(folder)
+    many = extraction.memory(folder)
+    for words in (("get", str(many), "/", str(folder / "out")), ("get", str(many), "/", "--tar", os.devnull)):
+        command = (sys.executable, "-m", "b2dinspect", *words, *(["--force"] if os.devnull in words else []))
+        what = f"peak memory of {words[0]} {'--tar' if '--tar' in words else ''}, {extraction.MANY} files"
+        yield what, "limit 100 MB", f"{peak_memory(*command) / 1e6:.1f} MB"
+
+
+PARTS = {"show": rows, "reading": reading, "provisioning": provisioning, "extraction": extracting}
+
+
 def main() -> None:
     """Measure and print a table."""
+    parts = sys.argv[1:] or [*PARTS]
+    if unknown := [part for part in parts if part not in PARTS]:
+        sys.exit(f"no part {unknown[0]}; there are {', '.join(PARTS)}")
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    missing = [name for name in ("qemu-img", "mke2fs", "debugfs", "ssh") if not shutil.which(name, path=path)]
+    needed = ["qemu-img", "mke2fs", "debugfs", "ssh", *(["tsk_recover"] if "extraction" in parts else [])]
+    missing = [name for name in needed if not shutil.which(name, path=path)]
     if missing:
         sys.exit(f"benchmarks need {', '.join(missing)}")
     table = Table("measured", "beside", "result")
     with tempfile.TemporaryDirectory(prefix="b2d-bench-") as folder:
-        for row in (*rows(Path(folder)), *reading(Path(folder)), *provisioning(Path(folder))):
-            table.add_row(*row)
+        for part in parts:
+            for row in PARTS[part](Path(folder)):
+                table.add_row(*row)
     Console().print(table)
     print(f"{ROUNDS} rounds in turns, medians")
 

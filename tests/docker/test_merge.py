@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from b2dinspect.docker.merge import Merged
 from b2dinspect.errors import B2dError, NotFoundError
 from b2dinspect.extraction.members import walk
 from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.filesystems.superblock import parse_superblock
 from tests.cli.helpers import invoke
-from tests.disks import MIB, change_ext, make_ext, new_path, open_file
+from tests.disks import MIB, change_ext, debugfs, make_ext, new_path, open_file
 from tests.oracles import needs
 
 pytestmark = needs("mke2fs", "debugfs")
@@ -295,3 +297,42 @@ def test_names_that_lead_elsewhere_stay_out_of_tars_and_folders(tmp_path: Path) 
     assert b"../out" not in (tmp_path / "v.tar").read_bytes()
     done = invoke("docker", "cp", image, "web:/data", tmp_path / "copy")
     assert (done.returncode, names(tmp_path)) == (1, {"v.tar", "copy"})
+
+
+# --- through damage -----------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_of_a_volume_is_named_with_its_ranges(tmp_path: Path) -> None:
+    image = hostile()
+    big = tmp_path / "big"
+    big.write_bytes(bytes(range(1, 256)) * 12_000)
+    place = "/var/lib/docker/volumes/vol/_data/big"
+    change_ext(image, f"write {big} big.tmp", f"ln big.tmp {place}", "rm big.tmp")
+    blocks = [*map(int, debugfs(image, f"blocks {place}").split())]
+    assert parse_superblock(open_file(image))[0].log_block_size == 0  # 1 KiB
+    kept = blocks[len(blocks) // 2]
+    with image.open("rb+") as file:
+        file.truncate(kept * 1024)
+    lost = next(at for at, block in enumerate(blocks) if block >= kept) * 1024
+    done = invoke("docker", "rescue", image, tmp_path / "all")
+    said = f"this evidence does not hold bytes {lost}-{big.stat().st_size - 1} of it: zeros in their place"
+    assert (done.returncode, said in done.stderr.decode()) == (1, True)
+    assert said in (tmp_path / "all/README.md").read_text()
+    found = json.loads((tmp_path / "all/manifest.json").read_text())
+    assert [one["name"] for one in found["files"] if not one["is_complete"]] == ["vol"]
+    with tarfile.open(tmp_path / "all/volumes/vol.tar") as tar:
+        content = tar.extractfile("./big" if "./big" in tar.getnames() else "big")
+        assert content is not None
+        assert content.read() == big.read_bytes()[:lost].ljust(big.stat().st_size, b"\0")
+        assert "inside" in tar.getnames()
+
+
+def test_a_lost_superblock_keeps_nothing_back(tmp_path: Path) -> None:
+    image = hostile()
+    with image.open("rb+") as file:
+        file.seek(1024)
+        file.write(bytes(1024))
+    done = invoke("docker", "volume", image, "vol", "-o", tmp_path / "v.tar")
+    assert done.returncode == 0
+    with tarfile.open(tmp_path / "v.tar") as tar:
+        assert tar.getnames() == [".", "inside"]
