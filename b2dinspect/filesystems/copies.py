@@ -76,16 +76,19 @@ LUKS_PLACE = (256, ">Q"), 1
 """The same of LUKS 2; its first header says 0, and LUKS 1 nothing."""
 
 
-def sights_in(disk: ByteSource, data: bytes, offset: int) -> Iterator[Sight]:
-    """Yield what the sectors of ``data`` name; it was read from a byte of the disk where a sector begins."""
+def sights_in(disk: ByteSource, data: bytes, offset: int) -> Iterator[Sight | None]:
+    """Yield what the sectors of ``data`` name; it was read from a byte of the disk where a sector begins.
+
+    None stands for what only seemed to be something, so that whoever asks can count the work.
+    """
     for one in SOUGHT:
         place, within = one.offset - one.offset % SECTOR, one.offset % SECTOR
         firsts = data[within::SECTOR]  # one byte of each sector: far fewer to look at
         number = firsts.find(one.data[0])
         while number >= 0:
             at = number * SECTOR
-            if data.startswith(one.data, at + within) and (found := _sight(disk, one, offset + at, place)):
-                yield found
+            if data.startswith(one.data, at + within):
+                yield _sight(disk, one, offset + at, place)
             number = firsts.find(one.data[0], number + 1)
 
 

@@ -48,8 +48,8 @@ LOOKS = 1024 + sum(most for _, _, most in STEPS)
 """Reads of one page, at most."""
 SCANNED, CHUNK = 256 << 20, 1 << 20
 """Stored bytes of nothing known, of which every sector is looked at, and bytes that are read at once."""
-MAX_SIGHTS = 4096
-"""Sectors that say something, of which what they say is followed up."""
+MAX_SIGHTS, MAX_TRIES = 1024, 128
+"""Sectors that seem to say something, and places at which it is tried whether something begins there."""
 MAX_EXTENTS = 1 << 17
 """Stored runs of the image that are walked through."""
 PAGE = 4096
@@ -99,6 +99,7 @@ class _Search:
         self._named = [_span(one) for one in volumes if one.filesystem not in UNNAMED]
         self._tried: set[tuple[int, bool]] = set()
         self._extents = _stored_extents(disk)
+        self._scanned = 0
 
     def at_starts(self, table_starts: Sequence[int]) -> None:
         """Look for something that begins at one of these sectors, or where tools begin partitions."""
@@ -108,26 +109,27 @@ class _Search:
                 self._try_start(offset)
 
     def at_steps(self, step: int, shift: int, most: int) -> None:
-        """Look at every ``step`` sectors of what is stored."""
+        """Look at every ``step`` sectors of what is stored behind what was looked at whole."""
         places = self._stored(step * SECTOR, shift * SECTOR)
         for looked, offset in enumerate(places):
             if looked >= most or len(self.found) >= MAX_FOUND:
                 return
-            if not self._is_known(offset):
+            if offset >= self._scanned and not self._is_known(offset):
                 self._look(offset)
 
     def at_sectors(self) -> None:
         """Look at every sector that is stored and belongs to nothing that is known."""
         sights: dict[int, list[Sight]] = {}
         for sight in islice(self._sights(), MAX_SIGHTS):
-            sights.setdefault(sight.start, []).append(sight)
+            if sight is not None:
+                sights.setdefault(sight.start, []).append(sight)
         copies = _most_copies(sights.values())
-        for start in sorted(sights):
+        for start in sorted(sights)[:MAX_TRIES]:
             here = [one for one in sights[start] if one.kind != "ext" or _counts(one, sights[start], copies)]
             if here and len(self.found) < MAX_FOUND and not self._is_known(start):
                 self._try_start(start, here[0])
 
-    def _sights(self) -> Iterator[Sight]:
+    def _sights(self) -> Iterator[Sight | None]:
         left = SCANNED
         for begin, end in self._extents:
             for offset in range(begin - begin % SECTOR, end, CHUNK):
@@ -135,6 +137,7 @@ class _Search:
                     continue
                 if left <= 0:
                     return
+                self._scanned = min(offset + CHUNK, end)
                 data = read_lenient(self._disk, offset, min(CHUNK, end - offset))
                 left -= len(data)
                 if data.strip(b"\0"):
@@ -179,7 +182,8 @@ class _Search:
         if found is not None:
             self.found.append(found)
             self._named.append(_span(found))
-            if found.filesystem not in SEARCHED:
+            is_told = found.is_ext or size_of(found.filesystem, found.source)
+            if is_told and found.filesystem not in SEARCHED:
                 self._known.append(_span(found))
 
     def _ext(self, part: Partition) -> Volume | None:
