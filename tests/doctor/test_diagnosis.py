@@ -24,6 +24,7 @@ FAMILIES = (
     *(name for name, known in FORMATS.items() if not known.is_last),
     "chain",
     "ova",
+    "piece",
     "vbox",
     "gpt",
     "mbr",

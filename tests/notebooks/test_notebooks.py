@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from b2dinspect.doctor.explanations import explanations
 from tests.oracles import PATIENCE, needs
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -86,10 +87,20 @@ def test_the_stored_notebook_is_its_source_with_outputs(name: str, language: str
     assert not re.search(r"/home/(?!docker)|/work/|/root/", json.dumps(outputs))
 
 
-@needs("ssh")
+@needs("mke2fs", "debugfs", "ssh")
 @pytest.mark.slow
 def test_all_run_and_every_solution_is_right() -> None:
     command = [sys.executable, str(NOTEBOOKS / "make.py"), "--solve"]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     assert done.stdout.decode().count("cells") == 2 * len(NAMES)
+
+
+@pytest.mark.parametrize("language", FOLDERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_stored_output_advises_is_advised_today(name: str, language: str) -> None:
+    fixes = [item.fix for item in explanations()]
+    outputs = [output for cell in notebook(name, language)["cells"] for output in cell.get("outputs", ())]
+    plain = ["".join(one.get("data", {}).get("text/plain", one.get("text", ""))) for one in outputs]
+    for advice in re.findall(r"Do: (.{24})", " ".join(" ".join(plain).split())):
+        assert any(fix.startswith(advice) for fix in fixes), advice
