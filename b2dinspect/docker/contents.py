@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from importlib import import_module
 from typing import TypeVar
 
-from b2dinspect.docker import containerd, dockerd, podman
 from b2dinspect.docker.facts import Contents, DataRoot, DockerContainer, DockerImage, DockerVolume
 from b2dinspect.errors import UsageError
 
@@ -15,17 +14,21 @@ MIN_PREFIX = 1
 """Digits of an id that name it, if no other begins with them."""
 
 
-READERS = {"docker": dockerd.read, "containerd": containerd.read, "podman": podman.read}
+READERS = {"docker": "dockerd", "containerd": "containerd", "podman": "podman"}
+"""The module that reads an engine's data-root, imported when there is one."""
 
 
 def contents(root: DataRoot) -> Contents:
     """Return containers, images and volumes. Never raises for what the data-root holds."""
-    return READERS[root.engine](root)
+    found: Contents = import_module(f"b2dinspect.docker.{READERS[root.engine]}").read(root)
+    return found
 
 
 def count(root: DataRoot) -> tuple[int, int, int]:
     """Return how many containers, images with a name, and volumes there are, without a look at each."""
     if root.engine == "docker":
+        from b2dinspect.docker import dockerd
+
         return dockerd.count(root)
     found = contents(root)
     return len(found.containers), sum(1 for image in found.images if image.tags), len(found.volumes)
@@ -95,6 +98,8 @@ def _chosen(
         return found[0]
     if found:
         raise UsageError(f"{len(found)} {what}s are called {name}; name one by more of its id")
+    from difflib import get_close_matches  # slow to import, and only for a mistake
+
     known = list(dict.fromkeys(names))
     if nearest := get_close_matches(name, known, 1, 0.5):
         raise UsageError(f"no {what} {name} on this disk; did you mean {nearest[0]}?")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from rich.console import RenderableType
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume, Layer, State
 from b2dinspect.findings import Finding
 from b2dinspect.render import json
-from b2dinspect.render.terminal import Line, Table
-from b2dinspect.render.text import as_text, moment, size
+from b2dinspect.render.text import as_text, moment, size, visible
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from b2dinspect.docker.logs import LogLine
     from b2dinspect.docker.usage import Usage
 
@@ -29,40 +29,94 @@ FOLDED = ("IMAGE", "COMMAND", "CREATED BY", "REPOSITORY", "VOLUME NAME", "USED B
 Sizes = Mapping[str, "Usage | None"]
 
 
-def containers(found: Sequence[Contents], sizes: Sizes, *, is_whole: bool) -> Iterator[RenderableType]:
-    """Yield the table of ``docker ps``, one for each data-root that has something."""
+class Sheet(NamedTuple):
+    """A table as text, still to be escaped: what it is of ("" where that is plain), heads, rows."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def drawn(sheets: Sequence[Sheet]) -> Iterator[RenderableType]:
+    """Yield tables for a terminal: what has no room in its column is folded there."""
+    from b2dinspect.render.terminal import Line, Table  # slow to import, and a pipe needs none of it
+
+    for sheet in sheets:
+        if sheet.title:
+            yield Line(sheet.title, style="dim")
+        table = Table.grid(padding=(0, 2))
+        for head in sheet.heads:
+            table.add_column(justify="left", overflow="fold", no_wrap=head not in FOLDED)
+        table.add_row(*(Line(head, style="bold") for head in sheet.heads))
+        for row in sheet.rows:
+            table.add_row(*row)
+        yield table
+
+
+def plain(sheets: Sequence[Sheet]) -> Iterator[str]:
+    """Yield the same as lines for a pipe, escaped, as wide as they are."""
+    from rich.cells import cell_len
+
+    for sheet in sheets:
+        if sheet.title:
+            yield visible(sheet.title)
+        rows = [[visible(cell) for cell in row] for row in (sheet.heads, *sheet.rows)]
+        widths = [max(map(cell_len, column)) for column in zip_longest(*rows, fillvalue="")]
+        for row in rows:
+            padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False))
+            yield "  ".join(padded).rstrip(" ")
+
+
+def containers(found: Sequence[Contents], sizes: Sizes, *, is_whole: bool) -> list[Sheet]:
+    """Return the table of ``docker ps``, one for each data-root that has something."""
     heads = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS"]
     heads += ["MOUNTS", "NAMES"] if is_whole else ["NAMES"]
-    for one in _shown(found, [bool(item.containers) for item in found]):
-        table = _table([*heads, *(["SIZE"] if sizes else [])])
-        for container in one.containers:
-            mounts = ",".join(mount.name or mount.source for mount in container.mounts)
-            state = status(container.state)
-            table.add_row(
-                container.id if is_whole else container.id[:SHORT],
-                container.image or container.image_id[:SHORT],
-                _command(container, is_whole),
-                _time(container.created) if is_whole else container.created[:DAY],
-                state if is_whole else state.partition(", ")[0],
-                *([mounts] if is_whole else []),
-                container.name,
-                *([_size(sizes.get(container.id))] if sizes else []),
+    heads += ["SIZE"] if sizes else []
+    return _titled(
+        heads,
+        [(one, [_container_row(item, sizes, is_whole) for item in one.containers]) for one in found],
+    )
+
+
+def _container_row(container: DockerContainer, sizes: Sizes, is_whole: bool) -> list[str]:
+    mounts = ",".join(mount.name or mount.source for mount in container.mounts)
+    state = status(container.state)
+    return [
+        container.id if is_whole else container.id[:SHORT],
+        container.image or container.image_id[:SHORT],
+        _command(container, is_whole),
+        _time(container.created) if is_whole else container.created[:DAY],
+        state if is_whole else state.partition(", ")[0],
+        *([mounts] if is_whole else []),
+        container.name,
+        *([_size(sizes.get(container.id))] if sizes else []),
+    ]
+
+
+def images(found: Sequence[Contents], with_steps: bool, *, is_whole: bool) -> list[Sheet]:
+    """Return the table of ``docker images``, one for each data-root that has something."""
+    return _titled(
+        ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"],
+        [
+            (
+                one,
+                [
+                    row
+                    for image in one.images
+                    if with_steps or not image.is_intermediate
+                    for row in _image_rows(image, is_whole)
+                ],
             )
-        yield from _headed(one, found, table)
+            for one in found
+        ],
+    )
 
 
-def images(found: Sequence[Contents], with_steps: bool, *, is_whole: bool) -> Iterator[RenderableType]:
-    """Yield the table of ``docker images``, one for each data-root that has something."""
-    for one in _shown(found, [bool(item.images) for item in found]):
-        table = _table(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"])
-        for image in one.images:
-            if image.is_intermediate and not with_steps:
-                continue
-            identity = f"sha256:{image.id}" if is_whole else image.id[:SHORT]
-            bytes_ = "" if image.size is None else size(image.size)
-            for name, tag in _names(image):
-                table.add_row(name, tag, identity, _time(image.created), bytes_)
-        yield from _headed(one, found, table)
+def _image_rows(image: DockerImage, is_whole: bool) -> Iterator[list[str]]:
+    identity = f"sha256:{image.id}" if is_whole else image.id[:SHORT]
+    all_bytes = "" if image.size is None else size(image.size)
+    for name, tag in _names(image):
+        yield [name, tag, identity, _time(image.created), all_bytes]
 
 
 def _names(image: DockerImage) -> Iterator[tuple[str, str]]:
@@ -78,51 +132,44 @@ def _names(image: DockerImage) -> Iterator[tuple[str, str]]:
         yield "<none>", "<none>"
 
 
-def volumes(found: Sequence[Contents], usages: Mapping[bytes, Usage | None]) -> Iterator[RenderableType]:
-    """Yield the table of ``docker volume ls``, with what the files tell."""
-    for one in _shown(found, [bool(item.volumes) for item in found]):
-        table = _table(["DRIVER", "VOLUME NAME", "SIZE", "LAST WRITE", "USED BY"])
-        for volume in one.volumes:
-            used = usages.get(volume.path)
-            written = "" if used is None or used.written is None else moment(used.written)
-            row = (volume.driver, volume.name, _size(used), written, ",".join(volume.used_by))
-            table.add_row(*row)
-        yield from _headed(one, found, table)
+def volumes(found: Sequence[Contents], usages: Mapping[bytes, Usage | None]) -> list[Sheet]:
+    """Return the table of ``docker volume ls``, with what the files tell."""
+    return _titled(
+        ["DRIVER", "VOLUME NAME", "SIZE", "LAST WRITE", "USED BY"],
+        [(one, [_volume_row(volume, usages.get(volume.path)) for volume in one.volumes]) for one in found],
+    )
 
 
-def history(image: DockerImage, *, is_whole: bool) -> Table:
+def _volume_row(volume: DockerVolume, used: Usage | None) -> list[str]:
+    written = "" if used is None or used.written is None else moment(used.written)
+    return [volume.driver, volume.name, _size(used), written, ",".join(volume.used_by)]
+
+
+def history(image: DockerImage, *, is_whole: bool) -> list[Sheet]:
     """Return the table of ``docker history``."""
-    table = _table(["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"])
+    rows = []
     for step in image.history:
         identity = f"sha256:{step.image_id}" if is_whole else step.image_id[:SHORT]
         by = step.created_by.replace("\t", " ")
-        table.add_row(
-            identity if step.image_id else "<missing>",
-            _time(step.created),
-            by if is_whole else _cut(by, 45),
-            "" if step.size is None else size(step.size),
-            step.comment,
+        rows.append(
+            [
+                identity if step.image_id else "<missing>",
+                _time(step.created),
+                by if is_whole else _cut(by, 45),
+                "" if step.size is None else size(step.size),
+                step.comment,
+            ]
         )
-    return table
+    return [Sheet("", ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], rows)]
 
 
-def _table(heads: Sequence[str]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for head in heads:
-        table.add_column(justify="left", overflow="fold", no_wrap=head not in FOLDED)
-    table.add_row(*(Line(head, style="bold") for head in heads))
-    return table
-
-
-def _shown(found: Sequence[Contents], has_any: Sequence[bool]) -> list[Contents]:
-    """Return what has something to show, or the first."""
-    return [one for one, has in zip(found, has_any, strict=True) if has] or [*found[:1]]
-
-
-def _headed(one: Contents, found: Sequence[Contents], table: Table) -> Iterator[RenderableType]:
-    if len(found) > 1:
-        yield Line(f"{one.root.engine}: {as_text(one.root.path) or '/'}", style="dim")
-    yield table
+def _titled(heads: Sequence[str], found: Sequence[tuple[Contents, list[list[str]]]]) -> list[Sheet]:
+    """Return a sheet for each data-root that has rows, or one without; several have titles."""
+    kept = [one for one in found if one[1]] or [*found[:1]]
+    if len(kept) == 1:
+        return [Sheet("", heads, kept[0][1])]
+    titles = [f"{one.root.engine}: {as_text(one.root.path) or '/'}" for one, _ in kept]
+    return [Sheet(title, heads, rows) for title, (_, rows) in zip(titles, kept, strict=True)]
 
 
 def status(state: State) -> str:

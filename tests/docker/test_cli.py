@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from rich.cells import cell_len
 
 from b2dinspect.cli.docker import FAMILY
+from b2dinspect.render.docker import Sheet, drawn, plain
+from b2dinspect.render.terminal import Screen
 from tests.cli.helpers import document, invoke, is_harmless, unpacked
 from tests.docker.handmade import disk, graph, identity
 from tests.oracles import needs
@@ -76,6 +79,16 @@ def test_a_data_root_elsewhere(image: Path) -> None:
         found = document(invoke("docker", "ps", "--json", *words, moved), "docker-ps")
         assert [one["path"] for one in found["data_roots"]] == ["/srv/var/lib/docker"]
         assert [one["name"] for one in found["containers"]] == ["web"]
+
+
+def test_a_pipe_gets_what_a_wide_terminal_shows() -> None:
+    row = ["caf\u00e9 \u65e5\u672c", "a\x1b[31m", "", "back\\slash"]
+    sheets = [Sheet("docker: /a", ["ONE", "TWO", "THREE", "FOUR"], [row, ["x", "y", "z", "w"]])]
+    screen = Screen(width=200, file=io.StringIO())
+    for part in drawn(sheets):
+        screen.print(part)
+    assert screen.file.getvalue().splitlines() == [*plain(sheets)]  # type: ignore[attr-defined]
+    assert is_harmless("\n".join(plain(sheets)))
 
 
 @pytest.mark.parametrize("name", ["fresh.vdi", "provisioned-minikube.vdi"])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, as_path, complain, examine
+from b2dinspect.cli.common import FINDINGS, as_path, complain, examine, out
 from b2dinspect.docker.contents import contents
 from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume
 from b2dinspect.docker.roots import open_roots
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.findings import Finding
+
+if TYPE_CHECKING:
+    from b2dinspect.render.docker import Sheet
 
 DataRoot = Annotated[
     str | None,
@@ -56,6 +61,16 @@ def problems_of(found: Sequence[Contents]) -> list[Finding]:
         )
         problems.update(dict.fromkeys(chain(one.problems, *(item.problems for item in items))))
     return list(problems)
+
+
+def show(sheets: Sequence[Sheet]) -> None:
+    """Print tables: folded into the columns of a terminal, or of COLUMNS; else as wide as they are."""
+    from b2dinspect.render import docker as render
+
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        out(*render.drawn(sheets))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in render.plain(sheets)))
 
 
 def end(problems: Sequence[Finding], as_json: bool = False) -> None:

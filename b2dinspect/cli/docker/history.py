@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import AllowChain, Format, Image, Json, command, out, rules
-from b2dinspect.cli.docker.common import DataRoot, NoTrunc, end, opened
+from b2dinspect.cli.common import AllowChain, Format, Image, Json, command, rules
+from b2dinspect.cli.docker.common import DataRoot, NoTrunc, end, opened, show
 from b2dinspect.render import docker as render
 
 
@@ -36,5 +36,5 @@ def history(
 
         print(json.dumps(render.history_json(image, chosen)))  # noqa: T201
     else:
-        out(render.history(chosen, is_whole=no_trunc))
+        show(render.history(chosen, is_whole=no_trunc))
     end(chosen.problems, as_json)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import AllowChain, Format, Image, Json, command, out, rules
-from b2dinspect.cli.docker.common import DataRoot, NoTrunc, end, opened, problems_of
+from b2dinspect.cli.common import AllowChain, Format, Image, Json, command, rules
+from b2dinspect.cli.docker.common import DataRoot, NoTrunc, end, opened, problems_of, show
 from b2dinspect.render import docker as render
 
 
@@ -40,7 +40,7 @@ def ps(
 
         print(json.dumps(render.containers_json(image, found, sizes, problems)))  # noqa: T201
     else:
-        out(*render.containers(found, sizes, is_whole=no_trunc))
+        show(render.containers(found, sizes, is_whole=no_trunc))
     end(problems, as_json)
 
 
@@ -69,7 +69,7 @@ def images(
 
         print(json.dumps(render.images_json(image, found, all_images, problems)))  # noqa: T201
     else:
-        out(*render.images(found, all_images, is_whole=no_trunc))
+        show(render.images(found, all_images, is_whole=no_trunc))
     end(problems, as_json)
 
 
@@ -97,5 +97,5 @@ def volumes(
 
         print(json.dumps(render.volumes_json(image, found, usages, problems)))  # noqa: T201
     else:
-        out(*render.volumes(found, usages))
+        show(render.volumes(found, usages))
     end(problems, as_json)

@@ -40,6 +40,9 @@ class Entry(NamedTuple):
         return file_type(self.node.mode)
 
 
+LARGE, KEPT_INDEXES = 64, 8
+"""Names of a directory in which many are likely to be looked up; how many such directories are remembered."""
+
 Fault = Callable[[bytes, EvidenceError], None]
 """Takes the name of what cannot be read, and why; b"" for a directory itself."""
 
@@ -57,6 +60,7 @@ class Ext4(Closing):
         self._fs = fs
         self._kit = kit or (ExtReader(fs) if kind == EXT else SleuthKit(fs, kind))
         self._sleuth: SleuthKit | None = self._kit if isinstance(self._kit, SleuthKit) else None
+        self._indexes: dict[int, dict[bytes, int]] = {}
 
     def find(self, path: bytes, below: Entry | None = None) -> Entry:
         """Return the entry at a path from the root of the filesystem, or from the directory ``below``.
@@ -75,12 +79,23 @@ class Ext4(Closing):
                 raise NotFoundError(f"{show(walked)} is a symbolic link to {target}; links are not followed")
             if entry.type != "directory":
                 raise NotFoundError(f"{show(walked)} is not a directory")
-            inode = dict(self._kit.names(entry.node.inode)).get(name)
+            inode = self._index(entry.node.inode).get(name)
             walked += b"/" + name
             if inode is None:
                 raise NotFoundError(f"no {show(walked)} on this filesystem")
             entry = self._used(Entry(name, self._kit.node(inode)))
         return entry
+
+    def _index(self, inode: int) -> dict[bytes, int]:
+        """Return the names in a directory, by which they are looked up; those of large ones are kept."""
+        if inode in self._indexes:
+            return self._indexes[inode]
+        found = dict(self._kit.names(inode))
+        if len(found) >= LARGE:
+            while len(self._indexes) >= KEPT_INDEXES:
+                del self._indexes[next(iter(self._indexes))]
+            self._indexes[inode] = found
+        return found
 
     def _used(self, entry: Entry) -> Entry:
         """Return the entry, or refuse a name whose inode was wiped: that is damage, not absence."""

@@ -53,6 +53,7 @@ class ExtReader(Closing):
         self._mapper = Mapper(fs, self._inodes.block_size)
         self._last: Inode | None = None
         self._names: dict[int, list[tuple[bytes, int]]] = {}
+        self._kept = 0
 
     def names(self, inode: int, faults: Faults | None = None) -> list[tuple[bytes, int]]:
         """Return the names in a directory and their inode numbers, without ``.`` and ``..``.
@@ -79,10 +80,11 @@ class ExtReader(Closing):
         return found
 
     def _remember(self, inode: int, names: list[tuple[bytes, int]]) -> None:
-        while self._names and sum(map(len, self._names.values())) + len(names) > KEPT_NAMES:
-            del self._names[next(iter(self._names))]
+        while self._names and self._kept + len(names) > KEPT_NAMES:
+            self._kept -= len(self._names.pop(next(iter(self._names))))
         if len(names) <= KEPT_NAMES:
             self._names[inode] = names
+            self._kept += len(names)
 
     def _blocks_of(self, inode: Inode, faults: Faults | None) -> Iterator[bytes]:
         """Yield the blocks of a directory, or the parts of an inode that hold its entries."""
