@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple, Self
 from b2dinspect.errors import EvidenceError, MissingDataError, SourceError
 
 SECTOR = 512
+HEAD = 32
+"""Bytes that are looked at first, to tell what is not zeros."""
 
 
 class Extent(NamedTuple):
@@ -80,6 +82,10 @@ class ByteSource(Closing, ABC):
         extent = next(self.extents(offset, 1), None)
         return extent.file_offset if extent else None
 
+    def in_file(self) -> tuple[FileSource, int] | None:
+        """Return the open file that holds this as it is, and where in it this begins; None for no such."""
+        return None
+
     def _clamp(self, offset: int, length: int | None) -> tuple[int, int]:
         if offset < 0 or (length or 0) < 0:
             raise ValueError(f"offset {offset} and length {length} must not be negative")
@@ -133,15 +139,25 @@ class FileSource(ByteSource):
         self.allocated = size if allocated is None else allocated
 
     def _pread(self, offset: int, length: int) -> bytes:
-        pieces = []
+        pieces: list[bytes] = []
         while length:
             piece = self._read_some(offset, min(length, 1 << 30))
+            if len(piece) == length and not pieces:
+                return piece
             if not piece:
                 raise SourceError("the file ends here, but was longer when it was opened", offset=offset)
             pieces.append(piece)
             offset += len(piece)
             length -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
+
+    def in_file(self) -> tuple[FileSource, int]:
+        """Return this."""
+        return self, 0
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the system to copy from; it stays ours."""
+        return self._fd
 
     def _read_some(self, offset: int, length: int) -> bytes:
         try:
@@ -214,6 +230,11 @@ class SliceSource(ByteSource):
 
     def _pread(self, offset: int, length: int) -> bytes:
         return self._parent.pread(self._offset + offset, length)
+
+    def in_file(self) -> tuple[FileSource, int] | None:
+        """Return the parent's file."""
+        found = self._parent.in_file()
+        return (found[0], found[1] + self._offset) if found else None
 
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Yield the parent's extents, counted from the start of the slice."""
@@ -398,9 +419,9 @@ class JoinedSource(ByteSource):
                 yield Extent(begin + within + covered, count - covered, "missing")
 
 
-def is_zeros(data: bytes) -> bool:
-    """Tell whether all bytes are zero; many times faster than stripping them."""
-    return data == bytes(len(data))
+def is_zeros(data: bytes | memoryview) -> bool:
+    """Tell whether all bytes are zero; most that are not show it in their first ones."""
+    return not any(data[:HEAD]) and bytes(data) == bytes(len(data))
 
 
 def read_exactly(

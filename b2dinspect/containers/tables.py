@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 from array import array
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from b2dinspect.source import ByteSource
 
 Form = Literal["<I", ">I", "<Q", ">Q"]
 """Byte order and width of an entry, as ``struct`` writes it: 32 or 64 bits."""
+Loaded = TypeVar("Loaded")
 RUN = 64
 """Entries that are compared at once."""
 REACH = 1 << 12
@@ -52,6 +54,32 @@ def alike(entries: array[int], index: int, most: int, step: int = 0) -> int:
     while position < end and entries[position] == entry + (position - index) * step:
         position += 1
     return position - index
+
+
+class Kept(Generic[Loaded]):
+    """What was loaded last, by a number; threads may ask at the same time.
+
+    Args:
+        most: How many are kept; one always is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = max(1, most)
+        self._kept: dict[int, Loaded] = {}
+        self._lock = threading.Lock()
+
+    def get(self, number: int, load: Callable[[], Loaded]) -> Loaded:
+        """Return what is kept under a number, or load it; what was asked for last is kept longest."""
+        with self._lock:
+            if number in self._kept:
+                found = self._kept[number] = self._kept.pop(number)
+                return found
+        found = load()
+        with self._lock:
+            if number not in self._kept and len(self._kept) >= self._most:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = found
+        return found
 
 
 class PagedTable:
@@ -99,11 +127,12 @@ class PagedTable:
 
     def page(self, number: int) -> array[int]:
         """Return a page of entries, and keep it for the next time."""
-        if number not in self._pages:
+        page = self._pages.get(number)
+        if page is None:
             if len(self._pages) >= CACHED_PAGES:
                 self._pages.clear()
-            self._pages[number] = self.read_page(number)
-        return self._pages[number]
+            page = self._pages[number] = self.read_page(number)
+        return page
 
     def get(self, index: int) -> int | None:
         """Return an entry; None when the file ends before it, or the table has too few."""

@@ -15,6 +15,7 @@ from b2dinspect.identity import Identities
 
 if TYPE_CHECKING:
     from b2dinspect.newfile import Sink
+    from b2dinspect.source import FileSource
 
 
 class DiskWriter(Protocol):
@@ -24,6 +25,9 @@ class DiskWriter(Protocol):
 
     def pwrite(self, offset: int, data: bytes) -> None:
         """Write at an offset."""
+
+    def pcopy(self, offset: int, source: FileSource, begin: int, length: int) -> None:
+        """Write bytes of an open file, from its byte ``begin`` on, at an offset; zeros are stored too."""
 
     def pread(self, offset: int, length: int) -> bytes:
         """Return what has been written."""

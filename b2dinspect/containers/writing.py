@@ -10,6 +10,7 @@ from b2dinspect.source import is_zeros
 
 if TYPE_CHECKING:
     from b2dinspect.newfile import Sink
+    from b2dinspect.source import FileSource
 
 
 class BlockWriter(ABC):
@@ -53,13 +54,20 @@ class BlockWriter(ABC):
         """
         self._check(offset, len(data))
         view = memoryview(data)
-        start = place = 0  # view[start:position] is pending, and belongs at `place`
-        for position, count in self._pieces(offset, offset + len(data)):
-            where = self._place(offset + position, view[position : position + count])
-            if where is None or where != place + position - start:
-                self._put(place, view[start:position])
-                start, place = (position, where) if where is not None else (position + count, 0)
-        self._put(place, view[start:])
+        for place, start, end in self._runs(offset, len(data), view):
+            self._sink.pwrite(place, view[start:end])
+
+    def pcopy(self, offset: int, source: FileSource, begin: int, length: int) -> None:
+        """Write ``length`` bytes of an open file, from its byte ``begin`` on, at a virtual ``offset``.
+
+        The system copies them, unseen: all of them are stored, zeros too.
+
+        Raises:
+            ValueError: The range does not lie within the disk.
+        """
+        self._check(offset, length)
+        for place, start, end in self._runs(offset, length, None):
+            self._sink.pcopy(place, source, begin + start, end - start)
 
     def pread(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` bytes at a virtual ``offset``, as written so far; fewer only at the end."""
@@ -68,10 +76,26 @@ class BlockWriter(ABC):
         end = min(self.size, offset + length)
         return b"".join(self._read(offset + position, count) for position, count in self._pieces(offset, end))
 
-    def _place(self, offset: int, piece: memoryview) -> int | None:
+    def _runs(self, offset: int, length: int, view: memoryview | None) -> Iterator[tuple[int, int, int]]:
+        """Yield where in the file a range goes, and what of it: start and end, counted from its first byte.
+
+        Blocks that are neighbours in the file are one run. Without ``view`` of the bytes none are zeros.
+        """
+        start = place = 0  # what is between start and position is pending, and belongs at `place`
+        for position, count in self._pieces(offset, offset + length):
+            piece = view[position : position + count] if view is not None else None
+            where = self._place(offset + position, count, piece)
+            if where is None or where != place + position - start:
+                if start < position:
+                    yield place, start, position
+                start, place = (position, where) if where is not None else (position + count, 0)
+        if start < length:
+            yield place, start, length
+
+    def _place(self, offset: int, count: int, piece: memoryview | None) -> int | None:
         """Return where in the file a piece of a block goes; None for zeros that need not be stored."""
         where = self._locate(offset)
-        if where is None and not is_zeros(bytes(piece)):
+        if where is None and not (piece is not None and is_zeros(piece)):
             where = self._allocate(offset)
         return where
 
@@ -79,10 +103,6 @@ class BlockWriter(ABC):
         """Return a piece of a block."""
         where = self._locate(offset)
         return (b"" if where is None else self._sink.pread(where, count)).ljust(count, b"\0")
-
-    def _put(self, place: int, piece: memoryview) -> None:
-        if piece:
-            self._sink.pwrite(place, bytes(piece))
 
     def _pieces(self, offset: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield, block by block, where in the range it begins, and its bytes there."""

@@ -7,18 +7,28 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.newfile.hold import hold, hold_folder, old_name, remove_folder, temporary_name
 from b2dinspect.sparse import make_sparse
 
+if TYPE_CHECKING:
+    from b2dinspect.source import FileSource
+
+CHUNK = 1 << 20
+WRITTEN_OUT = 64 << 20
+"""Bytes after which the system is told to begin with writing: there is less to wait for at the end."""
+
 
 class Sink(Protocol):
     """What a writer of disk images needs: a NewFile is one."""
 
-    def pwrite(self, offset: int, data: bytes) -> None:
+    def pwrite(self, offset: int, data: bytes | memoryview) -> None:
         """Write ``data`` at ``offset`` (bytes)."""
+
+    def pcopy(self, offset: int, source: FileSource, start: int, length: int) -> None:
+        """Write ``length`` bytes of another file, from its byte ``start`` on, at ``offset``."""
 
     def pread(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` bytes at ``offset`` of what has been written."""
@@ -78,6 +88,8 @@ class NewFile:
         make_sparse(self._fd)
         self.size = 0
         self._replaced: os.stat_result | None = None
+        self._is_synced = self._is_shared = False
+        self._fresh = self._first = self._last = 0  # bytes written since the last write-out, and where
 
     @classmethod
     def replacing(cls, path: str | Path) -> Self:
@@ -119,16 +131,63 @@ class NewFile:
             with contextlib.suppress(OSError):  # some are the system's own business
                 os.setxattr(self._fd, name, os.getxattr(path, name))
 
-    def pwrite(self, offset: int, data: bytes) -> None:
+    def pwrite(self, offset: int, data: bytes | memoryview) -> None:
         """Write ``data`` at ``offset`` (bytes), growing the file as needed."""
         view = memoryview(data)
         position = offset
         with self._named():
             while view:
-                os.lseek(self._fd, position, os.SEEK_SET)
-                count = os.write(self._fd, view)
+                count = self._write_some(position, view)
                 view, position = view[count:], position + count
-        self.size = max(self.size, position)
+        self._grown(offset, position)
+
+    def _write_some(self, offset: int, view: memoryview) -> int:
+        if hasattr(os, "pwrite"):
+            return os.pwrite(self._fd, view, offset)
+        os.lseek(self._fd, offset, os.SEEK_SET)  # Windows has no pwrite
+        return os.write(self._fd, view)
+
+    def pcopy(self, offset: int, source: FileSource, start: int, length: int) -> None:
+        """Write ``length`` bytes of another file, from its byte ``start`` on, at ``offset``.
+
+        Where it can, the system copies them without showing them to us.
+
+        Raises:
+            SourceError: The other file cannot be read, or ends before that.
+        """
+        done = self._copy_within_system(offset, source, start, length)
+        self._grown(offset, offset + done)
+        while done < length:
+            data = source.pread(start + done, min(CHUNK, length - done))
+            if not data:
+                raise SourceError("the file ends here", offset=start + done)
+            self.pwrite(offset + done, data)
+            done += len(data)
+
+    def _copy_within_system(self, offset: int, source: FileSource, start: int, length: int) -> int:
+        """Return how many bytes the system copied; why not all, reading and writing the rest will tell."""
+        done = 0
+        with contextlib.suppress(OSError, AttributeError):  # another filesystem, an old Linux, no Linux
+            while done < length:
+                count = os.copy_file_range(
+                    source.fileno(), self._fd, length - done, start + done, offset + done
+                )
+                if not count:
+                    break
+                done += count
+        return done
+
+    def _grown(self, start: int, end: int) -> None:
+        """Take note of what was written, and have the system begin to put it on the disk when it is much."""
+        self.size = max(self.size, end)
+        self._is_synced = False
+        self._first = min(self._first, start) if self._fresh else start
+        self._last = max(self._last, end) if self._fresh else end
+        self._fresh += end - start
+        if self._fresh >= WRITTEN_OUT and hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, self._first, self._last - self._first, os.POSIX_FADV_DONTNEED)
+            self._fresh = 0
 
     def pread(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` bytes at ``offset`` of what has been written."""
@@ -143,11 +202,14 @@ class NewFile:
         with self._named():
             os.ftruncate(self._fd, size)
         self.size = size
+        self._is_synced = False
 
     def flush(self) -> None:
-        """Put everything written so far on stable storage."""
-        with self._named():
-            os.fsync(self._fd)
+        """Put everything written so far on stable storage; what is there already costs nothing."""
+        if not self._is_synced:
+            with self._named():
+                os.fsync(self._fd)
+            self._is_synced = not self._is_shared
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -160,6 +222,7 @@ class NewFile:
 
     def fileno(self) -> int:
         """Return the descriptor, for a program that is to write the file; it stays ours."""
+        self._is_shared, self._is_synced = True, False
         return self._fd
 
     def commit(self) -> None:

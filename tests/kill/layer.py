@@ -19,7 +19,8 @@ FAULTS: tuple[Fault, ...] = ("KILL", "TERM", "INT", "ENOSPC", "EIO", "TORN")
 """TORN: half of what is written reaches the disk, then the process is killed."""
 TEARABLE = ("write", "pwrite")
 CALLS = (
-    *("write", "pwrite", "fsync", "ftruncate", "truncate", "fchmod", "chmod", "fchown", "chown", "utime"),
+    *("write", "pwrite", "copy_file_range", "fsync", "ftruncate", "truncate"),
+    *("fchmod", "chmod", "fchown", "chown", "utime"),
     *("rename", "replace", "link", "symlink", "unlink", "remove", "mkdir", "rmdir", "setxattr", "mknod"),
 )
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT, "TORN": signal.SIGKILL}

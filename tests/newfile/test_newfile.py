@@ -157,7 +157,7 @@ def refuse(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "ftruncate"])
+@pytest.mark.parametrize("call", ["pwrite", "fsync", "ftruncate"])
 def test_a_full_disk_leaves_nothing(target: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     file = NewFile(target)
     monkeypatch.setattr(os, call, refuse)

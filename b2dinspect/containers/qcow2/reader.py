@@ -13,7 +13,7 @@ from b2dinspect.containers.blocks import BlockContainer, Piece
 from b2dinspect.containers.qcow2 import layout
 from b2dinspect.containers.qcow2.survey import Survey, packed_place, survey_findings
 from b2dinspect.containers.qcow2.tables import COMPRESSED, COPIED, OFFSET, ZERO, Tables
-from b2dinspect.containers.tables import MapTable
+from b2dinspect.containers.tables import Kept, MapTable
 from b2dinspect.errors import MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
@@ -60,7 +60,7 @@ class Qcow2Container(BlockContainer):
         self.data_file = None if self._is_external else file
         self._has_subclusters = layout.has_subclusters(header)
         self._tables = Tables(file, header, header.l1_table_offset, header.l1_size)
-        self._unpacked: dict[int, bytes] = {}
+        self._unpacked: Kept[bytes] = Kept(CACHED_BYTES // self.cluster_size)
         self._survey = Survey(
             self, complete=not extensions.keys() & {layout.BITMAP_EXTENSION, layout.CRYPTO_HEADER}
         )
@@ -156,11 +156,8 @@ class Qcow2Container(BlockContainer):
 
     def _unpack(self, piece: Piece) -> bytes:
         within = piece.offset % self.cluster_size
-        if piece.where not in self._unpacked:
-            if (len(self._unpacked) + 1) * self.cluster_size > CACHED_BYTES and self._unpacked:
-                del self._unpacked[next(iter(self._unpacked))]
-            self._unpacked[piece.where] = self._unpack_cluster(piece)
-        return self._unpacked[piece.where][within : within + piece.length]
+        data = self._unpacked.get(piece.where, lambda: self._unpack_cluster(piece))
+        return data[within : within + piece.length]
 
     def _unpack_cluster(self, piece: Piece) -> bytes:
         if self.header.crypt_method:

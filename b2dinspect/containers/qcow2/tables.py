@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from b2dinspect.containers.qcow2 import layout
-from b2dinspect.containers.tables import MapTable, PagedTable, alike, decode
+from b2dinspect.containers.tables import Kept, MapTable, PagedTable, alike, decode
 from b2dinspect.source import ByteSource
 
 OFFSET = 0x00FFFFFF_FFFFFE00
@@ -37,7 +37,7 @@ class Tables:
         self._width = 2 if layout.has_subclusters(header) else 1
         self._l1 = PagedTable(file, offset, count, ">Q", page=L1_PAGE)
         self.held = self._l1.held
-        self._cache: dict[int, array[int] | None] = {}
+        self._cache: Kept[array[int] | None] = Kept(CACHED_BYTES // self.cluster_size)
 
     def used(self) -> Iterator[tuple[int, int]]:
         """Yield index and content of every L1 entry that is not empty."""
@@ -60,11 +60,7 @@ class Tables:
 
     def table(self, index: int) -> array[int] | None:
         """Return the L2 table of an L1 entry that is not empty; None when the file does not hold it."""
-        if index not in self._cache:
-            if (len(self._cache) + 1) * self.cluster_size > CACHED_BYTES and self._cache:
-                del self._cache[next(iter(self._cache))]
-            self._cache[index] = self.read_table(self._l1.get(index) or 0)
-        return self._cache[index]
+        return self._cache.get(index, lambda: self.read_table(self._l1.get(index) or 0))
 
     def read_table(self, entry: int) -> array[int] | None:
         """Return the L2 table that an L1 entry points to; None when the file does not hold it."""

@@ -112,12 +112,12 @@ class VhdWriter(BlockWriter):
         self._sink.pwrite(start, b"\xff" * SECTOR)
         return start + SECTOR + within
 
-    def _place(self, offset: int, piece: memoryview) -> int | None:
+    def _place(self, offset: int, count: int, piece: memoryview | None) -> int | None:
         if not self._is_fixed:
-            return super()._place(offset, piece)
-        if offset >= self._end and is_zeros(bytes(piece)):
+            return super()._place(offset, count, piece)
+        if offset >= self._end and piece is not None and is_zeros(piece):
             return None
-        self._end = max(self._end, offset + len(piece))
+        self._end = max(self._end, offset + count)
         return offset
 
     def flush(self) -> None:

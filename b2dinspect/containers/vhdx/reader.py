@@ -7,7 +7,7 @@ from typing import Literal
 
 from b2dinspect.containers.base import ParentLink
 from b2dinspect.containers.blocks import BlockContainer, Piece, run
-from b2dinspect.containers.tables import MapTable
+from b2dinspect.containers.tables import Kept, MapTable
 from b2dinspect.containers.vhdx import SIGNATURE
 from b2dinspect.containers.vhdx.bat import ENTRY_SIZE, BlockAllocationTable
 from b2dinspect.containers.vhdx.layout import (
@@ -29,6 +29,8 @@ from b2dinspect.containers.vhdx.regions import choose_header, read_regions
 from b2dinspect.containers.vhdx.survey import log_findings, parent_findings, survey_findings, survey_table
 from b2dinspect.findings import Finding
 from b2dinspect.source import ByteSource
+
+CACHED_BITMAPS = 64
 
 
 class VhdxContainer(BlockContainer):
@@ -74,7 +76,7 @@ class VhdxContainer(BlockContainer):
         self.table = BlockAllocationTable(
             file, regions.bat, -(-self.size // self.block_size), self._chunk_ratio
         )
-        self._bitmaps: dict[int, str | None] = {}
+        self._bitmaps: Kept[str | None] = Kept(CACHED_BITMAPS)
         self._survey = survey_table(self, regions)
         self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
         self.findings = tuple(self._judge())
@@ -117,11 +119,7 @@ class VhdxContainer(BlockContainer):
 
     def _bitmap(self, block: int) -> str | None:
         """Return a block's part of the sector bitmap as a text of 0 and 1; None when it is not there."""
-        if block not in self._bitmaps:
-            if len(self._bitmaps) >= 64:
-                self._bitmaps.clear()
-            self._bitmaps[block] = self._read_bitmap(block)
-        return self._bitmaps[block]
+        return self._bitmaps.get(block, lambda: self._read_bitmap(block))
 
     def _read_bitmap(self, block: int) -> str | None:
         chunk, number = divmod(block, self._chunk_ratio)

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from b2dinspect.containers.tables import MapTable, PagedTable, alike, decode
+from b2dinspect.containers.tables import Kept, MapTable, PagedTable, alike, decode
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.layout import DIRECTORY_PAGE, ENTRY_SIZE, FREE, GD_AT_END, ZERO
 from b2dinspect.containers.vmdk.survey import Survey, header_findings, table_findings
@@ -80,8 +80,8 @@ class SparseExtent:
         self.directories = (primary,) if redundant is None else (primary, redundant)
         chosen, other = (redundant, primary) if prefer_redundant and redundant else (primary, redundant)
         self.directory = chosen
-        self._tables: dict[int, array[int] | None] = {}
-        self._unpacked: dict[int, bytes] = {}
+        self._tables: Kept[array[int] | None] = Kept(CACHED_TABLES)
+        self._unpacked: Kept[bytes] = Kept(CACHED_GRAIN_BYTES // self.grain_bytes)
         self.survey = Survey(self, chosen, other)
         self.allocated = min(self.survey.allocated * self.grain_bytes, self.size)
         self.findings = (*header_findings(self), *table_findings(self))
@@ -147,11 +147,7 @@ class SparseExtent:
 
     def _table(self, number: int) -> array[int] | None:
         """Return one grain table; None when the file does not hold it."""
-        if number not in self._tables:
-            if len(self._tables) >= CACHED_TABLES:
-                self._tables.clear()
-            self._tables[number] = self._read_table(number)
-        return self._tables[number]
+        return self._tables.get(number, lambda: self._read_table(number))
 
     def _read_table(self, number: int) -> array[int] | None:
         sector = self.directory.get(number)
@@ -171,12 +167,7 @@ class SparseExtent:
             Unreadable: The grain's marker or its data are damaged.
         """
         grain, within = divmod(offset, self.grain_bytes)
-        data = self._unpacked.pop(grain, None)
-        if data is None:
-            if (len(self._unpacked) + 1) * self.grain_bytes > CACHED_GRAIN_BYTES and self._unpacked:
-                del self._unpacked[next(iter(self._unpacked))]
-            data = self._unpack(grain)
-        self._unpacked[grain] = data  # the last one used stands last
+        data = self._unpacked.get(grain, lambda: self._unpack(grain))
         if within + length > len(data):
             raise Unreadable(f"this grain unpacks to {len(data)} bytes only")
         return data[within : within + length]

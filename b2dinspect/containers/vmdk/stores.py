@@ -13,6 +13,7 @@ from b2dinspect.source import SECTOR, is_zeros
 
 if TYPE_CHECKING:
     from b2dinspect.newfile import Sink
+    from b2dinspect.source import FileSource
 
 GRAIN = 128 * SECTOR
 GTES = 512
@@ -149,6 +150,15 @@ class StreamStore(BlockWriter):
                 self._close(grain)
             self._open[within : within + count] = data[position : position + count]
 
+    def pcopy(self, offset: int, source: FileSource, begin: int, length: int) -> None:
+        """Read ``length`` bytes of an open file and write them: here nothing is stored as it is.
+
+        Raises:
+            ValueError: As ``pwrite`` does.
+        """
+        for done in range(0, length, GRAIN):
+            self.pwrite(offset + done, source.pread(begin + done, min(GRAIN, length - done)))
+
     def _close(self, grain: int) -> None:
         self._end = self._store()
         self._grain = grain
@@ -228,8 +238,8 @@ class FlatStore(BlockWriter):
     def _allocate(self, offset: int) -> int:
         return offset
 
-    def _place(self, offset: int, piece: memoryview) -> int | None:
-        is_hole = is_zeros(bytes(piece)) and not any(self._sink.pread(offset, len(piece)))
+    def _place(self, offset: int, count: int, piece: memoryview | None) -> int | None:
+        is_hole = piece is not None and is_zeros(piece) and is_zeros(self._sink.pread(offset, count))
         return None if is_hole else offset
 
     def flush(self) -> None:

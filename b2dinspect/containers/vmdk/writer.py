@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from b2dinspect.containers.base import Container
     from b2dinspect.identity import Identities
     from b2dinspect.newfile import Sink
+    from b2dinspect.source import FileSource
 
 MAX_SIZE = 1 << 46
 
@@ -109,6 +110,14 @@ class VmdkWriter:
                 streamOptimized disk, or needs a sector beyond the last that an entry can name (2 TiB).
         """
         self._store.pwrite(offset, data)
+
+    def pcopy(self, offset: int, source: FileSource, begin: int, length: int) -> None:
+        """Write ``length`` bytes of an open file, from its byte ``begin`` on, at a virtual ``offset``.
+
+        Raises:
+            ValueError: As ``pwrite`` does.
+        """
+        self._store.pcopy(offset, source, begin, length)
 
     def pread(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` bytes at a virtual ``offset`` as written so far; fewer only at the end."""

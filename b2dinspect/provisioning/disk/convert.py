@@ -1,4 +1,4 @@
-"""Copying a disk into an image of another format, holes kept, and comparing two disks."""
+"""A disk into an image of another format, holes kept."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from b2dinspect.containers import open_container, raw
-from b2dinspect.containers.writers import DiskWriter, data_file, new_disk
+from b2dinspect.containers.writers import data_file, new_disk
 from b2dinspect.errors import B2dError, ContainerError
 from b2dinspect.evidence.file import Progress, open_evidence
 from b2dinspect.evidence.roots import RefusedError
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.images import CHUNK, stored_chunks
+from b2dinspect.newfile.behind import WriteBehind
+from b2dinspect.provisioning.disk.copying import copy, first_difference
 from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.source import ByteSource, Extent
 
@@ -92,9 +93,10 @@ def convert(
         NewFile(out, force=force, mode=mode) if apart else nullcontext() as beside,
         NewFile(apart or out, force=force, mode=mode) as file,
     ):
-        writer = new_disk(format_name, file, disk.size, ids, subformat=subformat)
-        copied = _copy(disk, writer, progress)
-        writer.flush()
+        with WriteBehind(file) as sink:
+            writer = new_disk(format_name, sink, disk.size, ids, subformat=subformat)
+            copied = copy(disk, writer, progress)
+            writer.flush()
         if verify:
             with opened(file.temporary, raw.FORMAT.name if apart else format_name) as made:
                 where = first_difference(disk, made, progress)
@@ -129,35 +131,3 @@ def _unused(format_name: str, subformat: str | None, image: Path) -> Path | None
     stems = itertools.chain((image.stem,), (f"{image.stem}-{number}" for number in itertools.count(1)))
     named = (data_file(format_name, subformat, image.with_stem(stem)) for stem in stems)
     return next(path for path in named if path is None or not os.path.lexists(path))
-
-
-def _copy(disk: ByteSource, writer: DiskWriter, progress: Progress | None) -> int:
-    copied, total = 0, getattr(disk, "allocated_size", None)
-    for offset, data in stored_chunks(disk):
-        writer.pwrite(offset, data)
-        copied += len(data)
-        if progress:
-            progress("copying", copied, total)
-    return copied
-
-
-def first_difference(one: ByteSource, other: ByteSource, progress: Progress | None = None) -> int | None:
-    """Return the first offset at which two disks differ, or None; looks only at what either stores."""
-    if one.size != other.size:
-        return min(one.size, other.size)
-    for done, offset in enumerate(sorted({*_stored(one), *_stored(other)}), 1):
-        mine, theirs = one.pread(offset, CHUNK), other.pread(offset, CHUNK)
-        if mine != theirs:
-            return offset + next(
-                at for at, pair in enumerate(zip(mine, theirs, strict=True)) if pair[0] != pair[1]
-            )
-        if progress:
-            progress("comparing", done * CHUNK, None)
-    return None
-
-
-def _stored(disk: ByteSource) -> Iterator[int]:
-    """Yield the offsets of the chunks in which a disk stores anything."""
-    for extent in disk.extents():
-        if extent.kind != "zero":
-            yield from range(extent.offset // CHUNK * CHUNK, extent.offset + extent.length, CHUNK)

@@ -18,7 +18,8 @@ from b2dinspect.evidence.chain import open_disk
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.convert import convert, first_difference
+from b2dinspect.provisioning.disk.convert import convert
+from b2dinspect.provisioning.disk.copying import first_difference
 from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.source import MemorySource, PatchedSource
 from tests.cli.helpers import SAMPLES, unpacked
@@ -107,7 +108,7 @@ def test_what_was_written_wrongly_never_gets_its_name(
 
     def forgetful(*arguments: object, **options: object) -> object:
         writer = make(*arguments, **options)  # type: ignore[arg-type]
-        monkeypatch.setattr(writer, "pwrite", lambda offset, data: None)
+        monkeypatch.setattr(writer, "pcopy", lambda offset, source, begin, length: None)
         return writer
 
     monkeypatch.setattr(raw_writer, "new_disk", forgetful)
