@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +26,14 @@ from b2dinspect.cli.common import (
     visit_of,
 )
 from b2dinspect.errors import B2dError, UsageError
+
+if TYPE_CHECKING:
+    from b2dinspect.doctor.diagnosis import Diagnosis
+
+FEW = 16
+"""Machines that are shown together: a list of more begins while the rest is looked at."""
+SHOWN_EVERY = 0.2
+"""Seconds."""
 
 
 @command
@@ -127,15 +140,48 @@ def machines(
     Without DIR: those of docker-machine and minikube on this host, and the disks of Docker Desktop. Exit
     status: 0 nothing wrong with any, 1 something is, 2 it could not look.
     """
-    from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.desktop import look_at_desktop
-    from b2dinspect.doctor.diagnosis import Diagnosis, diagnose
     from b2dinspect.machine.places import find_machines
     from b2dinspect.render import doctor as render
 
-    found: list[Diagnosis] = []
-    with ProgressBar() as progress:
-        paths = find_machines(tuple(folders or ()))
+    paths = find_machines(tuple(folders or ()))
+    rows: list[dict[str, Any]] = []
+    is_sound, is_any = True, False
+    listed = render.MachineList([path.name for path in paths] if len(paths) > FEW else ())
+    for part in _looked_at(paths, 0 if as_json or len(paths) <= FEW else SHOWN_EVERY):
+        is_sound = is_sound and all(item is not None and item.is_healthy for item in part)
+        found = [item for item in part if item]
+        is_any = is_any or bool(found)
+        if as_json:
+            rows += map(render.machine_row, found)
+        elif found:
+            out(listed.part(found))
+            sys.stdout.flush()
+    desktop = () if folders else look_at_desktop()
+    if as_json:
+        from b2dinspect.render import json
+
+        document = {"machines": rows, "desktop": [render.desktop_row(item) for item in desktop]}
+        print(json.dumps(document))  # noqa: T201
+    else:
+        out(*render.desktop(desktop))
+        if not is_any and not desktop:
+            complain("no machines found")
+    if not is_sound:
+        raise typer.Exit(FINDINGS)
+
+
+def _looked_at(paths: Sequence[Path], seconds: float) -> Iterator[list[Diagnosis | None]]:
+    """Yield what was found, the first at once and then all of each so many seconds; all together for 0.
+
+    None stands for what cannot be looked at, which was said.
+    """
+    from b2dinspect.doctor.case import open_case
+    from b2dinspect.doctor.diagnosis import diagnose
+
+    found: list[Diagnosis | None] = []
+    shown = 0.0
+    with ProgressBar() if not seconds else nullcontext(lambda *_: None) as progress:
         for number, path in enumerate(paths):
             progress("looking", number, len(paths))
             try:
@@ -143,18 +189,8 @@ def machines(
                     found.append(diagnose(case))
             except B2dError as error:
                 complain(str(error))
-        desktop = () if folders else look_at_desktop()
-    if as_json:
-        from b2dinspect.render import json
-
-        rows = [render.machine_row(item) for item in found]
-        document = {"machines": rows, "desktop": [render.desktop_row(item) for item in desktop]}
-        print(json.dumps(document))  # noqa: T201
-    else:
-        if found:
-            out(render.machines(found))
-        out(*render.desktop(desktop))
-        if not found and not desktop:
-            complain("no machines found")
-    if len(found) < len(paths) or any(not item.is_healthy for item in found):
-        raise typer.Exit(FINDINGS)
+                found.append(None)
+            if seconds and time.monotonic() - shown > seconds:
+                yield found
+                found, shown = [], time.monotonic()
+    yield found

@@ -200,18 +200,42 @@ def explanation_list(items: Sequence[Explanation]) -> Table:
     return table
 
 
-def machines(items: Sequence[Diagnosis]) -> Table:
-    """Return the list of ``machines``."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("name", "driver", "state", "disk", "size", "key", "finding"):
-        table.add_column(name, overflow="fold", no_wrap=name == "finding")
-    for item in items:
-        row = machine_row(item)
-        wrong = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
-        row["name"] += " (repaired copy)" if row["copy_of"] else ""
-        cells = [str(row[name] or "-") for name in ("name", "driver", "state", "disk", "size_text", "key")]
-        table.add_row(*(Line(cell) for cell in cells), wrong)
-    return table
+class MachineList:
+    """The list of ``machines``; in parts, one below the other, when there are too many to wait for all.
+
+    Args:
+        names: Of machines to come, which tell how wide the first column is; none for a list of one part.
+    """
+
+    COLUMNS = ("name", "driver", "state", "disk", "size", "key")
+    USUAL = ("", "virtualbox", "provisioned", "boot2docker.vhd", "195.3 GiB", "differs")
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self._widths = [max(map(len, pair)) for pair in zip(self.COLUMNS, self.USUAL, strict=True)]
+        self._widths[0] = max(map(len, ("name", *names)))
+        self._is_whole = not names
+        self._is_begun = False
+
+    def part(self, items: Sequence[Diagnosis]) -> Table:
+        """Return the next lines; heads stand over the first ones, and no column gets narrower again."""
+        rows = [machine_row(item) for item in items]
+        cells = [_machine_cells(row) for row in rows]
+        columns = zip(self._widths, *cells, strict=True)
+        self._widths = [max(width, *map(len, column)) for width, *column in columns]
+        table = Table(box=None, padding=(0, 1, 0, 0), show_header=not self._is_begun)
+        for name, width in zip(self.COLUMNS, self._widths, strict=True):
+            table.add_column(name, overflow="fold", min_width=None if self._is_whole else width)
+        table.add_column("finding", overflow="fold", no_wrap=True)
+        for row, texts, item in zip(rows, cells, items, strict=True):
+            first = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
+            table.add_row(*map(Line, texts), first)
+        self._is_begun = True
+        return table
+
+
+def _machine_cells(row: dict[str, Any]) -> list[str]:
+    name = row["name"] + (" (repaired copy)" if row["copy_of"] else "")
+    return [name or "-", *(str(row[key] or "-") for key in ("driver", "state", "disk", "size_text", "key"))]
 
 
 def desktop(items: Sequence[Desktop]) -> Iterator[RenderableType]:

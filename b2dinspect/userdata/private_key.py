@@ -12,16 +12,18 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.userdata.authorized_keys import decode_blob
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateNumbers
 
 LAYER = "private key"
 OPENSSH_MAGIC = b"openssh-key-v1\0"
 MAX_BITS = 16384
 """Of an RSA modulus, as in ssh-keygen(1)."""
-MAX_PROVEN_BITS = 4096
-"""Of a modulus whose factors are proven to be primes: a third of a second; four times as many, a minute."""
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----")
 
 
@@ -85,13 +87,17 @@ def _string(data: bytes, offset: int) -> tuple[bytes, int]:
 
 def _from_pem(data: bytes) -> bytes:
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-    is_short = _largest_number(data) <= MAX_PROVEN_BITS // 8 + 1
+    _check_sizes(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a kind of key is old is not news to a forensic tool
-            key = load_pem_private_key(data, None, unsafe_skip_rsa_key_validation=not is_short)
+            # that the factors are primes takes 30 ms to prove, a minute for the largest; damage shows without
+            key = load_pem_private_key(data, None, unsafe_skip_rsa_key_validation=True)
+            if isinstance(key, RSAPrivateKey) and not _belong_together(key.private_numbers()):
+                raise ValueError("its numbers do not belong together")
             public = key.public_key()
             return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     except TypeError as error:
@@ -100,8 +106,21 @@ def _from_pem(data: bytes) -> bytes:
         raise UserdataError(f"cannot be decoded: {' '.join(str(error).split())}", layer=LAYER) from error
 
 
-def _largest_number(data: bytes) -> int:
-    """Return the bytes of the largest number in a key, before anybody calculates with it; 0 if encrypted.
+def _belong_together(key: RSAPrivateNumbers) -> bool:
+    """Tell whether the eight numbers of an RSA key fit each other (RFC 8017, section 3.2)."""
+    p, q, d = key.p, key.q, key.d
+    if min(p, q, d, key.public_numbers.e) < 2 or p * q != key.public_numbers.n:
+        return False
+    inverse = d * key.public_numbers.e - 1
+    return (
+        inverse % (p - 1) == inverse % (q - 1) == 0
+        and (key.dmp1, key.dmq1) == (d % (p - 1), d % (q - 1))
+        and key.iqmp * q % p == 1
+    )
+
+
+def _check_sizes(data: bytes) -> None:
+    """Look at the numbers of a key before anybody calculates with them; of an encrypted one none are seen.
 
     Raises:
         UserdataError: It has more than MAX_BITS.
@@ -110,11 +129,10 @@ def _largest_number(data: bytes) -> int:
     try:
         der = binascii.a2b_base64(b"".join(body.split()))
     except binascii.Error:
-        return 0  # headers before the base64
+        return  # headers before the base64
     largest = max(_number_sizes(der), default=0)
     if largest > MAX_BITS // 8 + 1:
         raise UserdataError(f"has a number of {8 * largest} bits, which no key has", layer=LAYER)
-    return largest
 
 
 def _number_sizes(der: bytes, depth: int = 0) -> Iterator[int]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
 from tests.cli.helpers import b2d, document, invoke, is_harmless, unpacked
 from tests.incidents import MANIFEST, NAMES, copy_of, incident
@@ -120,6 +121,22 @@ def test_machines() -> None:
         for name, entry in MANIFEST.items()
     }
     assert invoke("machines", incident("healthy-hyperv")).returncode == 0
+
+
+def test_many_machines_are_listed_while_the_rest_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from b2dinspect.cli import doctor
+
+    for number in range(doctor.FEW + 2):
+        (tmp_path / f"machine-{number:02}").mkdir()
+        (tmp_path / f"machine-{number:02}" / "config.json").write_text("{" if number == 3 else "{}")
+    monkeypatch.setattr(doctor, "SHOWN_EVERY", 1e-9)  # each machine is a part of its own
+    with pytest.raises(typer.Exit):
+        doctor.machines([str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", *(f"machine-{number:02}" for number in range(18))]
+    assert {line.index("-  ", 11) for line in lines[1:]} == {lines[0].index("driver")}
 
 
 def test_no_machines(tmp_path: Path) -> None:

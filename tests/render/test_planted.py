@@ -247,7 +247,7 @@ def screens(facts: Any, machine: Any) -> dict[str, Callable[[], Any]]:
         "doctor of a machine": lambda: doctor.diagnosis(report.diagnosis, report.evidence_bytes),
         "explain": lambda: doctor.explanation(found.findings[0].explanation),
         "explain all": lambda: doctor.explanation_list([one.explanation for one in found.findings]),
-        "machines": lambda: doctor.machines([found, report.diagnosis]),
+        "machines": lambda: doctor.MachineList().part([found, report.diagnosis]),
         "choice": lambda: doctor.choices([HOSTILE], choices),
         "changes": lambda: repair.changes(Planned(), [planted(change)]),  # type: ignore[arg-type]
         "repair": lambda: repair.plan(Planned()),  # type: ignore[arg-type]

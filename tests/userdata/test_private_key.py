@@ -132,6 +132,24 @@ def test_a_key_with_lines_lost_is_an_error(form: str) -> None:
         public_line(b"".join(lines[:2] + lines[-1:]))
 
 
+NUMBERS = ("n", "e", "d", "p", "q", "dmp1", "dmq1", "iqmp")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_rsa_key_with_one_damaged_number_is_an_error(number: str) -> None:
+    before, name, body, *after = private("rsa, PKCS#1").split(b"-----")
+    der = bytearray(base64.b64decode(body))
+    end = 7  # behind the head of the sequence, and the version
+    for _ in range(NUMBERS.index(number) + 1):
+        wide = der[end + 1] & 0x7F if der[end + 1] > 0x7F else 0
+        length = int.from_bytes(der[end + 2 : end + 2 + wide], "big") if wide else der[end + 1]
+        end += 2 + wide + length
+    der[end - 1] ^= 2
+    damaged = b"-----".join((before, name, b"\n" + base64.encodebytes(der), *after))
+    with pytest.raises(UserdataError, match="cannot be decoded"):
+        public_line(damaged)
+
+
 def string(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
