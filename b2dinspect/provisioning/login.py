@@ -73,15 +73,21 @@ def plain_key(key: Path, work: Path) -> Path:
     return key
 
 
+def know_host(guest: RunningGuest, work: Path) -> Path:
+    """Write the guest's host key down for ssh, and return the file."""
+    path = work / "known_hosts"
+    line = f"[127.0.0.1]:{guest.port} {guest.host_key}\n" if guest.host_key else ""
+    path.write_bytes(line.encode())
+    return path
+
+
 def log_in(guest: RunningGuest, user: str, key: Path, work: Path, command: str = "whoami") -> Attempt:
     """Log in with the system's ssh, or with asyncssh where there is none, and run a command.
 
     Raises:
         ToolError: The client does not come to an end.
     """
-    known_hosts = work / "known_hosts"
-    line = f"[127.0.0.1]:{guest.port} {guest.host_key}\n" if guest.host_key else ""
-    known_hosts.write_bytes(line.encode())
+    known_hosts = know_host(guest, work)
     key = key.absolute()
     program = find_program("ssh")
     if program is None:

@@ -16,7 +16,7 @@ from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.provisioning.host.host import DISK_STAGE, HOST_STAGES
 from b2dinspect.provisioning.lessons import BETWEEN_BOOTS
-from b2dinspect.provisioning.login import LOGIN, plain_key, ssh_command
+from b2dinspect.provisioning.login import LOGIN, know_host, plain_key, ssh_command
 from b2dinspect.provisioning.needs import check_needs
 from b2dinspect.provisioning.stages import Plan, Stage, StageFailed, State, Step, perform
 
@@ -185,7 +185,7 @@ def _end(state: State, is_kept: bool = True) -> Iterator[Event]:
         key = state.login_key or (state.folder / "id_rsa" if state.folder else state.work / "id_rsa")
         user = state.plan.profile.owner[0]
         shown = plain_key(key.absolute(), state.work)
-        yield Serving(ssh_command(state.guest, user, shown, state.work / "known_hosts"))
+        yield Serving(ssh_command(state.guest, user, shown, know_host(state.guest, state.work)))
     if state.guest is not None:
         state.guest.stop()
     disk = str(state.disk_path) if is_kept and state.disk_path else ""

@@ -250,6 +250,18 @@ def test_serving_lets_people_in_until_the_events_are_closed(tmp_path: Path) -> N
         socket.create_connection(("127.0.0.1", port), 2)
 
 
+def test_where_the_first_login_was_not_even_tried_the_printed_command_works(tmp_path: Path) -> None:
+    """Because config.json names a key that is not there: the guest is up all the same."""
+    assert tell(provision(plan(tmp_path))).end.logged_in
+    folder = tmp_path / "default"
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("id_rsa", "gone"))
+    events = boot_image(plan(tmp_path, serves=True), folder / "disk.vdi", folder)
+    serving = next(event for event in events if isinstance(event, Serving))
+    assert run(*serving.ssh, "whoami").stdout == b"docker\n"
+    events.close()  # type: ignore[attr-defined]
+
+
 def test_without_an_ssh_program_asyncssh_logs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "find_program", lambda name: None)
     story = tell(provision(plan(tmp_path)))
