@@ -45,6 +45,13 @@ def test_all(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """Five minutes of mutated inputs and of writing calls that fail; a find fails."""
+    session.run(PYTHON, "-m", "tests.fuzz", "--seconds", "200", "--seed", "ci", "--turn", "3")
+    session.run(PYTHON, "-m", "tests.kill", "--stride", "97")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Speed and memory, beside programs that do less."""
     session.run(PYTHON, "-m", "benchmarks", *session.posargs)
