@@ -287,7 +287,8 @@ class NewFolder:
         if os.path.lexists(self.path) and not (force and self.path.is_dir() and not self.path.is_symlink()):
             error = UsageError(f"{self.path} exists")
             raise error if force else error.naming("force")
-        self._force = force
+        self._force, self._stands = force, False
+        self._old: Path | None = None
         self.temporary = temporary_name(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -297,12 +298,14 @@ class NewFolder:
         self._held = hold_folder(self.temporary)
 
     def commit(self) -> None:
-        """Give the folder its final name; what had it before is removed when the new one stands.
+        """Give the folder its final name; what had it before is kept until ``discard``. Once is enough.
 
         Raises:
             UsageError: Somebody else made a folder of that name meanwhile.
             OSError: The disk is full or broken. The old folder is where it was.
         """
+        if self._stands:
+            return
         sync_tree(self.temporary)
         if self._force and self.path.is_dir():
             self._replace()
@@ -311,6 +314,7 @@ class NewFolder:
                 self.temporary.rename(self.path)
             except OSError as error:
                 raise UsageError(f"{self.path} exists").naming("force") from error
+        self._stands = True
         sync_folder(self.path.parent)
 
     def _replace(self) -> None:
@@ -325,12 +329,34 @@ class NewFolder:
         except BaseException:
             old.rename(self.path)
             raise
+        self._old = old
+
+    def revert(self) -> None:
+        """Take the name away again, after ``commit``: what had it before has it as before.
+
+        Raises:
+            OSError: The disk is broken. The new folder is where it was.
+        """
+        from b2dinspect.newfile.exchange import exchange
+
+        if not self._stands:
+            return
+        if self._old is None and self.temporary.is_dir():
+            exchange(self.temporary, self.path)
+        else:
+            self.path.rename(self.temporary)
+            if self._old is not None:
+                self._old.rename(self.path)
+                self._old = None
+        self._stands = False
         sync_folder(self.path.parent)
-        remove_folder(old)
 
     def discard(self) -> None:
         """Remove what is under the temporary name, with all in it: the unfinished folder, or the old one."""
         remove_folder(self.temporary)
+        if self._old is not None:
+            remove_folder(self._old)
+            self._old = None
         if self._held is not None:
             os.close(self._held)
             self._held = None

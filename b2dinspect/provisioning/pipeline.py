@@ -11,7 +11,7 @@ from pathlib import Path
 
 from b2dinspect.errors import B2dError
 from b2dinspect.newfile import NewFolder
-from b2dinspect.newfile.hold import remove_folder, scratch
+from b2dinspect.newfile.hold import scratch
 from b2dinspect.provisioning.disk.rework import keep_snapshot, opened
 from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Took
 from b2dinspect.provisioning.host.host import DISK_STAGE, HOST_STAGES
@@ -40,7 +40,6 @@ def provision(plan: Plan) -> Iterator[Event]:
     _import_ahead(plan)
     with _workplace(plan) as state:
         state = yield from _host(state)
-        state.cleanup.push(functools.partial(_remove_after_failure, state.folder))
         state = yield from boot(state)
         state = yield from perform(LOGIN, state)
         state = yield from _door(state, attend)
@@ -118,20 +117,28 @@ def _workplace(plan: Plan) -> Iterator[State]:
 def _host(state: State) -> Generator[Event, None, State]:
     plan = state.plan
     final = plan.folder.absolute() / plan.name
-    with NewFolder(final, force=plan.force) as folder:
-        state = state._replace(folder=folder.temporary)
-        for stage in HOST_STAGES:
-            state = yield from perform(stage, state)
+    folder = NewFolder(final, force=plan.force)
+    state.cleanup.push(functools.partial(_settle, folder))
+    state = state._replace(folder=folder.temporary)
+    for stage in HOST_STAGES:
+        state = yield from perform(stage, state)
+    folder.commit()
     state = state._replace(folder=final, disk_path=final / plan.disk_name)
     with opened(final / plan.disk_name) as disk:
         fresh = keep_snapshot(state._replace(number=DISK_STAGE), "disk", disk)
     return fresh._replace(number=state.number)
 
 
-def _remove_after_failure(folder: Path | None, kind: object, error: object, trace: object) -> None:
-    """Remove a machine whose making failed; one that somebody interrupted stays."""
-    if folder is not None and isinstance(error, B2dError | OSError):
-        remove_folder(folder)
+def _settle(folder: NewFolder, kind: object, error: object, trace: object) -> None:
+    """Take away a machine whose making failed, and put back the one that it replaced; else that goes now.
+
+    A machine stays where somebody interrupted its boot.
+    """
+    try:
+        if isinstance(error, B2dError | OSError):
+            folder.revert()
+    finally:
+        folder.discard()
 
 
 def _second_boot(boot: Boot) -> Stage:

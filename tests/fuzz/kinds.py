@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from b2dinspect.inspection.keys import MAX_KEY_FILE
 from tests.fuzz import inputs
 from tests.fuzz.edits import MAX_GROWN
 from tests.fuzz.readers import (
@@ -128,7 +129,7 @@ def _keys() -> Iterator[Kind]:
         needs = () if kind == "pem" else ("ssh-keygen",)
         private = _with(inputs.private_key, kind=kind)
         yield Kind(f"private key {kind}", private, (*PRIVATE, *KEY), True, needs)
-    yield Kind("authorized_keys", inputs.key_lines, (*LINES, *KEY), True)
+    yield Kind("authorized_keys", inputs.key_lines, (*LINES, *KEY), True, most=MAX_KEY_FILE)
 
 
 KINDS = {kind.name: kind for kind in _kinds()}

@@ -100,6 +100,26 @@ def test_names_change_places_at_once(tmp_path: Path) -> None:
         exchange.exchange(one, tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_folder_that_stood_is_taken_back(
+    can_exchange: bool, is_replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(exchange, "exchange", lambda one, other: False)
+    if is_replaced:
+        machine(tmp_path / "default", "old")
+    new = NewFolder(tmp_path / "default", force=True)
+    (new.temporary / "config.json").write_text("new")
+    new.commit()
+    assert (tmp_path / "default" / "config.json").read_text() == "new"
+    new.revert()
+    assert texts(tmp_path).get("default") == ("old" if is_replaced else None)
+    new.discard()
+    assert texts(tmp_path) == ({"default": "old"} if is_replaced else {})
+    assert leftovers(tmp_path) == []
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
