@@ -14,7 +14,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.units import listed
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 
-Check = Callable[[Inspection], Iterator[Finding]]
+DiskCheck = Callable[[Inspection], Iterator[Finding]]
 
 
 class Expected(NamedTuple):
@@ -341,7 +341,7 @@ def _is_cut(tar: Tarball) -> bool:
     return entry is None or bool(entry.missing)
 
 
-CHECKS: tuple[Check, ...] = (marker, label, userdata, keys, same_keys)
+CHECKS: tuple[DiskCheck, ...] = (marker, label, userdata, keys, same_keys)
 """In the order in which they find the cause soonest: from the outside in."""
 
 

@@ -24,7 +24,7 @@ from b2dinspect.source import SECTOR
 from b2dinspect.units import listed
 from b2dinspect.units import size as shown
 
-Check = Callable[[Case], Iterator[Finding]]
+HostCheck = Callable[[Case], Iterator[Finding]]
 SMALLEST_DISK = 64 << 20
 """Bytes: no guest makes its swap or its filesystem on less."""
 SLACK = 64 << 20
@@ -299,7 +299,7 @@ def without_marker(case: Case) -> Iterator[Finding]:
         yield Finding("disk-blank-vmware", "info", text, 0)
 
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[HostCheck, ...] = (
     driver,
     config,
     host_key,

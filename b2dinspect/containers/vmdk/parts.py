@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from b2dinspect.containers.vmdk.sparse import Run, SparseExtent
+from b2dinspect.containers.vmdk.sparse import GrainRun, SparseExtent
 from b2dinspect.source import ByteSource
 
 
@@ -18,14 +18,14 @@ class FlatPart:
         stored = file.extents(start, self.size) if self.size else ()
         self.allocated = sum(extent.length for extent in stored if extent.kind == "data")
 
-    def run(self, offset: int, limit: int) -> Run:
+    def run(self, offset: int, limit: int) -> GrainRun:
         """Return what the file has there."""
         found = next(iter(self.file.extents(self._start + offset, limit)), None)
         if found is None:
-            return Run("missing", limit, why="the extent's file ends before this")
+            return GrainRun("missing", limit, why="the extent's file ends before this")
         if found.kind == "missing":
-            return Run("missing", found.length, why="the extent's file does not hold this")
-        return Run(found.kind, found.length, self._start + offset)
+            return GrainRun("missing", found.length, why="the extent's file does not hold this")
+        return GrainRun(found.kind, found.length, self._start + offset)
 
 
 class BlankPart:
@@ -34,19 +34,19 @@ class BlankPart:
     file = None
     allocated = 0
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: GrainRun) -> None:
         self._run = run
 
-    def run(self, offset: int, limit: int) -> Run:
+    def run(self, offset: int, limit: int) -> GrainRun:
         """Return the same everywhere."""
         return self._run._replace(length=limit)
 
 
-Part = SparseExtent | FlatPart | BlankPart
+DiskPart = SparseExtent | FlatPart | BlankPart
 
 
 class Slot(NamedTuple):
     """A part in its place on the disk, of which it fills the first ``size`` bytes of the part."""
 
-    part: Part
+    part: DiskPart
     size: int

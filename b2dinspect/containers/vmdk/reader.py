@@ -12,8 +12,8 @@ from b2dinspect.containers.vmdk import PROBED, is_descriptor, layout
 from b2dinspect.containers.vmdk import descriptor as text
 from b2dinspect.containers.vmdk.descriptor import Descriptor, ExtentLine
 from b2dinspect.containers.vmdk.faults import absent_findings, descriptor_findings, parent_findings
-from b2dinspect.containers.vmdk.parts import BlankPart, FlatPart, Part, Slot
-from b2dinspect.containers.vmdk.sparse import Run, SparseExtent, Unreadable
+from b2dinspect.containers.vmdk.parts import BlankPart, DiskPart, FlatPart, Slot
+from b2dinspect.containers.vmdk.sparse import GrainRun, SparseExtent, Unreadable
 from b2dinspect.errors import ContainerError, EvidenceError, MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
@@ -122,7 +122,7 @@ class VmdkContainer(Container):
         for line in self.descriptor.extents if self.descriptor else ():
             size = line.sectors * SECTOR
             if line.kind == "ZERO":
-                slots.append(Slot(BlankPart(Run("zero", 0)), size))
+                slots.append(Slot(BlankPart(GrainRun("zero", 0)), size))
                 continue
             key = (line.kind == "SPARSE", line.name)
             if key not in opened:
@@ -130,7 +130,7 @@ class VmdkContainer(Container):
             file = opened[key]
             if isinstance(file, str):
                 absent.append((line, file))
-                slots.append(Slot(BlankPart(Run("missing", 0, why=f"extent {line.name}: {file}")), size))
+                slots.append(Slot(BlankPart(GrainRun("missing", 0, why=f"extent {line.name}: {file}")), size))
             else:
                 slots += self._slots_of(line, file)
         self._problems += absent_findings(absent)
@@ -171,7 +171,7 @@ class VmdkContainer(Container):
             self._problems.append(Finding("vmdk-extent-size", severity, message, line.offset, "file"))
         yield Slot(part, held)
         why = f"extent {line.name}: the file ends before this"
-        yield Slot(BlankPart(Run("missing", 0, why=why)), size - held)
+        yield Slot(BlankPart(GrainRun("missing", 0, why=why)), size - held)
 
     def _check_redundant(self) -> None:
         extents = [slot.part for slot in self._slots if isinstance(slot.part, SparseExtent)]
@@ -200,7 +200,7 @@ class VmdkContainer(Container):
         if pending:
             yield pending
 
-    def _pieces(self, position: int, end: int) -> Iterator[tuple[Extent, tuple[Part, int, Run]]]:
+    def _pieces(self, position: int, end: int) -> Iterator[tuple[Extent, tuple[DiskPart, int, GrainRun]]]:
         """Yield pieces, each with its part, its offset there, and what the part said."""
         number = bisect_right(self._starts, position) - 1
         while position < end:
@@ -213,7 +213,7 @@ class VmdkContainer(Container):
                 yield extent, (part, within + extent.offset - position, run)
             position += run.length
 
-    def _extents_of(self, part: Part, position: int, run: Run) -> Iterator[Extent]:
+    def _extents_of(self, part: DiskPart, position: int, run: GrainRun) -> Iterator[Extent]:
         if run.kind == "data":
             yield Extent(position, run.length, "data", run.place if part.file is self.file else None)
         elif run.kind == "packed":
@@ -244,7 +244,7 @@ class VmdkContainer(Container):
         pieces += _fetch(pending)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _read_piece(self, extent: Extent, part: Part, within: int, run: Run) -> bytes:
+    def _read_piece(self, extent: Extent, part: DiskPart, within: int, run: GrainRun) -> bytes:
         if extent.kind == "missing":
             why = run.why or "this grain is in the parent image, which was not given"
             raise MissingDataError(why, layer="VMDK", offset=extent.offset)

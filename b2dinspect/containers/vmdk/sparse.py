@@ -17,7 +17,7 @@ CACHED_TABLES = 256
 CACHED_GRAIN_BYTES = 4 << 20
 
 
-class Run(NamedTuple):
+class GrainRun(NamedTuple):
     """Bytes of a part of the disk that are alike.
 
     Attributes:
@@ -110,40 +110,50 @@ class SparseExtent:
     def _per_table(self) -> int:
         return int(self.header.gtes_per_gt)
 
-    def run(self, offset: int, limit: int) -> Run:
+    def run(self, offset: int, limit: int) -> GrainRun:
         """Return what is at ``offset``, and for how many of the next ``limit`` bytes it goes on so."""
         grain, within = divmod(offset, self.grain_bytes)
         number, index = divmod(grain, self._per_table)
         empty = self.survey.empty_from(number)
         if empty:
-            return Run("free", min(limit, (number + empty) * self._per_table * self.grain_bytes - offset))
+            return GrainRun(
+                "free", min(limit, (number + empty) * self._per_table * self.grain_bytes - offset)
+            )
         if number >= self.directory.held:
-            return Run("missing", limit, why="the grain directory has no entry for this grain")
+            return GrainRun("missing", limit, why="the grain directory has no entry for this grain")
         table = self._table(number)
         if table is None:
             length = min(limit, (number + 1) * self._per_table * self.grain_bytes - offset)
-            return Run("missing", length, why="the grain table of this grain lies past the end of the file")
+            return GrainRun(
+                "missing", length, why="the grain table of this grain lies past the end of the file"
+            )
         most = min(len(table) - index, -(-(within + limit) // self.grain_bytes))
         entry = table[index]
         is_zero = entry == ZERO and bool(self.header.flags & layout.ZEROED)
         count = alike(table, index, most, 0 if entry == FREE or is_zero or self.is_packed else self._step)
         length = min(limit, count * self.grain_bytes - within)
         if entry == FREE or is_zero:
-            return Run("zero" if is_zero else "free", length)
+            return GrainRun("zero" if is_zero else "free", length)
         return self._stored(entry, within, length)
 
     @property
     def _step(self) -> int:
         return int(self.header.grain_size)
 
-    def _stored(self, entry: int, within: int, length: int) -> Run:
+    def _stored(self, entry: int, within: int, length: int) -> GrainRun:
         where = entry * SECTOR
         why = "this grain lies past the end of the file"
         if self.is_packed:
             length = min(length, self.grain_bytes - within)
-            return Run("packed", length) if where < self.file.size else Run("missing", length, why=why)
+            return (
+                GrainRun("packed", length) if where < self.file.size else GrainRun("missing", length, why=why)
+            )
         held = self.file.size - where - within
-        return Run("data", min(length, held), where + within) if held > 0 else Run("missing", length, why=why)
+        return (
+            GrainRun("data", min(length, held), where + within)
+            if held > 0
+            else GrainRun("missing", length, why=why)
+        )
 
     def _table(self, number: int) -> array[int] | None:
         """Return one grain table; None when the file does not hold it."""
