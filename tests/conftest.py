@@ -10,10 +10,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests import shared
 from tests.opened import KEPT
 
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+assert shared.SHARED.is_dir()  # made before the workers start
 
 # Hundreds of programs are started, and each would compile the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,7 +1,7 @@
 """Disks for the tests, made by the programs that make real ones: fdisk, mkswap, mke2fs, debugfs, qemu-img.
 
-Every disk is a sparse file that is made once a session. A test that wants a fault in it does not copy it but
-looks at it through a patch: see ``look``.
+Every disk is a sparse file, made once a run (``tests/shared``). A test that wants a fault in it does not
+copy it but looks at it through a patch: see ``look``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import atexit
 import base64
 import functools
+import hashlib
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.containers.vdi.reader import VdiContainer
@@ -22,6 +24,7 @@ from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.source import ByteSource, FileSource, PatchedSource, SliceSource
 from b2dinspect.userdata.tarball import build_userdata
 from tests.oracles import needs, run
+from tests.shared import SHARED, new_path, once
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 PUB, PUB4096 = ((GOLDEN / f"rsa{bits}.pub").read_bytes() for bits in (2048, 4096))
@@ -55,13 +58,6 @@ MINIKUBE_NAMES = ("minikube", "kubelet", "cni", "toolbox", "minishift", "contain
 
 needs_disks = needs("fdisk", "busybox", "sfdisk", "mkswap", "mke2fs", "debugfs")
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="b2dinspect-disks-")
-
-
-def new_path(name: str) -> Path:
-    """Return a name for a new file that lives as long as the session."""
-    return Path(tempfile.mkdtemp(dir=_FOLDER.name)) / name
-
 
 def make_disk(size: int, *pieces: tuple[int, bytes]) -> Path:
     """Return a sparse raw disk with ``pieces`` at their byte offsets."""
@@ -86,7 +82,7 @@ def make_ext(
     """Make a filesystem of ``size`` bytes at ``offset`` of a file; a file of None is a directory."""
     if not path.exists():
         path.touch()
-    with tempfile.TemporaryDirectory(dir=_FOLDER.name) as tree:
+    with tempfile.TemporaryDirectory(dir=SHARED) as tree:
         for name, content in (files or {}).items():
             place = Path(tree, name)
             (place if content is None else place.parent).mkdir(parents=True, exist_ok=True)
@@ -199,16 +195,23 @@ def provision(
     return path
 
 
-provisioned = functools.cache(provision)
-"""The same, made once: for tests that only read or patch it."""
+@functools.cache
+def provisioned(profile: str, **how: Any) -> Path:
+    """Return the same, made once: for tests that only read or patch it."""
+    told = hashlib.sha256(repr((profile, sorted(how.items()))).encode()).hexdigest()
+    return once(f"disk-{told}", lambda: provision(profile, **how))
 
 
 @functools.cache
 def as_vdi(raw: Path) -> Path:
-    """Return the disk as a VDI made by qemu-img."""
-    path = raw.with_suffix(".vdi")
-    run("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, path)
-    return path
+    """Return the disk as a VDI made by qemu-img, once."""
+
+    def convert() -> Path:
+        path = raw.with_suffix(".vdi")
+        run("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, path)
+        return path
+
+    return once(f"vdi-{raw.parent.name}", convert)
 
 
 @functools.cache

@@ -1,11 +1,10 @@
-"""The packed incidents, unpacked once a session; tests that change one make a copy."""
+"""The packed incidents, unpacked once a run; tests that change one make a copy."""
 
 from __future__ import annotations
 
 import functools
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,18 @@ from b2dinspect.doctor.case import Case, open_case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose
 from b2dinspect.provisioning.samples.incidents import unpack
 from tests.opened import keep
+from tests.shared import once, shared_folder
 
 PACKED = Path(__file__).parents[1] / "sample_images" / "incidents"
 MANIFEST: dict[str, dict[str, Any]] = json.loads((PACKED / "manifest.json").read_text())["incidents"]
 NAMES = tuple(MANIFEST)
-_FOLDER = tempfile.TemporaryDirectory(prefix="b2dinspect-incidents-")
 
 
 @functools.cache
 def incident(name: str) -> Path:
     """Return the machine directory of an incident. It is shared: do not change it."""
-    return unpack(PACKED / f"{name}.tar.xz", Path(_FOLDER.name) / "machines")
+    place = shared_folder("incidents") / "machines"
+    return once(f"incident-{name}", lambda: unpack(PACKED / f"{name}.tar.xz", place))
 
 
 def copy_of(name: str, folder: Path) -> Path:

@@ -10,7 +10,6 @@ import os
 import pty
 import subprocess
 import sys
-import tempfile
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typer.testing import CliRunner
 import b2dinspect.render
 from b2dinspect.cli.main import app
 from tests.oracles import PATIENCE
+from tests.shared import once, shared_folder
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 
@@ -126,13 +126,14 @@ def is_harmless(text: str) -> bool:
     return not any(unicodedata.category(char) in hidden for char in text if char != "\n")
 
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="b2dinspect-unpacked-")
-
-
 @functools.cache
 def unpacked(name: str) -> Path:
-    """Return a sample's image, unpacked once a session, with holes for its zeros."""
-    path = Path(_FOLDER.name) / name
+    """Return a sample's image, unpacked once a run, with holes for its zeros."""
+    return once(f"sample-{name}", lambda: _unpack(name))
+
+
+def _unpack(name: str) -> Path:
+    path = shared_folder("samples") / name
     with gzip.open(SAMPLES / f"{name}.gz") as packed, path.open("wb") as file:
         while chunk := packed.read(1 << 16):
             if chunk.strip(b"\0"):

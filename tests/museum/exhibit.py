@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from tests.disks import new_path
 from tests.oracles import needs, run
+from tests.shared import new_path, once
 
 Make = Callable[[], Path]
 
@@ -28,7 +28,7 @@ class Exhibit(NamedTuple):
         lives: Bytes at which a filesystem begins that lives, whether a table names it or not.
         readable: Whether its files can be listed there.
         refused: Words that the refusal has, for a file that is recognised but not read as a disk.
-        make: Makes it, once a session.
+        make: Makes it, once a run.
     """
 
     name: str
@@ -61,10 +61,11 @@ def exhibit(
     """Put the disk that a function makes into the museum, under the function's name."""
 
     def enter(make: Make) -> Make:
-        name, once = make.__name__.replace("_", "-"), functools.cache(make)
-        MUSEUM[name] = Exhibit(name, line, owner, seems, sure, lives, readable, refused, once)
+        name = make.__name__.replace("_", "-")
+        made = functools.cache(lambda: once(f"exhibit-{name}", make))
+        MUSEUM[name] = Exhibit(name, line, owner, seems, sure, lives, readable, refused, made)
         MARKS[name] = (needs(*programs), *((pytest.mark.slow,) if slow else ()))
-        return once
+        return made
 
     return enter
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import subprocess
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from tests.disks import (
 from tests.museum.exhibit import copied, exhibit, written
 from tests.museum.foreign import EXT4, gpt, iso, marker_tar
 from tests.oracles import run
+from tests.shared import once
 
 OLD_DATA, DATA, MINIKUBE = OLD_DATA_START * 512, DATA_START * 512, MINIKUBE_START * 512
 FILES = {USERDATA: TAR[:4096], "var/lib/docker/volumes/db/_data/table": b"rows\n" * 999}
@@ -36,16 +36,15 @@ PROVISION = ("fdisk", "mkswap", *EXT4)
 SUPERBLOCK, MARK = 1024, 1024 + 56
 
 
-@functools.cache
-def bare_once(block: int, size: int) -> Path:
-    path = make_disk(size)
-    make_ext(path, size, "-b", str(block), files=FILES)
-    return path
-
-
 def bare(block: int = 4096, size: int = 300 * MIB) -> Path:
     """Return a copy of a boot2docker filesystem on a whole disk, as somebody makes it by hand."""
-    return copied(bare_once(block, size))
+
+    def make() -> Path:
+        path = make_disk(size)
+        make_ext(path, size, "-b", str(block), files=FILES)
+        return path
+
+    return copied(once(f"bare-{block}-{size}", make))
 
 
 def zeroed(path: Path, length: int, offset: int = 0) -> Path:
@@ -85,10 +84,9 @@ def ours_minikube() -> Path:
 
 
 def minikube() -> Path:
-    return copied(small_minikube())
+    return copied(once("small-minikube", small_minikube))
 
 
-@functools.cache
 def small_minikube() -> Path:
     path = make_disk(300 * MIB, (0, TAR))
     fdisk(path, "g", "n", "1", "", "")
