@@ -160,6 +160,7 @@ DOCKER = (
     *(_cli("docker", name, "@") for name in ("ps", "images", "volumes")),
     *(_cli("docker", "ps", "@", "--json"), _cli("docker", "images", "@", "--json")),
     *(_cli("docker", "inspect", "@", "quiet_turing"), _cli("docker", "inspect", "@", "busybox")),
+    *(_cli("docker", "rescue", "@", "+"), _cli("docker", "diff", "@", "quiet_turing")),
     *(_cli("docker", "history", "@", "busybox"), _cli("docker", "logs", "@", "quiet_turing", raw=True)),
 )
 PACKED = (LAYERS._replace(weight=4), _cli("show", "@"), _cli("keys", "@", raw=True))

@@ -19,6 +19,18 @@ from b2dinspect.provisioning.repair.backup import FileChange, Patch, undo, write
 
 MIB = 1 << 20
 INCIDENTS = Path(__file__).parents[2] / "sample_images" / "incidents"
+
+
+def docker_before(folder: Path) -> None:
+    """A disk with a data-root, and what was rescued of another one."""
+    from tests.fuzz import inputs
+
+    inputs.docker(folder)
+    (folder / "rescued" / "volumes").mkdir(parents=True)
+    for name in ("rescued/manifest.json", "rescued/volumes/data.tar", "out.tar"):
+        (folder / name).write_text("old")
+
+
 OWNER = str(Path(__file__).parents[2] / "b2dinspect/provisioning/samples/keys/practice-1")
 State = dict[str, str]
 """Of each file below a folder, by its path there, a hash of its content; mode and time do not count."""
@@ -286,6 +298,20 @@ VICTIMS = (
         "b2dinspect",
         got_before,
         ("get", "m", "/var/lib/boot2docker", "--tar", "out.tar", "--force"),
+        each_is_whole,
+    ),
+    Victim(
+        "docker rescue",
+        "b2dinspect",
+        docker_before,
+        ("docker", "rescue", "disk.img", "rescued", "--force"),
+        each_is_whole,
+    ),
+    Victim(
+        "docker export",
+        "b2dinspect",
+        docker_before,
+        ("docker", "export", "disk.img", "quiet_turing", "-o", "out.tar", "--force"),
         each_is_whole,
     ),
 )
