@@ -22,7 +22,7 @@ from b2dinspect.containers.vdi import layout as vdi
 from b2dinspect.containers.vhd import layout as vhd
 from b2dinspect.containers.vhdx import layout as vhdx
 from b2dinspect.containers.vmdk import layout as vmdk
-from b2dinspect.doctor.explanations import LINKS, Explanation, explanations
+from b2dinspect.doctor.explanations import ALL_LINKS, Explanation, explanations
 from b2dinspect.filesystems import superblock, swap
 from b2dinspect.partitions import gpt, mbr
 from b2dinspect.render.doctor import by_system
@@ -54,10 +54,11 @@ def findings() -> str:
     """Return the page of findings."""
     parts = [
         "# Findings\n",
-        "What `show` and `doctor` can find, in the order of the chain from the host's key to the login.",
+        "What `show` and `doctor` can find, in the order of the chain from the host's key to the login,",
+        "and of the second one, to a Docker client.",
         "An id with `*` stands for a family.\n",
     ]
-    for link in LINKS:
+    for link in ALL_LINKS:
         parts.append(f"## {link}\n")
         parts += [_finding(item) for item in explanations() if item.link == link]
     return "\n".join(parts)

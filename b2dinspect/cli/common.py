@@ -54,7 +54,7 @@ At = Annotated[
     typer.Option(
         metavar="TIME",
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"],
-        help="When somebody logs in, UTC; else now.",
+        help="When somebody comes, UTC: for then keys and certificates are judged; else now.",
     ),
 ]
 Address = Annotated[

@@ -29,6 +29,7 @@ from b2dinspect.errors import B2dError, UsageError
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosis
+    from b2dinspect.userdata.admission import Visit
 
 FEW = 16
 """Machines that are shown together: a list of more begins while the rest is looked at."""
@@ -69,7 +70,7 @@ def doctor(
             subject, format_name=format_name, rules=rules(folders), progress=progress, visit=visit
         ) as case,
     ):
-        found = diagnose(case)
+        found = diagnose(case, visit.at)
         evidence = [evidence_bytes(case.disk, one.finding) if case.disk else b"" for one in found.findings]
     if as_json:
         from b2dinspect.render import json
@@ -132,8 +133,11 @@ def machines(
         ),
     ] = None,
     as_json: Json = False,
+    at: At = None,
 ) -> None:
     """List machines, a line each: driver, state, disk, size, whether the key fits, and the first finding.
+
+    Where there are certificates, until when each is good; one with a ! is not.
 
     Example: b2dinspect machines ~/.docker/machine
 
@@ -144,11 +148,11 @@ def machines(
     from b2dinspect.machine.places import find_machines
     from b2dinspect.render import doctor as render
 
-    paths = find_machines(tuple(folders or ()))
+    visit, paths = visit_of(at, None), find_machines(tuple(folders or ()))
     rows: list[dict[str, Any]] = []
     is_sound, is_any = True, False
     listed = render.MachineList([path.name for path in paths] if len(paths) > FEW else ())
-    for part in _looked_at(paths, 0 if as_json or len(paths) <= FEW else SHOWN_EVERY):
+    for part in _looked_at(paths, 0 if as_json or len(paths) <= FEW else SHOWN_EVERY, visit):
         is_sound = is_sound and all(item is not None and item.is_healthy for item in part)
         found = [item for item in part if item]
         is_any = is_any or bool(found)
@@ -171,7 +175,7 @@ def machines(
         raise typer.Exit(FINDINGS)
 
 
-def _looked_at(paths: Sequence[Path], seconds: float) -> Iterator[list[Diagnosis | None]]:
+def _looked_at(paths: Sequence[Path], seconds: float, visit: Visit) -> Iterator[list[Diagnosis | None]]:
     """Yield what was found, the first at once and then all of each so many seconds; all together for 0.
 
     None stands for what cannot be looked at, which was said.
@@ -185,8 +189,8 @@ def _looked_at(paths: Sequence[Path], seconds: float) -> Iterator[list[Diagnosis
         for number, path in enumerate(paths):
             progress("looking", number, len(paths))
             try:
-                with open_case(str(path)) as case:
-                    found.append(diagnose(case))
+                with open_case(str(path), visit=visit) as case:
+                    found.append(diagnose(case, visit.at))
             except B2dError as error:
                 complain(str(error))
                 found.append(None)

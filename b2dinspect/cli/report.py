@@ -54,7 +54,7 @@ def report(
             subject, format_name=format_name, rules=rules(folders), progress=progress, visit=visit
         ) as case,
     ):
-        found = gather(case, progress)
+        found = gather(case, progress, visit.at)
     if markdown or (output and output.suffix == ".md"):
         from b2dinspect.render import markdown as drawing
 

@@ -6,9 +6,19 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.docker.summary import Summary, summaries
 from b2dinspect.doctor import disk as disk_checks
+from b2dinspect.doctor import door as door_checks
 from b2dinspect.doctor import host as host_checks
 from b2dinspect.doctor.case import Case
-from b2dinspect.doctor.explanations import LINKS, SYSTEMS, Basis, Explanation, System, explanation_of
+from b2dinspect.doctor.explanations import (
+    ALL_LINKS,
+    DOOR,
+    LINKS,
+    SYSTEMS,
+    Basis,
+    Explanation,
+    System,
+    explanation_of,
+)
 from b2dinspect.doctor.remedies import Remedy, remedy
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import Inspection
@@ -29,7 +39,7 @@ class Link(NamedTuple):
     """One link of the chain.
 
     Attributes:
-        name: One of LINKS.
+        name: One of LINKS, or of DOOR.
         status: ``unseen`` when it could not be looked at, or does not exist yet.
         text: What is there.
         by: What that rests on.
@@ -58,18 +68,27 @@ class Diagnosis(NamedTuple):
         findings: The cause first: errors, warnings, then what is worth knowing; in each, as the chain goes.
         advice: Where to look when nothing here is wrong; "" otherwise.
         engines: What container engines left on the disk.
+        door: The facts about the second door, to a Docker client.
+        door_links: The chain to it; () where nobody has built that door and nothing is wrong.
     """
 
     case: Case
     links: tuple[Link, ...]
     findings: tuple[Diagnosed, ...]
     advice: str
+    door: door_checks.Door
+    door_links: tuple[Link, ...] = ()
     engines: tuple[Summary, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
         """Whether nothing was found that keeps anybody out."""
         return not any(item.finding.is_fault for item in self.findings)
+
+    @property
+    def is_about_door(self) -> bool:
+        """Whether the gravest finding is about the second door, so that the login itself is not at fault."""
+        return bool(self.findings) and self.findings[0].explanation.link in DOOR
 
     @property
     def keeps_nobody_out(self) -> bool:
@@ -89,17 +108,26 @@ class Diagnosis(NamedTuple):
         return "fits" if lets_in(disk, private.identity) else "differs"
 
 
-def diagnose(case: Case) -> Diagnosis:
-    """Run every check and put what they say in order."""
+def diagnose(case: Case, at: float | None = None) -> Diagnosis:
+    """Run every check and put what they say in order.
+
+    Args:
+        case: The facts, open.
+        at: Seconds since 1970 for which certificates are judged; None for now.
+    """
+    door = door_checks.open_door(case, at)
     found = [finding for check in host_checks.CHECKS for finding in check(case)]
     if case.disk is not None:
         found += disk_checks.examine(case.disk, host_checks.expectations(case))
+    found += [finding for check in door_checks.CHECKS for finding in check(door)]
     diagnosed = [_diagnosed(case, finding) for finding in dict.fromkeys(found)]
     severity = {"error": 0, "warning": 1, "info": 2}
-    diagnosed.sort(key=lambda item: (severity[item.finding.severity], LINKS.index(item.explanation.link)))
+    diagnosed.sort(key=lambda item: (severity[item.finding.severity], ALL_LINKS.index(item.explanation.link)))
     links = tuple(_link(name, case, diagnosed) for name in LINKS)
     engines = summaries(case.disk) if case.disk is not None else ()
-    return Diagnosis(case, links, tuple(diagnosed), _advice(case, diagnosed), engines)
+    shows_door = door.is_there or any(one.explanation.link in DOOR for one in diagnosed)
+    door_links = tuple(_door_link(name, door, diagnosed) for name in DOOR) if shows_door else ()
+    return Diagnosis(case, links, tuple(diagnosed), _advice(case, diagnosed), door, door_links, engines)
 
 
 def _diagnosed(case: Case, finding: Finding) -> Diagnosed:
@@ -114,9 +142,23 @@ def _link(name: str, case: Case, found: list[Diagnosed]) -> Link:
     if here:
         worst = "BROKEN" if any(finding.severity == "error" for finding in here) else "odd"
         return Link(name, worst, text if is_seen else here[0].message, by)  # type: ignore[arg-type]
-    if name == "login" and any(item.finding.severity == "error" for item in found):
+    if name == "login" and any(_keeps_out(item) for item in found):
         return Link(name, "BROKEN", "not with what is above", by)
     return Link(name, "ok" if is_seen else "unseen", text, by)
+
+
+def _keeps_out(item: Diagnosed) -> bool:
+    """Tell whether a finding breaks the chain to the login."""
+    return item.finding.severity == "error" and item.explanation.link in LINKS
+
+
+def _door_link(name: str, door: door_checks.Door, found: list[Diagnosed]) -> Link:
+    here = [item.finding for item in found if item.explanation.link == name and item.finding.is_fault]
+    text = door_checks.SEEN[name](door)
+    if here:
+        worst: Status = "BROKEN" if any(finding.severity == "error" for finding in here) else "odd"
+        return Link(name, worst, text or here[0].message)
+    return Link(name, "ok" if text else "unseen", text or "not looked at")
 
 
 Seen = tuple[str, bool]

@@ -24,6 +24,9 @@ LINKS = (
     "login",
 )
 """The chain from the host's key to the login, in order."""
+DOOR = ("disk space", "profile", "server certificate", "authority", "client certificate", "daemon")
+"""The second chain, from the daemon's start to a Docker client that comes in, as users meet it."""
+ALL_LINKS = (*LINKS, *DOOR)
 KEYS = {*("link", "row", "title", "why", "fix", "do", "unix", "windows", "mends", "end", "by", "sure")}
 """Of an explanation in the data file; any other is a driver's name."""
 System = Literal["linux", "macos", "windows"]
@@ -41,6 +44,7 @@ Mend = Literal[
     "public-key",
     "paths",
     "encoding",
+    "certificates",
     "start",
 ]
 """What mends a finding: a part of a repair, the machine's next start, or nothing that this program does."""
@@ -94,7 +98,7 @@ def explanations() -> tuple[Explanation, ...]:
     with DATA.open("rb") as file:
         data = tomllib.load(file)
     found = [_explanation(name, values) for name, values in data.items()]
-    return tuple(sorted(found, key=lambda item: LINKS.index(item.link)))
+    return tuple(sorted(found, key=lambda item: ALL_LINKS.index(item.link)))
 
 
 def _explanation(name: str, values: dict[str, Any]) -> Explanation:

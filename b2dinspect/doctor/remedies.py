@@ -18,6 +18,7 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.explanations import Explanation, Mend, System
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.machine.certificates import store_certificates
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.places import store_of
 from b2dinspect.machine.ssh import identity_words
@@ -108,6 +109,16 @@ def _key(case: Case) -> str:
     return os.path.join(folder_of(case), "id_rsa") if case.machine else ""  # noqa: PTH118 - keeps "./"
 
 
+def _certificate_key(case: Case, name: str) -> str:
+    """Return where a key of the certificates is: in the store, else in the machine directory."""
+    if case.machine is None:
+        return ""
+    store = store_certificates(case.machine.folder)
+    if store is not None and (store / name).exists():
+        return str(store / name)
+    return os.path.join(folder_of(case), name)  # noqa: PTH118 - keeps "./"
+
+
 def _address(case: Case) -> str:
     """Return whom to log in as, and where; nothing when config.json has words that are no such names."""
     config = case.machine.config if case.machine else None
@@ -161,6 +172,8 @@ _PLACES: dict[str, Callable[[Case], str]] = {
     "FOLDER": folder_of,
     "DISK": _disk,
     "KEY": _key,
+    "CAKEY": lambda case: _certificate_key(case, "ca-key.pem"),
+    "CLIENTKEY": lambda case: _certificate_key(case, "key.pem"),
     "NAME": lambda case: case.machine.name if case.machine else "",
     "LOGIN": _address,
     "DATA": _data,
@@ -196,6 +209,11 @@ def _key_beside(case: Case) -> Command:
 
 def _new_key(case: Case, mends: Mend) -> Command:
     return ("b2dprovision", "repair", folder_of(case), "--new-key", "--in-place") if case.machine else ()
+
+
+def _certificates(case: Case, mends: Mend) -> Command:
+    """Return the repair of certificates, for a machine that is a directory."""
+    return ("b2dprovision", "repair", folder_of(case), "--certs", "--in-place") if case.machine else ()
 
 
 def _manager(case: Case, mends: Mend) -> Command:
@@ -240,6 +258,7 @@ _WHOLE: dict[str, Callable[[Case, Mend], Command]] = {
     "REPAIR": _repair,
     "NEWKEY": _new_key,
     "SAVED": _saved,
+    "CERTS": _certificates,
     "MANAGER": _manager,
     "STOP": lambda case, mends: _managed(case, "stop"),
     "START": lambda case, mends: start_command(case),

@@ -68,9 +68,9 @@ class Report(NamedTuple):
     made: float
 
 
-def gather(case: Case, progress: Progress | None = None) -> Report:
-    """Return everything that a report says about a case."""
-    diagnosis = diagnose(case)
+def gather(case: Case, progress: Progress | None = None, at: float | None = None) -> Report:
+    """Return all that a report says about a case; certificates are judged for ``at``, by default now."""
+    diagnosis = diagnose(case, at)
     disk = case.disk
     found = tuple(evidence_bytes(disk, one.finding) if disk else b"" for one in diagnosis.findings)
     return Report(

@@ -55,7 +55,14 @@ class Met(NamedTuple):
     reason: str = ""
 
 
-def ask(port: int, credentials: Credentials, what: str = "version", clock: float | None = None) -> Met:
+def ask(
+    port: int,
+    credentials: Credentials,
+    what: str = "version",
+    *,
+    clock: float | None = None,
+    host: str = HOST,
+) -> Met:
     """Ask a daemon for ``/version`` or ``/info`` through TLS.
 
     Args:
@@ -63,12 +70,13 @@ def ask(port: int, credentials: Credentials, what: str = "version", clock: float
         credentials: The client's.
         what: The question.
         clock: Seconds since 1970 by which the server's dates are judged; None for the system's clock.
+        host: For which name or address the server's certificate must be.
     """
     try:
         context = _context(credentials, clock)
         with (
             socket.create_connection((HOST, port), TIME_LIMIT) as plain,
-            context.wrap_socket(plain, server_hostname=HOST) as secured,
+            context.wrap_socket(plain, server_hostname=host) as secured,
         ):
             if clock is not None and not _is_good(secured.getpeercert(binary_form=True), clock):
                 return Met(False, {}, "certificate has expired or is not yet valid")

@@ -34,7 +34,7 @@ from b2dinspect.provisioning.login import machine_key
 from b2dinspect.provisioning.session import Ran, Session
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step
 from b2dinspect.userdata.certificate import Certificate, day, read_certificates
-from b2dinspect.userdata.daemon_profile import build_profile
+from b2dinspect.userdata.daemon_profile import LABEL, build_profile
 
 STORAGE = "overlay2"
 """docker-machine's choice since 0.16.0; aufs before."""
@@ -209,7 +209,7 @@ def _profile(state: State) -> Step:
     for line in profile.decode().split("\n"):
         if "=" in line and not line.startswith(("EXTRA", "--")):
             yield Gave(line)
-    yield Gave(f"EXTRA_ARGS: --label {label}")
+    yield Gave(f"EXTRA_ARGS: {LABEL} {label}")
     return state
 
 

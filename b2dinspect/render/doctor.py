@@ -13,10 +13,11 @@ from b2dinspect.render.shell import SYSTEM_NAMES, System, command_line, this_sys
 from b2dinspect.render.terminal import Line, Table, Typed, Verbatim
 from b2dinspect.render.text import offset
 from b2dinspect.units import listed
+from b2dinspect.userdata.certificate import day
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.desktop import Desktop
-    from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
+    from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis, Link
     from b2dinspect.doctor.explanations import Explanation
     from b2dinspect.doctor.remedies import Remedy
     from b2dinspect.inspection.choice import Chosen
@@ -51,8 +52,12 @@ def diagnosis(item: Diagnosis, evidence: Sequence[bytes]) -> Iterator[Renderable
     """
     yield from _verdict(item)
     yield Line()
-    yield _chain(item)
+    yield _chain(item.links)
     yield from (Line.of(("Lives on it: ", "bold"), one.text) for one in item.engines)
+    if item.door_links:
+        yield Line()
+        yield Line(f"The second door, to a Docker client, as of {day(int(item.door.at))}:")
+        yield _chain(item.door_links)
     for number, (one, data) in enumerate(zip(item.findings, evidence, strict=True), 1):
         yield Line()
         yield from _finding(number, one, data, item)
@@ -78,7 +83,9 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     word, style = ("BROKEN", "bold red") if first.finding.severity == "error" else ("odd", "yellow")
     yield Line.of((f"{word} at {first.explanation.link}", style), f": {first.explanation.title}")
     text, commands = here(first)
-    if item.keeps_nobody_out:
+    if item.keeps_nobody_out and item.is_about_door:
+        yield Line("  The login works; this is about the Docker client.")
+    elif item.keeps_nobody_out:
         yield Line("  This keeps nobody out; what can be done:")
     yield Padding(Line(f"Do: {text}.", style="bold"), (0, 0, 0, 2))
     for line in commands:
@@ -102,12 +109,12 @@ def _seen(item: Diagnosis) -> str:
     return listed([names[link.name] for link in item.links if link.name in names and link.status != "unseen"])
 
 
-def _chain(item: Diagnosis) -> Table:
+def _chain(links: Sequence[Link]) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for link in item.links:
+    for link in links:
         status = Line(link.status, style=STATUS_STYLE[link.status])
         grid.add_row(status, Line(link.name, style="bold"), Line(link.text))
     return grid
@@ -225,10 +232,14 @@ class MachineList:
         table = Table(box=None, padding=(0, 1, 0, 0), show_header=not self._is_begun)
         for name, width in zip(self.COLUMNS, self._widths, strict=True):
             table.add_column(name, overflow="fold", min_width=None if self._is_whole else width)
+        until = [row["certificates"]["text"] for row in rows]
+        has_column = self._is_whole and any(until)
+        if has_column:
+            table.add_column("certificates", overflow="fold")
         table.add_column("finding", overflow="fold", no_wrap=True)
-        for row, texts, item in zip(rows, cells, items, strict=True):
+        for row, texts, end, item in zip(rows, cells, until, items, strict=True):
             first = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
-            table.add_row(*map(Line, texts), first)
+            table.add_row(*map(Line, texts), *([Line(end or "-")] if has_column else []), first)
         self._is_begun = True
         return table
 
@@ -283,9 +294,26 @@ def machine_row(item: Diagnosis) -> dict[str, Any]:
         "size": disk.container.size if disk else None,
         "size_text": size(disk.container.size) if disk else "",
         "key": item.key,
+        "certificates": _certificates(item),
         "first": faults[0] if faults else "",
         "findings": faults,
     }
+
+
+def _certificates(item: Diagnosis) -> dict[str, Any]:
+    """Return until when each certificate is good, and the same in one line."""
+    door = item.door
+    found = {"authority": door.host.authority, "client": door.host.client, "server": door.server}
+    good = {name: one.certificate for name, one in found.items() if one and one.certificate}
+    expired = [name for name, one in good.items() if not one.is_good_at(door.at)]
+    days = {one.until for one in good.values()}
+    marks = {name: "!" if name in expired else "" for name in good}
+    if len(days) == 1:
+        text = f"{days.pop()}{'!' if expired else ''}"
+    else:
+        text = ", ".join(f"{name} {one.until}{marks[name]}" for name, one in good.items())
+    until = {name: good[name].until if name in good else "" for name in found}
+    return {**until, "expired": expired, "text": text}
 
 
 def choices(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]]) -> Table:
@@ -339,6 +367,7 @@ def diagnosis_json(item: Diagnosis, evidence: Sequence[bytes]) -> dict[str, Any]
         "advice": item.advice,
         "chain": [link._asdict() for link in item.links],
         "engines": [json.engine(one) for one in item.engines],
+        "door": {"at": int(item.door.at), "chain": [link._asdict() for link in item.door_links]},
         "findings": [
             {
                 **json.finding(one.finding),

@@ -12,12 +12,13 @@ from b2dinspect.render.doctor import healthy, here, remedies
 from b2dinspect.render.hexdump import ROW, owner_colours, value
 from b2dinspect.render.markup import Html
 from b2dinspect.render.text import offset, size
+from b2dinspect.userdata.certificate import Certificate, day
 from b2dinspect.views.annotation import Region, all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.docker.facts import Contents
     from b2dinspect.docker.summary import Summary
-    from b2dinspect.doctor.diagnosis import Diagnosed
+    from b2dinspect.doctor.diagnosis import Diagnosed, Link
     from b2dinspect.doctor.report import Report
     from b2dinspect.inspection.facts import Inspection
 
@@ -42,7 +43,9 @@ def page(report: Report) -> str:
 def _sections(report: Report) -> Iterator[Html]:
     disk = report.diagnosis.case.disk
     yield _verdict(report)
-    yield _section("The chain", _chain(report))
+    yield _section("The chain", _chain(report.diagnosis.links))
+    if report.diagnosis.door_links:
+        yield _section("The second door", _door(report))
     if report.diagnosis.findings:
         found = zip(report.diagnosis.findings, report.evidence_bytes, strict=True)
         yield _section("Findings", Html.join(_finding(one, data, report) for one, data in found))
@@ -108,12 +111,37 @@ def _verdict(report: Report) -> Html:
     )
 
 
-def _chain(report: Report) -> Html:
+def _chain(links: Iterable[Link]) -> Html:
     rows = (
         (Html.of('<span class="{}">{}</span>', link.status, link.status), link.name, link.text)
-        for link in report.diagnosis.links
+        for link in links
     )
     return _table(("status", "link", "what is there"), rows)
+
+
+def _door(report: Report) -> Html:
+    """Return the chain to a Docker client, and every certificate."""
+    door = report.diagnosis.door
+    rows = (
+        (
+            whose,
+            _code(found.place),
+            _code(one.subject),
+            _code(one.issuer),
+            Html.of('<span class="{}">{} to {}</span>', _good(one, door.at), day(one.begins), one.until),
+            ", ".join(one.names),
+            _code(one.sha256),
+        )
+        for whose, found in door.certificates()
+        if (one := found.certificate)
+    )
+    heads = ("whose", "file", "for", "signed by", "good from", "names", "SHA-256")
+    text = Html.of("<p>To a Docker client, through TLS, as of {}.</p>", day(int(door.at)))
+    return text + _chain(report.diagnosis.door_links) + _table(heads, rows)
+
+
+def _good(certificate: Certificate, at: float) -> str:
+    return "ok" if certificate.is_good_at(at) else "error"
 
 
 def _finding(one: Diagnosed, data: bytes, report: Report) -> Html:

@@ -10,6 +10,7 @@ from b2dinspect.render.docker import status
 from b2dinspect.render.doctor import healthy, here, remedies
 from b2dinspect.render.markup import Markdown
 from b2dinspect.render.text import offset, size
+from b2dinspect.userdata.certificate import day, told
 
 if TYPE_CHECKING:
     from b2dinspect.docker.facts import Contents
@@ -31,6 +32,8 @@ def _lines(report: Report) -> Iterator[Markdown]:
     yield Markdown("## The chain\n")
     rows = ((Markdown.prose(one.status), Markdown.prose(one.name), one.text) for one in found.links)
     yield from _table(("status", "link", "what is there"), rows)
+    if found.door_links:
+        yield from _door(found)
     if found.findings:
         yield Markdown("## Findings\n")
     for one, data in zip(found.findings, report.evidence_bytes, strict=True):
@@ -45,6 +48,19 @@ def _lines(report: Report) -> Iterator[Markdown]:
     made = f"{datetime.fromtimestamp(report.made, UTC):%Y-%m-%d %H:%M:%SZ}"
     text = "Made by b2dinspect {} at {}; nothing was written to the evidence."
     yield Markdown.of(text, report.version, made)
+
+
+def _door(found: Diagnosis) -> Iterator[Markdown]:
+    yield Markdown("## The second door\n")
+    yield Markdown.of("To a Docker client, through TLS, as of {}.\n", Markdown.prose(day(int(found.door.at))))
+    links = ((Markdown.prose(one.status), Markdown.prose(one.name), one.text) for one in found.door_links)
+    yield from _table(("status", "link", "what is there"), links)
+    rows = (
+        (Markdown.prose(whose), held.place, told(held.certificate), held.certificate.sha256)
+        for whose, held in found.door.certificates()
+        if held.certificate
+    )
+    yield from _table(("whose", "file", "certificate", "SHA-256"), rows)
 
 
 def _verdict(found: Diagnosis) -> Iterator[Markdown]:

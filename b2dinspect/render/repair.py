@@ -49,8 +49,15 @@ def plan(item: Repair) -> Iterator[RenderableType]:
     if item.merged is not None:
         yield from _merged(item.merged)
     if item.proof:
-        style = {True: "green", False: "bold red", None: "yellow"}[item.logged_in]
+        told = False if item.is_proven_wrong else item.logged_in or item.met
+        style = {True: "green", False: "bold red", None: "yellow"}[told]
         yield Line.of(("proof", "bold"), "  ", (item.proof, style))
+    for other in item.certificates.shut_out if item.certificates else ():
+        again = command_line(("b2dprovision", "repair", str(other), "--certs", "--in-place"))
+        yield Line.of(
+            ("then", "bold"), f"  {other.name} has certificates of the old authority; it needs new ones:"
+        )
+        yield Typed(again, indent=6)
     for one in item.left:
         end = one.explanation.end or f"{one.explanation.fix}."
         yield Line.of(("left", "bold"), f"  {one.finding.id}: {end}")

@@ -236,3 +236,9 @@ def day(seconds: int) -> str:
     ('1970-01-01', '9999-12-31')
     """
     return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%d}"
+
+
+def told(certificate: Certificate) -> str:
+    """Return a certificate in one line."""
+    names = f", for {', '.join(certificate.names)}" if certificate.names else ""
+    return f"{certificate.subject}, {day(certificate.begins)} to {certificate.until}{names}"

@@ -17,6 +17,9 @@ PORT = 2376
 """Of the daemon, behind TLS."""
 WRITTEN = ("EXTRA_ARGS", "CACERT", "DOCKER_HOST", "DOCKER_STORAGE", "DOCKER_TLS", "SERVERKEY", "SERVERCERT")
 """What docker-machine assigns, in its order."""
+LABEL = "--label"
+"""The daemon's argument in front of each of its labels."""
+_LABELS = re.compile(LABEL + r" ([\w.=/:@+-]{1,200})")
 _ASSIGNED = re.compile(r"(?:export\s+)?(?P<quote>\"?)(?P<name>[A-Za-z_]\w*)=")
 
 
@@ -38,6 +41,11 @@ class DaemonProfile(NamedTuple):
         return dict(self.values).get(name, "")
 
     @property
+    def labels(self) -> list[str]:
+        """The engine's labels, those that every shell takes as they are."""
+        return _LABELS.findall(self.get("EXTRA_ARGS"))
+
+    @property
     def has_tls(self) -> bool:
         """Whether the daemon asks for certificates: only ``no`` keeps its init script from it."""
         return self.get("DOCKER_TLS") != "no"
@@ -52,7 +60,7 @@ def build_profile(labels: Sequence[str], storage: str, port: int = PORT) -> byte
         port: Where the daemon is to listen.
     """
     home = "/var/lib/boot2docker"
-    arguments = "".join(f"--label {label}\n" for label in labels)
+    arguments = "".join(f"{LABEL} {label}\n" for label in labels)
     return (
         f"\nEXTRA_ARGS='\n{arguments}\n'\nCACERT={home}/ca.pem\nDOCKER_HOST='-H tcp://0.0.0.0:{port}'\n"
         f"DOCKER_STORAGE={storage}\nDOCKER_TLS=auto\nSERVERKEY={home}/server-key.pem\n"

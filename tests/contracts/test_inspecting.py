@@ -128,7 +128,7 @@ def test_a_command_that_inspects_loads_no_writer(name: str, loaded_by: dict[str,
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 PROGRAM = re.compile(
-    r"\b(b2dinspect|b2dprovision|VBoxManage|docker-machine|minikube|qemu-img|ssh|fdisk|blockdev|parted|mount)\b"
+    r"\b(b2dinspect|b2dprovision|VBoxManage|docker-machine|docker|minikube|qemu-img|ssh|fdisk|blockdev|parted|mount)\b"
 )
 ARGUMENT = re.compile(r"--[a-z][a-z0-9-]*(=\S*)?")
 STYLE = re.compile(r"var\(--|--[a-z]+:")

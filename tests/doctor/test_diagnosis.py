@@ -10,7 +10,7 @@ import pytest
 
 from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.diagnosis import ELSEWHERE
-from b2dinspect.doctor.explanations import LINKS, SYSTEMS, explain, explanations, families
+from b2dinspect.doctor.explanations import ALL_LINKS, LINKS, SYSTEMS, explain, explanations, families
 from b2dinspect.errors import UsageError
 from b2dinspect.provisioning.faults import FAULTS
 from tests.cli.helpers import MANIFEST as SAMPLES
@@ -34,8 +34,9 @@ FAMILIES = (
 )
 OTHERS = ("userdata", "keys", "key", "magic", "table", "partition", "label", "disk", "filesystem", "config")
 MORE = ("logs", "marker", "driver", "machine", "leftover", "certificates")
-ID = re.compile(rf'"((?:{"|".join(FAMILIES + OTHERS + MORE)})-[a-z0-9-]+)"')
-NO_FINDINGS = {*FAULTS, "ext4-only", "disk-name", "config-2"}
+SECOND = ("data", "profile", "server", "authority", "client", "daemon")
+ID = re.compile(rf'"((?:{"|".join(FAMILIES + OTHERS + MORE + SECOND)})-[a-z0-9-]+)"')
+NO_FINDINGS = {*FAULTS, "data-volume", "ext4-only", "disk-name", "config-2"}
 
 
 def all_ids() -> set[str]:
@@ -54,7 +55,7 @@ def test_there_are_many() -> None:
 @pytest.mark.parametrize("name", sorted(all_ids()))
 def test_every_finding_is_explained(name: str) -> None:
     found = explain(name)
-    assert found.link in LINKS
+    assert found.link in ALL_LINKS
     assert not found.title.endswith(".")
     assert found.why.endswith((".", '"'))
     assert set(found.commands) == set(SYSTEMS)

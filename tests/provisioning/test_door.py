@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, Path]:
     return tell(provision(plan(store / "machines", driver=driver, docker=True, ids=ids))), store
 
 
-@needs("mke2fs", "debugfs", "ssh")
+@needs("ssh")
 @pytest.mark.slow
 def test_a_docker_client_comes_in_twice_and_strangers_never(made: tuple[Story, Path]) -> None:
     story, _ = made
@@ -72,7 +72,7 @@ def test_a_docker_client_comes_in_twice_and_strangers_never(made: tuple[Story, P
     assert story.done["connect"].writes == story.done["second-boot"].writes == ()
 
 
-@needs("mke2fs", "debugfs", "ssh")
+@needs("ssh")
 @pytest.mark.slow
 def test_what_lies_on_the_disk_is_what_lies_on_the_host(made: tuple[Story, Path]) -> None:
     story, store = made
@@ -89,7 +89,7 @@ def test_what_lies_on_the_disk_is_what_lies_on_the_host(made: tuple[Story, Path]
     assert options["ServerCertPath"] == str(folder / "server.pem")
 
 
-@needs("mke2fs", "debugfs", "ssh", "e2fsck", "qemu-img")
+@needs("ssh", "e2fsck", "qemu-img")
 @pytest.mark.slow
 def test_the_filesystem_stays_sound(made: tuple[Story, Path], tmp_path: Path) -> None:
     from tests.oracles import run

@@ -36,7 +36,7 @@ def repair(
         typer.Option(
             "--drop",
             metavar="WHAT",
-            help="A key (SHA256:…) or file in userdata.tar that may go, and does, or id_rsa. Repeatable.",
+            help="What may go, and does: a key (SHA256:…), a file in userdata.tar, id_rsa, ca-key.pem.",
         ),
     ] = None,
     in_place: Annotated[
@@ -55,6 +55,10 @@ def repair(
     cut: Annotated[
         bool, typer.Option("--cut", help="Make userdata.tar fit in the 4096 bytes that a guest keeps.")
     ] = False,
+    certs: Annotated[
+        bool,
+        typer.Option("--certs", help="Also make new certificates, so that a Docker client comes in again."),
+    ] = False,
     force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
@@ -64,8 +68,8 @@ def repair(
 
     Works on a copy, NAME-repaired, unless --in-place is given; that of a machine in a store goes outside of
     it, into the current folder. Other people's keys and files stay. A
-    simulated login proves the repair before anything is written. Exit status: 0 repaired, or nothing to do,
-    1 something is left, 2 it could not be done.
+    simulated login proves the repair before anything is written; with --certs, so does a Docker client.
+    Exit status: 0 repaired, or nothing to do, 1 something is left, 2 it could not be done.
     """
     from b2dinspect.doctor.case import open_case
     from b2dinspect.doctor.diagnosis import diagnose
@@ -81,7 +85,7 @@ def repair(
         raise UsageError("standard input cannot be repaired; name a file")
     if in_place and out_path is not None:
         raise UsageError("--in-place changes the files themselves, --out makes a copy: choose one")
-    wish = _wish(key, new_key, tuple(drop or ()), cut)
+    wish = _wish(key, new_key, tuple(drop or ()), cut)._replace(certs=certs)
     with open_case(subject) as case:
         if case.is_packed:
             raise UsageError(f"{subject} is packed: unpack it, and repair the directory")
@@ -109,8 +113,9 @@ def _carry_out(plan: Repair, subject: str, target: _Target, as_json: bool) -> No
     from b2dinspect.provisioning.repair.writing import disk_change
 
     screen = _Screen(plan, as_json)
-    if plan.actions and plan.logged_in is False:
-        complain("the simulated login fails even so: nothing is written")
+    if plan.actions and plan.is_proven_wrong:
+        what = "login" if plan.logged_in is False else "Docker client"
+        complain(f"the simulated {what} fails even so: nothing is written")
     elif plan.actions and target.dry_run:
         screen.show_changes(_host_files(plan))
     elif plan.actions and target.in_place:
@@ -176,7 +181,7 @@ class _Screen:
                 )
             )
         is_left = any(one.explanation.mends != "start" for one in self._plan.left)
-        if is_left or self._plan.logged_in is False or (healthy is False and not needs_start):
+        if is_left or self._plan.is_proven_wrong or (healthy is False and not needs_start):
             raise typer.Exit(FINDINGS)
 
 
@@ -193,6 +198,10 @@ def _in_place(plan: Repair, backup: Path | None) -> tuple[list[FileChange | NewI
     machine = plan.case.machine
     folder = machine.folder if machine else Path(plan.case.path).absolute().parent
     name = f"repair-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.b2dbackup"
+    if plan.certificates is not None:
+        from b2dinspect.provisioning.repair.certificates import backup_folder
+
+        folder = backup_folder(folder.absolute())
     path = backup or folder / name
     files = repair_in_place(plan, path)
     return files, str(path) if files else ""

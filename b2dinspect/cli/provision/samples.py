@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -41,17 +42,26 @@ def incidents(
 
     Then ask `b2dinspect machines DIR` and `b2dinspect doctor DIR/NAME`. Everybody has their keys.
     """
+    from b2dinspect.provisioning.samples.door_incidents import DOOR_INCIDENTS, make_door, rebuild_door
     from b2dinspect.provisioning.samples.incidents import INCIDENTS, make, rebuild
 
-    if unknown := [name for name in names or [] if name not in INCIDENTS]:
-        raise UsageError(f"no incident is called {unknown[0]!r}; there are {', '.join(INCIDENTS)}")
+    known = INCIDENTS | DOOR_INCIDENTS
+    if unknown := [name for name in names or [] if name not in known]:
+        raise UsageError(f"no incident is called {unknown[0]!r}; there are {', '.join(known)}")
+    wanted = [*(names or known)]
+    login = tuple(name for name in wanted if name in INCIDENTS)
+    door = tuple(name for name in wanted if name in DOOR_INCIDENTS)
     if pack:
-        for name, length in rebuild(folder, tuple(names or ())):
+        found = [
+            *([rebuild(folder, login)] if login else []),
+            *([rebuild_door(folder, door)] if door else []),
+        ]
+        for name, length in itertools.chain(*found):
             out(f"{name}: {size(length)}")
         return
-    for name in names or INCIDENTS:
-        made = make(INCIDENTS[name], folder.absolute())
-        out(f"{made}: {INCIDENTS[name].story}")
+    for name in wanted:
+        made = (make_door if name in door else make)(known[name], folder.absolute())
+        out(f"{made}: {known[name].story}")
 
 
 @command

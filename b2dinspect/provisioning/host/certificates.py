@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.userdata.certificate import MAX_SIZE, VALID_DAYS, is_address
+from b2dinspect.userdata.certificate import (
+    MAX_SIZE,
+    VALID_DAYS,
+    is_address,
+    read_certificates,
+    signature_fault,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -66,6 +72,10 @@ class Maker:
         """Return an authority of the user's, which signs itself."""
         return self._issue("authority", self.user, name, None, ())
 
+    def again(self, key: bytes) -> Issued:
+        """Return an authority that signs itself with a key that is there."""
+        return self._issue("authority", self.user, "", None, (), key)
+
     def client(self, authority: Issued, name: str = "client") -> Issued:
         """Return the certificate with which the user's docker comes to every machine."""
         return self._issue("client", f"{self.user}.<bootstrap>", name, authority, ())
@@ -82,7 +92,13 @@ class Maker:
         return self._issue("server", f"{self.user}.{machine}", name, authority, hosts)
 
     def _issue(
-        self, role: Role, organisation: str, name: str, authority: Issued | None, hosts: Sequence[str]
+        self,
+        role: Role,
+        organisation: str,
+        name: str,
+        authority: Issued | None,
+        hosts: Sequence[str],
+        old_key: bytes = b"",
     ) -> Issued:
         from cryptography import x509
         from cryptography.hazmat.primitives.hashes import SHA256
@@ -94,7 +110,11 @@ class Maker:
         )
         from cryptography.x509.oid import NameOID
 
-        key = self._key(name)
+        key: Any = (
+            load_pem_private_key(old_key, None, unsafe_skip_rsa_key_validation=True)
+            if old_key
+            else self._key(name)
+        )
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)])
         issuer, signer = subject, key
         if authority is not None:
@@ -113,9 +133,14 @@ class Maker:
         )
         for extension, is_critical in _extensions(role, hosts):
             builder = builder.add_extension(extension, critical=is_critical)
-        certificate = builder.sign(signer, SHA256())
+        pem = builder.sign(signer, SHA256()).public_bytes(Encoding.PEM)
+        made, above = (
+            read_certificates(one)[0] for one in (pem, authority.certificate if authority else pem)
+        )
+        if fault := signature_fault(made, above):
+            raise UsageError(f"what the authority's key signs is no good: {fault}")
         return Issued(
-            certificate.public_bytes(Encoding.PEM),
+            pem,
             key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
         )
 

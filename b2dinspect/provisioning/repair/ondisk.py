@@ -32,12 +32,14 @@ class Wish(NamedTuple):
         is_new: Whether that key pair was made for this repair.
         drop: Fingerprints of keys, and names of entries of the tar, that are to go.
         is_cut: Whether the tar is to fit in what a guest keeps when it formats a disk.
+        certs: Whether the machine is to get new certificates for a Docker client, too.
     """
 
     key: KeyPair | None = None
     is_new: bool = False
     drop: tuple[str, ...] = ()
     is_cut: bool = False
+    certs: bool = False
 
 
 class Step(NamedTuple):

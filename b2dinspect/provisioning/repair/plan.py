@@ -13,11 +13,17 @@ from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
 from b2dinspect.doctor.explanations import Mend
 from b2dinspect.errors import UsageError
 from b2dinspect.machine.files import read_small
-from b2dinspect.provisioning.disk.overlay import Change
+from b2dinspect.provisioning.disk.overlay import Change, Overlay
 from b2dinspect.provisioning.keypair import KeyPair
+from b2dinspect.provisioning.repair.certificates import (
+    AUTHORITY_KEY,
+    NewCertificates,
+    plan_certificates,
+    put_certificates,
+)
 from b2dinspect.provisioning.repair.merge import Lost, Merged, WouldLoseError
 from b2dinspect.provisioning.repair.ondisk import DiskPlan, Wish, plan_disk
-from b2dinspect.provisioning.repair.proof import prove_login
+from b2dinspect.provisioning.repair.proof import prove_door, prove_login
 from b2dinspect.source import ByteSource
 from b2dinspect.userdata.private_key import public_line
 
@@ -61,6 +67,8 @@ class Repair(NamedTuple):
         left: Faults that no action mends.
         proof: What came of the simulated login; "" when it was not tried.
         logged_in: Whether it worked; None when it was not tried.
+        certificates: New certificates; None for none.
+        met: Whether a Docker client came in with them; None when it was not tried.
     """
 
     case: Case
@@ -73,6 +81,13 @@ class Repair(NamedTuple):
     left: tuple[Diagnosed, ...]
     proof: str
     logged_in: bool | None
+    certificates: NewCertificates | None = None
+    met: bool | None = None
+
+    @property
+    def is_proven_wrong(self) -> bool:
+        """Whether it was tried, and does not help."""
+        return self.logged_in is False or self.met is False
 
     def has(self, name: Mend) -> bool:
         """Whether there is an action of that name."""
@@ -90,6 +105,8 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
     case = diagnosis.case
     _must_be_ours(case)
     wish = _may_replace_key(case, wish)
+    certificates = plan_certificates(case, wish.drop) if wish.certs else None
+    wish = wish._replace(drop=tuple(name for name in wish.drop if name != AUTHORITY_KEY))
     pair = wish.key or _own_key(case)
     causes: dict[Mend, list[str]] = {}
     for one in diagnosis.findings:
@@ -101,6 +118,10 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
         plan = plan_disk(case.disk, causes.keys(), pair, wish, size, _tar_on_host(case))
     asked = "the key that was asked for" if wish.key else "what goes with it"
     steps = [(step.mends, step.how) for step in plan.steps] + [*_on_host(case, causes, wish)]
+    if certificates is not None:
+        asked = "asked for"
+        plan = plan._replace(overlay=_with_certificates(case, plan.overlay, certificates))
+        steps += [("certificates", how) for how in certificates.how]
     actions = tuple(Action(name, ", ".join(causes.get(name, [asked])), how) for name, how in steps)
     done = {name for name, _ in steps} | ({"userdata", "label"} if plan.merged else set())
     left = tuple(
@@ -108,11 +129,30 @@ def plan_repair(diagnosis: Diagnosis, wish: Wish) -> Repair:
     )
     is_unused = bool({"marker", "size"} & {name for name, _ in steps})
     logged_in, proof = prove_login(case, plan.overlay, pair, formats=is_unused)
+    met = None
+    if certificates is not None and logged_in is not False:
+        met, told = prove_door(case, plan.overlay, certificates)
+        proof = f"{proof}; {told}" if logged_in else told
     changes = tuple(plan.overlay.differences()) if plan.overlay else ()
     new_key = wish.key if wish.is_new else None
-    return Repair(
+    found = Repair(
         case, actions, changes, plan.merged, plan.overlay, plan.rewrites, new_key, left, proof, logged_in
     )
+    return found._replace(certificates=certificates, met=met)
+
+
+def _with_certificates(case: Case, overlay: Overlay | None, new: NewCertificates) -> Overlay:
+    """Put new certificates into the overlay of the disk.
+
+    Raises:
+        UsageError: There is no data partition, or one that may not be changed.
+    """
+    data = case.disk.data if case.disk else None
+    if case.disk is None or data is None:
+        raise UsageError("there is no data partition to put certificates on")
+    overlay = overlay or Overlay(case.disk.container)
+    put_certificates(overlay, data.volume, new)
+    return overlay
 
 
 def _tar_on_host(case: Case) -> bytes | None:

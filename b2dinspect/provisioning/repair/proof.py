@@ -23,6 +23,7 @@ from b2dinspect.machine.files import read_small
 from b2dinspect.machine.keys import MAX_SIZE
 from b2dinspect.newfile.hold import scratch
 from b2dinspect.partitions import read_table
+from b2dinspect.provisioning.client import Credentials, ask
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.disk.rework import write_image
 from b2dinspect.provisioning.events import Done
@@ -30,7 +31,8 @@ from b2dinspect.provisioning.host.drivers import DRIVERS
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import KeyPair, load_key, make_key
 from b2dinspect.provisioning.login import log_in
-from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
+from b2dinspect.provisioning.repair.certificates import NewCertificates
+from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES, root_of
 from b2dinspect.provisioning.stages import Plan, QemuOptions, State, perform
 from b2dinspect.source import ByteSource
 from b2dinspect.userdata.authorized_keys import PublicKey, parse
@@ -233,10 +235,50 @@ def prove_login(
     return False, "; ".join([*failures, *([owner.reason] if owner.reason else [])])
 
 
+def prove_door(case: Case, overlay: Overlay | None, new: NewCertificates) -> tuple[bool, str]:
+    """Boot a simulated guest from the disk as a repair leaves it, and come in as a Docker client through TLS.
+
+    Args:
+        case: The disk, and what is known of its guest.
+        overlay: The disk as it would be.
+        new: What the client trusts and shows, and where it looks for the machine.
+
+    Returns:
+        Whether it came in and a client without a certificate did not, and a sentence about it.
+    """
+    if case.disk is None:
+        return False, "there is no disk to boot"
+    with Booted(overlay or case.disk.container, guest_of(case.disk), SIMULATED, docker=True) as (
+        state,
+        failures,
+    ):
+        root = root_of(state)
+        if root is None:
+            return False, "; ".join(failures) or "no guest came up"
+        root.start()
+        if not root.daemon_port:
+            return False, f"the daemon does not start: {root.words}"
+        credentials = Credentials.of(state.work)
+        for path, data in zip(credentials, (new.authority, *new.client), strict=True):
+            write_new(path or state.work, data, 0o600)
+        met = ask(root.daemon_port, credentials, host=new.address)
+        stranger = ask(root.daemon_port, Credentials(credentials.authority), host=new.address)
+    if stranger.works:
+        return False, "a client without a certificate was let in too"
+    if not met.works:
+        return False, f"the Docker client is refused: {met.reason}"
+    return (
+        True,
+        f"a Docker client came in through TLS as {new.address}, and one without a certificate did not",
+    )
+
+
 class Booted:
     """A guest that is up on an overlay: gives its state, and what failed in it; off when it is left."""
 
-    def __init__(self, disk: ByteSource, profile: GuestProfile, engine: Engine) -> None:
+    def __init__(
+        self, disk: ByteSource, profile: GuestProfile, engine: Engine, *, docker: bool = False
+    ) -> None:
         self._disk, self._engine = disk, engine
         self._plan = Plan(
             name="proof",
@@ -246,6 +288,7 @@ class Booted:
             folder=Path(),
             engine=engine.name,
             qemu=engine.qemu,
+            docker=docker,
         )
         self._cleanup = ExitStack()
 

@@ -26,6 +26,7 @@ from b2dinspect.provisioning.repair.backup import (
     keep_old,
     write_backup,
 )
+from b2dinspect.provisioning.repair.certificates import host_files
 from b2dinspect.provisioning.repair.place import Place
 from b2dinspect.provisioning.repair.plan import Repair
 from b2dinspect.source import SECTOR
@@ -57,6 +58,8 @@ def host_changes(repair: Repair, folder: Path, at: Path | None = None) -> list[F
         found.append(hostfiles.move_paths(machine, folder, at))
     elif repair.has("encoding"):
         found.append(hostfiles.plain_config(machine, place))
+    if repair.certificates is not None:
+        found += host_files(repair.certificates, folder, at)
     changes = [change for change in found if change is not None]
     return [one for one in changes if one.patches or one.old_mode != one.new_mode or not one.existed]
 

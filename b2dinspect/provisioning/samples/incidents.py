@@ -56,6 +56,7 @@ class Incident(NamedTuple):
         guest: Who formatted the disk.
         size: Virtual size in bytes.
         strangers: Whether other keys come before the owner's in the tar.
+        docker: Whether it was provisioned behind the login, too.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Incident(NamedTuple):
     guest: str = "autoformat"
     size: int = DEFAULT_SIZE
     strangers: bool = False
+    docker: bool = False
 
 
 def practice_key(number: int) -> KeyPair:
@@ -269,6 +271,7 @@ def make(incident: Incident, folder: Path) -> Path:
         key=pair,
         fault=incident.fault,
         ids=Identities.from_seed(f"incident {incident.name}"),
+        docker=incident.docker,
     )
     for event in provision(plan):
         if isinstance(event, Finished) and incident.tweak is not None:

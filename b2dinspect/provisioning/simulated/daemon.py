@@ -209,7 +209,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _facts(profile: DaemonProfile, hostname: str) -> dict[str, dict[str, Any]]:
     """Return what the daemon says of itself."""
-    labels = re.findall(r"--label (\S+)", profile.get("EXTRA_ARGS"))
     engine = {"ApiVersion": API, "MinAPIVersion": OLDEST_API, "Os": "linux", "Arch": "amd64"}
     component = {"Name": "Engine", "Version": VERSION, "Details": {**engine, "Note": PLAYED}}
     return {
@@ -237,7 +236,7 @@ def _facts(profile: DaemonProfile, hostname: str) -> dict[str, dict[str, Any]]:
             "Architecture": "x86_64",
             "KernelVersion": "played",
             "ServerVersion": VERSION,
-            "Labels": labels,
+            "Labels": profile.labels,
             "NCPU": 1,
             "MemTotal": 0,
             "DockerRootDir": "/var/lib/docker",
