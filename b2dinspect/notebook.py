@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, overload
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume
     from b2dinspect.doctor.diagnosis import Diagnosis
     from b2dinspect.findings import Finding
     from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
@@ -232,6 +233,45 @@ class Disk(View):
         from b2dinspect.render import console
 
         return Views(self.facts.keys, lambda: [console.key_list(self.facts.keys)])
+
+    @property
+    def containers(self) -> Views[DockerContainer]:
+        """The containers that Docker or another engine left, newest first."""
+        from b2dinspect.render import docker
+
+        found = self._engines()
+        kept = [container for one in found for container in one.containers]
+        return Views(kept, lambda: docker.drawn(docker.containers(found, {}, is_whole=False)))
+
+    @property
+    def images(self) -> Views[DockerImage]:
+        """The images, newest first."""
+        from b2dinspect.render import docker
+
+        found = self._engines()
+        kept = [image for one in found for image in one.images if not image.is_intermediate]
+        return Views(kept, lambda: docker.drawn(docker.images(found, with_steps=False, is_whole=False)))
+
+    @property
+    def docker_volumes(self) -> Views[DockerVolume]:
+        """The volumes of the containers, by name."""
+        from b2dinspect.docker.contents import contents
+        from b2dinspect.docker.roots import open_roots
+        from b2dinspect.docker.usage import volume_usage
+        from b2dinspect.render import docker
+
+        with open_roots(self.facts) as roots:
+            found = tuple(contents(root) for root in roots)
+            usages = {volume.path: volume_usage(one.root, volume) for one in found for volume in one.volumes}
+        kept = [volume for one in found for volume in one.volumes]
+        return Views(kept, lambda: docker.drawn(docker.volumes(found, usages)))
+
+    def _engines(self) -> tuple[Contents, ...]:
+        from b2dinspect.docker.contents import contents
+        from b2dinspect.docker.roots import open_roots
+
+        with open_roots(self.facts) as roots:
+            return tuple(contents(root) for root in roots)
 
     @property
     def map(self) -> Map:

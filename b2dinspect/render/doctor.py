@@ -53,7 +53,7 @@ def diagnosis(item: Diagnosis, evidence: Sequence[bytes]) -> Iterator[Renderable
     yield from _verdict(item)
     yield Line()
     yield _chain(item.links)
-    yield from (Line.of(("Lives on it: ", "bold"), one.text) for one in item.engines)
+    yield from _lives(item)
     if item.door_links:
         yield Line()
         yield Line(f"The second door, to a Docker client, as of {day(int(item.door.at))}:")
@@ -61,6 +61,13 @@ def diagnosis(item: Diagnosis, evidence: Sequence[bytes]) -> Iterator[Renderable
     for number, (one, data) in enumerate(zip(item.findings, evidence, strict=True), 1):
         yield Line()
         yield from _finding(number, one, data, item)
+
+
+def _lives(item: Diagnosis) -> Iterator[RenderableType]:
+    yield from (Line.of(("Lives on it: ", "bold"), one.text) for one in item.engines)
+    if item.engines and not item.case.is_packed:
+        yield Line("Before anybody deletes the machine or makes it anew, this saves all of it:")
+        yield Typed(command_line(("b2dinspect", "docker", "rescue", item.case.subject, "rescued")), indent=6)
 
 
 def _verdict(item: Diagnosis) -> Iterator[RenderableType]:

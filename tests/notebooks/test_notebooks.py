@@ -44,7 +44,7 @@ def _marks(words: str) -> list[str]:
 
 
 def test_there_are_seven_in_both_languages() -> None:
-    assert [name[0] for name in NAMES] == list("1234567")
+    assert [name[0] for name in NAMES] == list("12345678")
     assert sorted(path.stem for path in (NOTEBOOKS / "src" / "zh").glob("*.md")) == NAMES
     for folder in FOLDERS.values():
         assert sorted(path.stem for path in folder.glob("*.ipynb")) == NAMES
