@@ -38,21 +38,6 @@ TOP: Mapping[str, bytes] = {"srv/.wh.old.html": b"", "srv/index.html": b"<h1>The
 STEPS = ("/bin/sh -c #(nop) ADD file:base in / ", "/bin/sh -c rm /srv/old.html && /bin/make-page")
 ORDERS = b"1,tea,2\n2,cups,4\n3,kettle,1\n"
 
-PROFILE = b"""
-EXTRA_ARGS='
---label provider=virtualbox
-
-'
-CACERT=/var/lib/boot2docker/ca.pem
-DOCKER_HOST='-H tcp://0.0.0.0:2376'
-DOCKER_STORAGE=aufs
-DOCKER_TLS=auto
-SERVERKEY=/var/lib/boot2docker/server-key.pem
-SERVERCERT=/var/lib/boot2docker/server.pem
-
-"""
-"""As docker-machine before 0.16 writes it (libmachine/provision/boot2docker.go)."""
-
 
 class _Layer(NamedTuple):
     """A layer: its files, its name in the driver's store, and the tar that it came in."""
@@ -67,7 +52,7 @@ class _Layer(NamedTuple):
 
 
 def data_root(*, log: bytes = b"") -> tuple[Placed, ...]:
-    """Return the files of the data-root, and boot2docker's own two that tell of the daemon.
+    """Return the files of the data-root, and the daemon's log.
 
     Args:
         log: More lines of the daemon's log, behind those of the version that made it.
@@ -93,7 +78,6 @@ def data_root(*, log: bytes = b"") -> tuple[Placed, ...]:
     return (
         *(Placed(f"{ROOT}/{path}", content) for path, content in sorted(found.items())),
         Placed(f"{own}/log/docker.log", started + log),
-        Placed(f"{own}/profile", PROFILE),
     )
 
 
