@@ -345,7 +345,7 @@ def _times(member: Member) -> tuple[int, int]:
 
 def _is_caseless(folder: str) -> bool:
     """Tell whether a folder takes names that differ in case for one."""
-    probe = os.path.join(folder, f".{os.urandom(6).hex()}-b2d.part")  # noqa: PTH118
+    probe = os.path.join(folder, f".{os.urandom(6).hex()}.part")  # noqa: PTH118
     try:
         os.close(os.open(probe, _FLAGS, 0o600))
     except OSError:
