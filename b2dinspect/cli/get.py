@@ -130,7 +130,7 @@ class Said:
         from b2dinspect.extraction.members import NotWholeError
 
         what = "not whole" if isinstance(error, NotWholeError) else "left out"
-        complain(f"{what}: {self._where}{os.fsdecode(path) or '/'}: {advised(error)}")
+        complain(f"{what}: {self._where}{path.decode('utf-8', 'surrogateescape') or '/'}: {advised(error)}")
 
 
 def to_tar(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -86,7 +85,7 @@ class _Faults:
     def take(self, path: bytes, error: B2dError) -> None:
         """Say it."""
         self.times += 1
-        complain(f"{os.fsdecode(path) or '/'}: {error}")
+        complain(f"{path.decode('utf-8', 'surrogateescape') or '/'}: {error}")
 
 
 def _in(files: Ext4, entry: Entry, faults: _Faults) -> Iterator[Found]:

@@ -75,6 +75,9 @@ class HostTree:
         evidence: The file that is read, which is never written; None when it has no name.
         progress: Told the bytes written so far.
 
+    Raises:
+        UsageError: Owners are to be kept, and this system has none.
+
     Attributes:
         copied: Files.
         size: Their bytes.
@@ -88,6 +91,8 @@ class HostTree:
         evidence: os.stat_result | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
+        if rules.owners and not hasattr(os, "chown"):
+            raise UsageError("this system gives files no owners of that kind; a tar keeps them")
         self._top = top
         self._fault = fault
         self._rules = rules
@@ -143,11 +148,15 @@ class HostTree:
 
     def _obstacle(self, name: bytes, folder: _Folder) -> str:
         """Return why the host cannot take a name here; "" when it can."""
-        if _IS_WINDOWS and (reason := windows_obstacle(os.fsdecode(name))):
+        try:
+            text = os.fsdecode(name)
+        except UnicodeDecodeError:
+            return "its name is no text, as this system wants one"
+        if _IS_WINDOWS and (reason := windows_obstacle(text)):
             return reason
         if folder.names is None:
             return ""
-        first = folder.names.setdefault(os.fsdecode(name).casefold(), name)
+        first = folder.names.setdefault(text.casefold(), name)
         return "" if first == name else f"this folder does not tell it from {os.fsdecode(first)}"
 
     def _place(self, member: Member) -> str:

@@ -322,3 +322,13 @@ def test_tar_unpacks_what_was_there(disk: Disk, tmp_path: Path) -> None:
             assert copy.read_bytes() == path.read_bytes()
     assert done.returncode == 1
     assert done.stderr.count(b"its name leads elsewhere") == 2
+
+
+def test_names_that_windows_cannot_take_are_left_out(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_IS_WINDOWS", True)
+    done = invoke("get", disk.image, "evil", tmp_path / "copy")
+    assert (done.returncode, names(tmp_path / "copy")) == (1, {"good"})
+    assert b"left out: back\\slash: Windows has no \\ in names" in done.stderr
+    assert b"left out: C:drive: Windows has no : in names" in done.stderr

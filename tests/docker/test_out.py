@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.helpers import document, invoke
+from tests.disks import change_ext
 from tests.docker.daemon import Daemon
 from tests.docker.scene import Scene
 from tests.oracles import needs, run
@@ -146,3 +148,47 @@ def test_a_rescue_goes_into_a_new_folder_only(played: Scene, tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
     (tmp_path / "link").symlink_to("full")
     assert invoke("docker", "rescue", "--force", played.disk, tmp_path / "link").returncode == 2
+
+
+def test_without_what_the_daemon_kept_an_image_gets_another_id(
+    played: Scene, tmp_path: Path, daemon: Daemon
+) -> None:
+    disk = tmp_path / "disk.img"
+    run("cp", "--sparse=always", played.disk, disk)
+    place = f"/var/lib/docker/image/{played.driver}/layerdb"
+    listed = document(invoke("ls", "--json", "-R", disk, place), "ls")["entries"]
+    notes = [f"{place}/{one['path']}" for one in listed if one["name"] == "tar-split.json.gz"]
+    assert len(notes) >= 4
+    change_ext(disk, *(f"rm {note}" for note in notes))
+    done = invoke("docker", "save", disk, "app:1", "-o", tmp_path / "app.tar")
+    assert done.returncode == 1
+    found = re.search(r"app:1 gets the id ([0-9a-f]{12}): \d layers cannot be made", done.stderr.decode())
+    assert found
+    daemon.run("load", "-i", tmp_path / "app.tar")
+    assert daemon.lines("inspect", "-f", "{{.Id}}", "app:1")[0].startswith(f"sha256:{found[1]}")
+    words = ("run", "--rm", "--network", "none", "app:1", "/bin/ls", "-l", "/data")
+    said = daemon.run(*words).stdout.decode()
+    assert "-rwsr-xr-x" in said and "two" not in said
+    said = daemon.run(*words[:-1], "/data/old").stdout.decode()
+    assert said.split("\n")[1].split()[2:4] == ["1000", "1001"]
+
+
+@needs("debugfs")
+@pytest.mark.parametrize(
+    "notes", [b"", b"no gzip", gzip.compress(b"{]\n" * 9), gzip.compress(bytes(64 << 20))]
+)
+def test_notes_that_make_no_sense_cost_the_id_alone(played: Scene, tmp_path: Path, notes: bytes) -> None:
+    if played.driver == "vfs":
+        pytest.skip("the notes are the same with every driver")
+    disk, value = tmp_path / "disk.img", tmp_path / "value"
+    value.write_bytes(notes)
+    run("cp", "--sparse=always", played.disk, disk)
+    known = played.said["image inspect"]["base:1"]["RootFS"]["Layers"][0].removeprefix("sha256:")
+    place = f"/var/lib/docker/image/{played.driver}/layerdb/sha256/{known}/tar-split.json.gz"
+    change_ext(disk, f"rm {place}", f"write {value} notes", f"ln notes {place}")
+    done = invoke("docker", "save", disk, "base:1", "-o", tmp_path / "base.tar")
+    assert done.returncode == 1
+    assert b"tar-split: " in done.stderr
+    assert b"base:1 gets the id" in done.stderr
+    with tarfile.open(tmp_path / "base.tar") as tar:
+        assert sum(name.endswith("layer.tar") for name in tar.getnames()) == 1
