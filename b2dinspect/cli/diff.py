@@ -9,7 +9,6 @@ import typer
 from b2dinspect.cli.common import FINDINGS, AllowChain, Json, ProgressBar, command, out, rules
 from b2dinspect.errors import UsageError
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.render import console
 
 if TYPE_CHECKING:
     from b2dinspect.evidence.chain import Rules
@@ -54,6 +53,8 @@ def diff(
         print(json.dumps({"comparisons": [json.comparison(item) for item in found]}))  # noqa: T201
     else:
         for item in found:
+            from b2dinspect.render import console
+
             out(console.comparison(item))
     if not any(item.left.keys or item.right.keys for item in found):
         nobody = f"neither {left} nor {right} holds" if right is not None else f"nothing in {left} is"

@@ -26,7 +26,6 @@ from b2dinspect.cli.common import (
 from b2dinspect.errors import UsageError, UserdataError
 from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import kept_file, key_file
-from b2dinspect.render import console
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS
 
 SOURCES = ("fresh", "data", "residue")
@@ -68,6 +67,8 @@ def keys(
 
             print(json.dumps({"path": facts.path, "keys": [json.key(key) for key in chosen]}))  # noqa: T201
         elif fingerprints:
+            from b2dinspect.render import console
+
             out(console.key_list(chosen))
         else:
             chosen, is_cut = _print(facts, source)

@@ -24,7 +24,6 @@ from b2dinspect.cli.common import (
 )
 from b2dinspect.errors import B2dError
 from b2dinspect.filesystems.ext4 import Entry, Ext4
-from b2dinspect.render import console
 
 Found = tuple[bytes, Entry]
 """A path below what is listed, and what is there."""
@@ -68,9 +67,13 @@ def ls(
             for piece in json.stream({"path": path}, "entries", items):
                 sys.stdout.write(piece)
         elif recursive:
+            from b2dinspect.render import console
+
             for where, item in found:
                 say(console.listed(where, item))
         else:
+            from b2dinspect.render import console
+
             out(console.listing([item for _, item in found]))
     if faults.times:
         raise typer.Exit(FINDINGS)

@@ -23,7 +23,6 @@ from b2dinspect.cli.common import (
 )
 from b2dinspect.docker.summary import summaries
 from b2dinspect.doctor.disk import examine as find_oddities
-from b2dinspect.render import console
 
 
 @command
@@ -56,6 +55,8 @@ def show(
             document["headers"] = json.headers(facts)
         print(json.dumps(document))  # noqa: T201
     else:
+        from b2dinspect.render import console
+
         out(console.show(facts, findings, headers, engines))
     if any(finding.is_fault for finding in findings):
         raise typer.Exit(FINDINGS)
