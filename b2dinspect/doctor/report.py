@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
 from b2dinspect.errors import EvidenceError
 from b2dinspect.evidence.file import Progress, open_evidence
+from b2dinspect.source import ByteSource
 from b2dinspect.views.annotation import Region, overview
 from b2dinspect.views.diskmap import DiskMap, draw
 
-CHUNK = 1 << 20
+CHUNK = 1 << 22
 
 
 class Evidence(NamedTuple):
@@ -108,17 +110,25 @@ def _hashed(path: str, progress: Progress | None) -> Evidence:
         source = open_evidence(path, progress)
     except EvidenceError as error:
         return Evidence(path, 0, "", "", 0.0, error.message)
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     try:
-        for offset in range(0, source.size, CHUNK):
-            data = source.pread(offset, CHUNK)
-            sha256.update(data)
-            md5.update(data)
-            if progress:
-                progress("hashing", offset, source.size)
+        sha256, md5 = _digests(source, progress)
         mtime = Path(path).stat().st_mtime
     except (EvidenceError, OSError) as error:
         return Evidence(path, source.size, "", "", 0.0, str(error))
     finally:
         source.close()
-    return Evidence(path, source.size, sha256.hexdigest(), md5.hexdigest(), mtime)
+    return Evidence(path, source.size, sha256, md5, mtime)
+
+
+def _digests(source: ByteSource, progress: Progress | None) -> tuple[str, str]:
+    """Return SHA-256 and MD5 of all bytes, read once: both work on a chunk while the next one is read."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with ThreadPoolExecutor(2) as pool:
+        at_work: list[Future[None]] = []
+        for offset in range(0, source.size, CHUNK):
+            data = source.pread(offset, CHUNK)
+            wait(at_work)
+            at_work = [pool.submit(one.update, data) for one in (sha256, md5)]
+            if progress:
+                progress("hashing", offset, source.size)
+    return sha256.hexdigest(), md5.hexdigest()
