@@ -1,12 +1,14 @@
 """``python -m benchmarks``: speed and memory of b2dinspect and b2dprovision, beside programs that do less.
 
 Prints ratios, each of two things measured in turns in the same run, so that a busy machine slows both.
-``python -m benchmarks PART…`` measures some parts of it only: show, reading, provisioning, extraction.
+``python -m benchmarks PART…`` measures some parts of it only. ``--json FILE`` keeps the rows;
+``--before FILE`` warns of what takes a fifth more than there.
 Needs qemu-img, mke2fs, debugfs and ssh, for extraction tsk_recover; Linux.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -27,9 +29,9 @@ from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.keypair import sample_key
 from b2dinspect.provisioning.samples.samples import DISK_SIZE, Disk, kept, provisioned
 from b2dinspect.userdata.tarball import build_userdata
-from benchmarks import extraction
+from benchmarks import commands, copying, extraction
+from benchmarks.measure import ROUNDS, Row, grown, save, seconds, side_by_side
 
-ROUNDS = 15
 IMPORTS = "import typer, rich.console, construct, pytsk3"
 WRITING = "import construct, cryptography"
 TERABYTES = 2 << 40
@@ -42,27 +44,6 @@ def make_vdi(disk: Disk, path: Path, size: int) -> None:
         for offset, data in disk.writes:
             writer.pwrite(offset, data)
         writer.flush()
-
-
-def seconds(*command: str) -> float:
-    """Return the wall time of a command, with compiled modules as an installed program has them."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    start = time.perf_counter()
-    subprocess.run(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, env=environment
-    )
-    return time.perf_counter() - start
-
-
-def side_by_side(*commands: tuple[str, ...]) -> list[float]:
-    """Return the median wall time of each command, run in turns."""
-    times: list[list[float]] = [[] for _ in commands]
-    for round_number in range(ROUNDS + 1):
-        for command, found in zip(commands, times, strict=True):
-            taken = seconds(*command)
-            if round_number:  # the first round warms caches
-                found.append(taken)
-    return [statistics.median(found) for found in times]
 
 
 def peak_memory(*command: str) -> int:
@@ -193,26 +174,45 @@ def extracting(folder: Path) -> Iterator[tuple[str, str, str]]:
         yield what, "limit 100 MB", f"{peak_memory(*command) / 1e6:.1f} MB"
 
 
-PARTS = {"show": rows, "reading": reading, "provisioning": provisioning, "extraction": extracting}
+PARTS = {
+    "show": rows,
+    "commands": commands.measured,
+    "copying": copying.measured,
+    "reading": reading,
+    "provisioning": provisioning,
+    "extraction": extracting,
+}
 
 
 def main() -> None:
     """Measure and print a table."""
-    parts = sys.argv[1:] or [*PARTS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
+    parser.add_argument("--before", type=Path, metavar="FILE", help="warn of what has grown by a fifth since")
+    words = parser.parse_args()
+    parts = words.parts or [*PARTS]
     if unknown := [part for part in parts if part not in PARTS]:
-        sys.exit(f"no part {unknown[0]}; there are {', '.join(PARTS)}")
+        parser.error(f"no part {unknown[0]}; there are {', '.join(PARTS)}")
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
     needed = ["qemu-img", "mke2fs", "debugfs", "ssh", *(["tsk_recover"] if "extraction" in parts else [])]
     missing = [name for name in needed if not shutil.which(name, path=path)]
     if missing:
         sys.exit(f"benchmarks need {', '.join(missing)}")
-    table = Table("measured", "beside", "result")
+    rows_found: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="b2d-bench-") as folder:
         for part in parts:
-            for row in PARTS[part](Path(folder)):
-                table.add_row(*row)
+            rows_found += PARTS[part](Path(folder))
+    table = Table("measured", "beside", "result")
+    for row in rows_found:
+        table.add_row(*row)
     Console().print(table)
-    print(f"{ROUNDS} rounds in turns, medians")
+    print(f"{ROUNDS} rounds in turns (copies fewer), medians")
+    if words.json:
+        save(rows_found, words.json)
+    if words.before and words.before.exists():
+        for text in grown(rows_found, words.before):
+            print(f"::warning::{text}")  # GitHub shows it beside the commit
 
 
 main()
