@@ -52,7 +52,8 @@ def dead_machine(folder: Path) -> None:
     raw = make_disk(40 * MIB)
     sfdisk(raw, "label: dos\nstart=2048, type=83\n")
     volume = {"var/lib/docker/volumes/db/_data/table": b"rows\n", "var/log/docker.log": b"up\n"}
-    make_ext(raw, 36 * MIB, offset=MIB, files=volume | {USERDATA: TAR[:4096]})
+    folders = {f"var/lib/docker/{name}": None for name in ("containers", "image/overlay2", "overlay2")}
+    make_ext(raw, 36 * MIB, offset=MIB, files={**volume, **folders, USERDATA: TAR[:4096]})
     run("qemu-img", "convert", "-O", "vmdk", raw, folder / "disk.vmdk")
 
 
