@@ -360,17 +360,21 @@ def diff(left: str | Path, right: str | Path) -> Difference:
     return Difference(compare(key_set(str(left)), key_set(str(right))))
 
 
-def diagnose(subject: str | Path) -> Answer:
-    """Ask why a machine will not let anybody in.
+def diagnose(subject: str | Path, at: str = "") -> Answer:
+    """Ask why a machine will not let anybody in; certificates are judged for a day, ``2019-06-01``, or now.
 
     Raises:
         UsageError: No such machine or file.
+        ValueError: ``at`` is no date.
     """
+    from datetime import UTC, datetime
+
     from b2dinspect.doctor import diagnosis
     from b2dinspect.doctor.case import open_case
 
     with open_case(str(subject)) as case:
-        return Answer(diagnosis.diagnose(case))
+        when = datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() if at else None
+        return Answer(diagnosis.diagnose(case, when))
 
 
 def provision(
@@ -383,8 +387,11 @@ def provision(
     tamper: Literal["", "delete-keys", "replace-userdata"] = "",
     keeps_stages: bool = False,
     seed: str | None = None,
+    docker: bool = False,
 ) -> Stages:
     """Make a machine below ``folder`` with the simulated engine, boot it twice, and log in each time.
+
+    With ``docker`` it goes on behind the login, as docker-machine does, to a daemon behind TLS.
 
     Raises:
         UsageError: The machine exists, or there is no such fault.
@@ -410,6 +417,7 @@ def provision(
         tamper=tamper,
         keeps_stages=keeps_stages,
         ids=Identities.from_seed(seed),
+        docker=docker,
     )
     events = list(perform(plan))
     machine = Path(folder).absolute() / name

@@ -7,6 +7,7 @@ must not. Source: libmachine/provision/{boot2docker,utils}.go, libmachine/cert.
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from b2dinspect.provisioning.host.certificates import (
 )
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.login import machine_key
+from b2dinspect.provisioning.programs import find_program, need_program
 from b2dinspect.provisioning.session import Ran, Session
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step
 from b2dinspect.userdata.certificate import Certificate, day, read_certificates
@@ -41,6 +43,8 @@ STORAGE = "overlay2"
 DAY = 24 * 60 * 60
 START_LIMIT = 240.0
 """Seconds for a daemon to start in an emulated guest."""
+RUN_LIMIT = 180.0
+"""Seconds for each thing that a real daemon there is asked to do."""
 
 
 def clock_of(ids: Identities) -> float | None:
@@ -281,6 +285,42 @@ def events_of(step: Step) -> Iterator[Event]:
             yield happened
 
 
+def _container(state: State) -> Step:
+    """Import an image, run a container with a volume, read its logs: through TLS, with the real client."""
+    port = state.guest.daemon_port if state.guest else 0
+    if not port or not state.has_daemon:
+        raise SkipStage("no daemon answers")
+    if find_program("docker") is None:
+        raise SkipStage("there is no docker client on this machine")
+    credentials = Credentials.of(_folder(state))
+    image = state.work / "image.tar"
+    with tarfile.open(image, "w") as tar:
+        tar.add(need_program("busybox"), "bin/busybox")
+    yield Took(f"an image of one file, busybox, {image.stat().st_size} bytes")
+    script = "echo kept > /data/file; echo hello from $HOSTNAME"
+    for arguments in (
+        ("import", str(image), "hello:1"),
+        ("volume", "create", "kept"),
+        (
+            *("run", "--name", "hello", "--hostname", "a-container", "--network", "none"),
+            *("-v", "kept:/data", "hello:1", "/bin/busybox", "sh", "-c", script),
+        ),
+        ("logs", "hello"),
+    ):
+        said = docker(port, credentials, *arguments, work=state.work, seconds=RUN_LIMIT)
+        if said is None or not said.works:
+            raise StageFailed(f"docker {arguments[0]}: {said.reason if said else 'not there'}")
+        yield Gave(f"docker {arguments[0]}: {said.answer['said']}")
+    return state
+
+
+CONTAINER = Stage(
+    "container",
+    "host",
+    "Import an image, run a container with a volume, and read its logs.",
+    lambda state: "docker import, docker run -v kept:/data, docker logs",
+    _container,
+)
 CONNECT = Stage(
     "connect",
     "host",

@@ -90,9 +90,10 @@ def _door(state: State, attend: Attend) -> Generator[Event, None, State]:
     """Go on behind the login, when the plan says so."""
     if not state.plan.docker:
         return state
-    from b2dinspect.provisioning.door import DOOR_STAGES  # slow imports
+    from b2dinspect.provisioning.door import CONTAINER, DOOR_STAGES  # slow imports
 
-    state = yield from attend(state, DOOR_STAGES)
+    stages = DOOR_STAGES if state.plan.engine == "simulate" else (*DOOR_STAGES, CONTAINER)
+    state = yield from attend(state, stages)
     if state.session is not None:
         state.session.close()
     return state._replace(session=None)

@@ -1,18 +1,23 @@
 """The provisioner's ssh session: one connection with the key from the disk, one command after the other.
 
-libmachine keeps no connection; it logs in for each command. What the guest runs is the same.
+libmachine keeps no connection; it logs in for each command. What the guest runs is the same. The connection
+lives in a thread of its own: whoever calls, a notebook for instance, may have an event loop already.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.login import TIME_LIMIT
 from b2dinspect.provisioning.stages import RunningGuest
+
+T = TypeVar("T")
 
 
 class Ran(NamedTuple):
@@ -37,27 +42,31 @@ class Session:
     def __init__(self, guest: RunningGuest, user: str, key: Path) -> None:
         import asyncssh  # slow to import
 
-        self._loop = asyncio.new_event_loop()
         self._error = asyncssh.Error
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="provisioner", daemon=True)
+        self._thread.start()
         known = asyncssh.import_known_hosts(f"[127.0.0.1]:{guest.port} {guest.host_key}\n")
-        try:
-            self._connection: Any = self._loop.run_until_complete(
-                asyncssh.connect(
-                    "127.0.0.1",
-                    guest.port,
-                    username=user,
-                    client_keys=[str(key)],
-                    known_hosts=known if guest.host_key else None,
-                    agent_path=None,
-                    config=None,
-                    password_auth=False,
-                    kbdint_auth=False,
-                    login_timeout=TIME_LIMIT,
-                )
+
+        async def connect() -> Any:
+            return await asyncssh.connect(
+                "127.0.0.1",
+                guest.port,
+                username=user,
+                client_keys=[str(key)],
+                known_hosts=known if guest.host_key else None,
+                agent_path=None,
+                config=None,
+                password_auth=False,
+                kbdint_auth=False,
+                login_timeout=TIME_LIMIT,
             )
-        except (OSError, asyncssh.Error) as error:
-            self._loop.close()
-            raise ToolError(f"no ssh session: {error}") from error
+
+        try:
+            self._connection: Any = self._await(connect(), TIME_LIMIT)
+        except (OSError, TimeoutError, asyncssh.Error) as error:
+            self._end()
+            raise ToolError(f"no ssh session: {error or type(error).__name__}") from error
 
     def run(self, command: str, seconds: float = TIME_LIMIT) -> Ran:
         """Run a command to its end.
@@ -69,9 +78,8 @@ class Session:
         Raises:
             ToolError: It does not come to an end, or the connection is lost.
         """
-        running = self._connection.run(command, check=False)
         try:
-            done = self._loop.run_until_complete(asyncio.wait_for(running, seconds))
+            done = self._await(self._connection.run(command, check=False), seconds)
         except TimeoutError as error:
             raise ToolError(f"{command[:60]!r} did not come to an end in {seconds:.0f} seconds") from error
         except (OSError, self._error) as error:
@@ -83,7 +91,19 @@ class Session:
         """End it; closing twice is harmless."""
         if self._loop.is_closed():
             return
-        self._connection.close()
         with suppress(OSError, self._error, TimeoutError):
-            self._loop.run_until_complete(asyncio.wait_for(self._connection.wait_closed(), TIME_LIMIT))
+            self._await(self._leave(), TIME_LIMIT)
+        self._end()
+
+    def _await(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Let the thread do something, and wait for it; what takes too long is given up."""
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, seconds), self._loop).result()
+
+    async def _leave(self) -> None:
+        self._connection.close()
+        await self._connection.wait_closed()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(TIME_LIMIT)
         self._loop.close()

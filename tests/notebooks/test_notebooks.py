@@ -43,8 +43,8 @@ def _marks(words: str) -> list[str]:
     return re.findall(r"^(#+ |\||-{3}|\*\*)", words, re.MULTILINE)
 
 
-def test_there_are_seven_in_both_languages() -> None:
-    assert [name[0] for name in NAMES] == list("12345678")
+def test_there_are_nine_in_both_languages() -> None:
+    assert [name[0] for name in NAMES] == list("123456789")
     assert sorted(path.stem for path in (NOTEBOOKS / "src" / "zh").glob("*.md")) == NAMES
     for folder in FOLDERS.values():
         assert sorted(path.stem for path in folder.glob("*.ipynb")) == NAMES

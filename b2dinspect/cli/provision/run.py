@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import command
+from b2dinspect.cli.common import command, complain
 from b2dinspect.cli.provision import common
 from b2dinspect.cli.provision.common import (
     Engine,
@@ -77,7 +77,8 @@ def run(
 
     Example: b2dprovision run demo --driver kvm2 --keep-stages
 
-    With --docker it goes on behind the login, to a daemon behind TLS, which is played.
+    With --docker it goes on behind the login, to a daemon behind TLS: simulate plays one, qemu runs a real
+    one.
     Exit status: 0 logged in (and, with --docker, a client came in), 1 nobody can, 2 it could not be done.
     """
     from b2dinspect.containers.writers import format_for
@@ -111,8 +112,10 @@ def run(
     )
     if docker and (chosen.product != "docker-machine" or plan.profile.name == "minikube"):
         raise UsageError("--docker is what docker-machine does; minikube provisions its guests otherwise")
+    if docker and (qemu.iso or qemu.initrd):
+        raise UsageError("--docker provisions a guest of ours: leave --iso and --initrd away")
     if docker and player == "qemu":
-        raise UsageError("--docker needs --engine simulate")
+        complain("a guest with a real dockerd: it takes 2 GiB of memory, and a minute or more without KVM")
     if docker and tamper:
         raise UsageError("--tamper is a lesson about the login, --docker goes on behind it: choose one")
     common.name_leftovers(folder)

@@ -3,7 +3,7 @@
 
 PATH=/usr/sbin:/usr/bin
 export PATH
-for name in cat chmod chown dd find grep head ifconfig insmod ln mkdir mv poweroff rm sed sleep stat sync tr whoami; do
+for name in cat chmod chown dd find grep head ifconfig insmod ln mkdir mv poweroff readlink rm sed sleep stat sync tail tee tr whoami netstat ip; do
   [ -e /usr/bin/$name ] || busybox ln -s busybox /usr/bin/$name
 done
 mount -t proc proc /proc
@@ -29,4 +29,5 @@ wait_for /dev/vda
 ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 busybox hostname "$NAME"
+[ -z "$DOCKER" ] || { chmod 4755 /usr/bin/root-sh; [ -e /var/run ] || ln -s /run /var/run; }
 DATA='' DISK='' TABLE='' FORMAT='' KEEP=''

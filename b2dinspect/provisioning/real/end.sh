@@ -27,10 +27,26 @@ for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 
 done
 tell out "port 22"
 end
+if [ -n "$DOCKER" ]; then
+  start daemon
+  if [ ! -e /var/lib/boot2docker/profile ]; then
+    tell skip "no profile yet: the real one would make certificates of its own"
+  else
+    [ ! -e /var/lib/boot2docker/etc/hostname ] || busybox hostname "$(cat /var/lib/boot2docker/etc/hostname)"
+    tell in "/var/lib/boot2docker/profile and the certificates beside it; hostname $(busybox hostname)"
+    if /etc/init.d/docker start; then
+      tell out "port 2376"
+    else
+      tell fail "dockerd does not come up: $(tail -n 1 /var/lib/boot2docker/log/docker.log)"
+    fi
+  fi
+  end
+fi
 tell up
 while read -r line; do
   case $line in
     poweroff)
+      [ -z "$DOCKER" ] || /etc/init.d/docker stop
       umount -a -t ext4
       power_off;;
   esac

@@ -115,6 +115,7 @@ if [ -n "$DATA" ]; then
   if mount -t ext4 "$DATA" "$MOUNT"; then
     [ -z "$FORMAT" ] || (cd "$MOUNT" && mkdir -p $MAKES && { [ -z "$OPEN" ] || chmod 1777 $OPEN; })
     [ ! -e "$MOUNT/var/lib/boot2docker" ] || ln -s "$MOUNT/var/lib/boot2docker" /var/lib/boot2docker
+    [ -z "$DOCKER" ] || [ ! -e "$MOUNT/var/lib/docker" ] || ln -s "$MOUNT/var/lib/docker" /var/lib/docker
     [ ! -e /userdata.tar ] || mv /userdata.tar /var/lib/boot2docker/
     tell out "$DATA mounted on $MOUNT"
   else

@@ -27,14 +27,35 @@ SCRIPT_PROGRAMS = {
 }
 """What its original script needs besides."""
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic")
+DOCKER_PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc", "setpriv", "setsid")
+"""What a guest with a daemon needs besides: Debian's docker.io and containerd, and util-linux."""
+DOCKER_MODULES = ("overlay",)
 HERE = Path(__file__).parent
+DOCKER = HERE / "docker.sh"
+"""What stands in /etc/init.d/docker."""
+ROOT_SHELL = "usr/bin/root-sh"
+"""A copy of the shell with root's bit: the guest has no sudo of anybody's, and lets everybody be root."""
+SUDO = f'#!/{ROOT_SHELL} -p\nexec setpriv --reuid=0 --regid=0 --clear-groups -- "$@"\n'
+SETHOSTNAME = '#!/bin/sh\nmkdir -p /var/lib/boot2docker/etc\nexec busybox hostname "$1"\n'
+OS_RELEASE = (
+    'NAME=Boot2Docker\nID=boot2docker\nPRETTY_NAME="a guest of b2dprovision, with Debian\'s dockerd"\n'
+)
 OLD_FDISK = HERE / "fdisk.sh"
 
 
 def programs(plan: Plan) -> tuple[str, ...]:
     """Return the names of the programs that a plan's guest needs."""
     name = plan.profile.name
-    return (*PROGRAMS, *OWN_PROGRAMS[name], *(SCRIPT_PROGRAMS[name] if plan.qemu.script else ()))
+    more = (*(SCRIPT_PROGRAMS[name] if plan.qemu.script else ()), *(DOCKER_PROGRAMS if plan.docker else ()))
+    return (*PROGRAMS, *OWN_PROGRAMS[name], *more)
+
+
+def scripts(plan: Plan) -> dict[str, str]:
+    """Return the further scripts of a guest with a daemon, by path."""
+    if not plan.docker:
+        return {}
+    daemon = DOCKER.read_text(encoding="utf-8")
+    return {"usr/bin/sudo": SUDO, "usr/bin/sethostname": SETHOSTNAME, "etc/init.d/docker": daemon}
 
 
 def init_script(plan: Plan) -> str:
@@ -60,6 +81,7 @@ def init_script(plan: Plan) -> str:
         "USERDATA": USERDATA,
         "USERNAME": user,
         "OWNER": f"{uid}:{gid}",
+        "DOCKER": "yes" if plan.docker else "",
     }
     if plan.qemu.script is not None:
         values["SCRIPT"] = plan.qemu.script.name

@@ -16,7 +16,17 @@ from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.programs import find_program, need_program
-from b2dinspect.provisioning.real.guestscript import MODULES, OLD_FDISK, init_script, programs, settings
+from b2dinspect.provisioning.real.guestscript import (
+    DOCKER_MODULES,
+    MODULES,
+    OLD_FDISK,
+    OS_RELEASE,
+    ROOT_SHELL,
+    init_script,
+    programs,
+    scripts,
+    settings,
+)
 from b2dinspect.provisioning.stages import Plan
 
 BOOT = Path("/boot")
@@ -78,7 +88,8 @@ def build_initramfs(plan: Plan, kernel: Path, host_key: bytes) -> bytes:
     Raises:
         ToolError: A program or a module is missing.
     """
-    modules = list(_modules(kernel_version(kernel)))
+    wanted = (*MODULES, *(DOCKER_MODULES if plan.docker else ()))
+    modules = list(_modules(kernel_version(kernel), wanted))
     nodes = [Node("", stat.S_IFDIR | 0o755), *_programs(programs(plan))]
     nodes += [Node(path, stat.S_IFLNK | 0o777, target.encode()) for path, target in (LINKS | NAMES).items()]
     nodes += [Node(path, stat.S_IFDIR | 0o755) for path in FOLDERS]
@@ -89,6 +100,11 @@ def build_initramfs(plan: Plan, kernel: Path, host_key: bytes) -> bytes:
     nodes.append(Node("etc/ssh/host_key", stat.S_IFREG | 0o600, host_key))
     nodes.append(Node("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
     nodes.append(Node("init", stat.S_IFREG | 0o755, init_script(plan).encode()))
+    if plan.docker:
+        shell = Path(need_program("dash")).read_bytes()
+        nodes.append(Node(ROOT_SHELL, stat.S_IFREG | 0o4755, shell))
+        nodes.append(Node("etc/os-release", stat.S_IFREG | 0o644, OS_RELEASE.encode()))
+        nodes += [Node(path, stat.S_IFREG | 0o755, text.encode()) for path, text in scripts(plan).items()]
     if plan.profile.fdisk == "busybox":
         nodes.append(Node("usr/sbin/fdisk", stat.S_IFREG | 0o755, OLD_FDISK.read_bytes()))
     if plan.qemu.script is not None:
@@ -143,7 +159,7 @@ def _libraries(program: Path) -> set[Path]:
     return {Path(path) for path in found}
 
 
-def _modules(version: str) -> Iterator[bytes]:
+def _modules(version: str, wanted: Sequence[str] = MODULES) -> Iterator[bytes]:
     """Yield the modules that the guest needs, each after those that it depends on."""
     folder = Path("/lib/modules") / version
     try:
@@ -154,7 +170,7 @@ def _modules(version: str) -> Iterator[bytes]:
     needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in lines)}
     by_name = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     ordered: dict[str, None] = {}
-    for name in MODULES:
+    for name in wanted:
         if name in by_name:
             path = by_name[name]
             ordered |= dict.fromkeys([*reversed(needs[path]), path])

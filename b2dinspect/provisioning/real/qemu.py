@@ -23,6 +23,7 @@ from b2dinspect.containers import FORMATS, Container, Format
 from b2dinspect.errors import ToolError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.newfile import NewFile
+from b2dinspect.provisioning.commands import PORT
 from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.pages import Pages
@@ -33,7 +34,7 @@ from b2dinspect.provisioning.programs import need_program
 from b2dinspect.provisioning.real import leash
 from b2dinspect.provisioning.real.guestscript import MARK
 from b2dinspect.provisioning.real.initramfs import build_initramfs, find_kernel
-from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES
+from b2dinspect.provisioning.simulated.simulate import DAEMON_STAGE, GUEST_STAGES
 from b2dinspect.provisioning.stages import Plan, QemuOptions, Stage, State, perform
 from b2dinspect.source import SECTOR
 
@@ -47,7 +48,9 @@ HAS_DESCRIPTORS = os.name == "posix"
 """Whether a program can be given files that are open already."""
 KERNEL_COMMAND = "console=ttyS0 panic=-1 no_timer_check quiet"
 """Linux without a processor for a moment takes its timer for broken and panics, unless told not to look."""
-STAGES = {stage.id: stage for stage in GUEST_STAGES}
+STAGES = {stage.id: stage for stage in (*GUEST_STAGES, DAEMON_STAGE)}
+DOCKER_MEMORY = "2048"
+"""MiB of the guest, where a daemon or a whole system is to run."""
 
 
 def boot(state: State) -> Generator[Event, None, State]:
@@ -68,9 +71,26 @@ def boot(state: State) -> Generator[Event, None, State]:
 
 
 def attend(state: State, stages: Sequence[Stage]) -> Generator[Event, None, State]:
-    """Perform stages of the host while the guest is up."""
+    """Perform stages of the host while the guest is up, and tell what each changed on its disk."""
+    guest = state.guest
+    if not isinstance(guest, QemuGuest):
+        for stage in stages:
+            state = yield from perform(stage, state)
+        return state
+    pages = Pages()
+    pages.update(guest.image)
     for stage in stages:
-        state = yield from perform(stage, state)
+        steps = perform(stage, state)
+        try:
+            while True:
+                happened = next(steps)
+                if isinstance(happened, Done):
+                    if state.session is not None:
+                        state.session.run("sync")
+                    happened = happened._replace(writes=pages.update(guest.image))
+                yield happened
+        except StopIteration as end:
+            state = end.value
     return state
 
 
@@ -94,7 +114,7 @@ class QemuGuest:
         self.host_key = ""
         self.port = _free_port()
         self.is_up = False
-        self.daemon_port = 0
+        self.daemon_port = _free_port() if state.plan.docker else 0
         self.daemon_words = ""
         system = _foreign_system(state.plan.qemu)
         if not system:
@@ -111,7 +131,7 @@ class QemuGuest:
         self.image = self._file.temporary
         node = _node("disk", FORMATS[disk.format], self._file.fileno(), self.image)
         try:
-            command = _command(state.plan, [*system, *node], disk.size, self.port)
+            command = _command(state.plan, [*system, *node], disk.size, (self.port, self.daemon_port))
             self._process = _start(command, (self._file.fileno(),))
         except BaseException:
             self._file.discard()
@@ -275,12 +295,14 @@ def _foreign_system(options: QemuOptions) -> list[str]:
     return []
 
 
-def _command(plan: Plan, system: list[str], size: int, port: int) -> list[str]:
+def _command(plan: Plan, system: list[str], size: int, ports: tuple[int, int]) -> list[str]:
     options, geometry = plan.qemu, plan.driver.geometry
     cylinders = max(1, min(size // SECTOR // geometry.cylinder, MAX_CYLINDERS))
     told = f"cyls={cylinders},heads={geometry.heads},secs={geometry.sectors}"
-    memory = "2048" if options.iso is not None else "512"
-    network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
+    memory = DOCKER_MEMORY if options.iso is not None or plan.docker else "512"
+    network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ports[0]}-:22"
+    if ports[1]:
+        network += f",hostfwd=tcp:127.0.0.1:{ports[1]}-:{PORT}"
     return [
         need_program("qemu-system-x86_64"),
         *("-machine", "pc", "-accel", "kvm" if options.uses_kvm else "tcg"),
