@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.extraction.members import Fault, Member, absent, filled, missing
-from b2dinspect.newfile import sync_folder
+from b2dinspect.newfile import sync_filesystem, sync_folder
 from b2dinspect.newfile.hold import hold
 from b2dinspect.source import ByteSource
 
@@ -329,8 +329,8 @@ class HostTree:
             self._leave(self._stack.pop())
         if kind is None:
             sync_folder(self._top if self._top.is_dir() else self._top.parent)
-            if self.copied >= FEW and hasattr(os, "sync"):
-                os.sync()
+            if self.copied >= FEW:
+                sync_filesystem(self._top)
 
 
 def windows_obstacle(name: str) -> str:
