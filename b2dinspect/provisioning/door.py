@@ -228,8 +228,13 @@ def _start(state: State) -> Step:
     return state
 
 
-def connect(state: State) -> Step:
-    """Let the machine's client come in through TLS, and three strangers knock."""
+def connect(state: State, *, with_docker: bool = True) -> Step:
+    """Let the machine's client come in through TLS, and three strangers knock.
+
+    Args:
+        state: The guest and the machine directory.
+        with_docker: Whether docker's own client comes in, too, where there is one.
+    """
     folder = _folder(state)
     port = state.guest.daemon_port if state.guest else 0
     if not port:
@@ -242,7 +247,7 @@ def connect(state: State) -> Step:
     if not met.works:
         raise StageFailed(met.reason, state._replace(has_daemon=False))
     yield Gave(f"the daemon answers: version {met.answer.get('Version')}, {_platform(met)}")
-    if clock is None:  # the client has the system's clock, and no other
+    if with_docker and clock is None:  # the client has the system's clock, and no other
         real = docker(port, credentials, "version", "--format", "{{.Server.Version}}", work=state.work)
         if real is not None and not real.works:
             raise StageFailed(f"docker: {real.reason}", state._replace(has_daemon=False))
@@ -328,6 +333,8 @@ CONNECT = Stage(
     lambda state: "docker --tlsverify -H tcp://IP:2376 version",
     connect,
 )
+CONNECT_AGAIN = CONNECT._replace(perform=lambda state: connect(state, with_docker=False))
+"""After the second boot, where docker's own client has nothing new to tell."""
 DOOR_STAGES = (
     Stage(
         "provisioner",

@@ -153,9 +153,9 @@ def _second_boot(boot: Boot) -> Stage:
         again = yield from _within(boot(again), failures)
         again = yield from _within(perform(LOGIN, again), failures)
         if again.plan.docker and again.logged_in:
-            from b2dinspect.provisioning.door import CONNECT
+            from b2dinspect.provisioning.door import CONNECT_AGAIN
 
-            again = yield from _within(perform(CONNECT, again), failures)
+            again = yield from _within(perform(CONNECT_AGAIN, again), failures)
         again = again._replace(number=number)
         if not again.logged_in or (again.plan.docker and not again.has_daemon):
             raise StageFailed("; ".join(failures) or "no login", again)

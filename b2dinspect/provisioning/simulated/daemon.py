@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from b2dinspect.errors import UserdataError
+from b2dinspect.provisioning.client import NO_CHECK_TIME, is_good
 from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.userdata.certificate import public_of, read_certificates
 from b2dinspect.userdata.daemon_profile import DaemonProfile, parse_profile
@@ -26,8 +27,6 @@ TIME_LIMIT = 10.0
 """Seconds for a client to shake hands, and for each of its requests."""
 PARTING = 2.0
 """Seconds that a client has to read why it is refused."""
-NO_CHECK_TIME = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL: dates are judged here, by another clock than the system's."""
 VERSION, API, OLDEST_API = "18.09.1", "1.39", "1.12"
 PLAYED = "played by b2dprovision: no daemon runs here"
 _KNOWN = re.compile(r"(?:/v1\.\d{1,2})?/(?P<what>_ping|version|info)")
@@ -133,7 +132,7 @@ class _Server(ThreadingHTTPServer):
             except ssl.SSLError:
                 _part(secured)
                 return
-            if self.clock is not None and not _is_good(secured.getpeercert(binary_form=True), self.clock):
+            if self.clock is not None and not is_good(secured.getpeercert(binary_form=True), self.clock):
                 return
             super().finish_request(cast(Any, secured), client_address)
             secured.settimeout(PARTING)
@@ -150,14 +149,6 @@ def _part(secured: ssl.SSLSocket) -> None:
     end = time.monotonic() + PARTING
     while time.monotonic() < end and secured.recv(4096):
         pass
-
-
-def _is_good(der: bytes | None, clock: float) -> bool:
-    pem = ssl.DER_cert_to_PEM_cert(der or b"").encode()
-    try:
-        return read_certificates(pem)[0].is_good_at(clock)
-    except UserdataError:
-        return False
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -35,9 +35,7 @@ def test_a_container_runs_and_what_it_left_is_read_from_the_disk(tmp_path: Path)
     assert story.end.logged_in
     assert "docker logs: hello from a-container" in story.texts
     assert sum(text.startswith("the daemon answers: version 20.") for text in story.texts) == 2
-    done = CliRunner().invoke(
-        app, ["docker", "ps", "--all", "--json", story.end.disk], catch_exceptions=False
-    )
+    done = CliRunner().invoke(app, ["docker", "ps", "--json", story.end.disk], catch_exceptions=False)
     assert done.exit_code == 0, done.stdout
     assert "hello" in json.dumps(json.loads(done.stdout))
     played = tell(provision(plan(tmp_path / "played" / "machines", driver=driver, docker=True, format="raw")))
