@@ -21,7 +21,10 @@ from tests.oracles import PATIENCE
 PACKAGE = Path(b2dinspect.__file__).parent
 ROOT = PACKAGE.parent
 
-INSPECTING = ("evidence", "partitions", "filesystems", "userdata", "machine", "inspection", "views", "doctor")
+INSPECTING = (
+    *("evidence", "partitions", "filesystems", "userdata", "machine", "inspection", "docker", "views"),
+    "doctor",
+)
 
 
 def modules() -> list[str]:
@@ -57,7 +60,7 @@ def test_there_are_writers_to_look_for() -> None:
 
 @pytest.mark.parametrize("room", INSPECTING)
 def test_what_inspects_imports_no_writer(room: str) -> None:
-    names = [name for name in modules() if name.startswith(f"b2dinspect.{room}")]
+    names = [name for name in modules() if name.startswith(f"b2dinspect.{room}") and ".writing" not in name]
     assert names
     found = loaded("\n".join(f"import {name}" for name in names))
     assert set(names) <= found
@@ -93,6 +96,7 @@ WORDS: dict[str, tuple[object, ...]] = {
     "report": ("IMAGE",),
     "tui": ("--help",),
     "logs": ("IMAGE",),
+    "docker": ("ps", "CONTAINERS"),
     "choice": ("IMAGE",),
     "verify": ("IMAGE",),
 }
@@ -107,7 +111,11 @@ def test_every_command_is_run_below() -> None:
 @pytest.fixture(scope="module")
 def loaded_by(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Return what is loaded after each command of one fresh Python, those last that may load a writer."""
-    places = {"IMAGE": str(unpacked(IMAGE)), "OUT": str(tmp_path_factory.mktemp("saved") / "out")}
+    places = {
+        "IMAGE": str(unpacked(IMAGE)),
+        "CONTAINERS": str(unpacked("containers.vdi")),
+        "OUT": str(tmp_path_factory.mktemp("saved") / "out"),
+    }
     order = sorted(WORDS, key=lambda name: name in SAVES)
     words = [[name, *(places.get(str(word), str(word)) for word in WORDS[name])] for name in order]
     command = [sys.executable, "-c", RUN, json.dumps(words)]
