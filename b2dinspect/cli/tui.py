@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from b2dinspect.cli.common import AllowChain, Format, Image, command, examine, rules
 from b2dinspect.errors import UsageError
 
@@ -12,11 +14,12 @@ def tui(image: Image, format_name: Format = None, folders: AllowChain = None) ->
 
     Example: b2dinspect tui sample_images/provisioned-automount.vdi.gz
 
-    Needs Textual: pip install 'b2dinspect[tui]'.
+    Needs Textual: pip install textual
     """
     try:
         from b2dinspect.tui import Explorer
     except ImportError as error:
-        raise UsageError(f"the explorer needs Textual ({error}): pip install 'b2dinspect[tui]'") from error
+        text = f"the explorer needs Textual ({error}): {sys.executable} -m pip install textual"
+        raise UsageError(text) from error
     with examine(image, format_name, rules(folders)) as facts:
         Explorer(facts).run()

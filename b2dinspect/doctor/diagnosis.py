@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, NamedTuple
 
 from b2dinspect.docker.summary import Summary, summaries
@@ -172,7 +173,8 @@ def _host_key(case: Case) -> Seen:
     if private is None or private.line is None or private.line.key is None:
         return "no usable id_rsa", private is not None
     key = private.line.key
-    return f"id_rsa, {key.type} {key.bits} bits, {key.sha256}, mode {private.file.mode:04o}", True
+    mode = f", mode {private.file.mode:04o}" if os.name == "posix" else ""  # elsewhere it says nothing
+    return f"id_rsa, {key.type} {key.bits} bits, {key.sha256}{mode}", True
 
 
 def _config(case: Case) -> Seen:

@@ -406,7 +406,8 @@ def sync_tree(path: Path) -> None:
     """Put the regular files in a folder and all names in it on stable storage."""
     for place, _, names in os.walk(path, topdown=False):
         for name in names:
-            file = os.open(os.path.join(place, name), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))  # noqa: PTH118
+            access = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes what it may write
+            file = os.open(os.path.join(place, name), access | getattr(os, "O_NOFOLLOW", 0))  # noqa: PTH118
             try:
                 os.fsync(file)
             finally:

@@ -133,7 +133,7 @@ def _server(state: State) -> Step:
     _tell_config(folder, _options(state))
     yield Gave(f"{SERVER[0]}: {_shown(issued)}")
     for name in (*COPIED, *SERVER):
-        yield Gave(f"{(folder / name).stat().st_mode & 0o777:04o} {name}")
+        yield Gave(f"{PRIVATE_MODE if name in ('key.pem', SERVER[1]) else PUBLIC_MODE:04o} {name}")
     return state
 
 

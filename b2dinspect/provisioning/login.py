@@ -123,7 +123,7 @@ async def _with_asyncssh(
             "127.0.0.1",
             guest.port,
             username=user,
-            client_keys=[str(key)],
+            client_keys=[asyncssh.read_private_key(str(key))],  # without the .pub beside it, as ssh -i does
             known_hosts=str(known_hosts) if guest.host_key else None,
             agent_path=None,
             config=None,
@@ -132,7 +132,7 @@ async def _with_asyncssh(
             login_timeout=TIME_LIMIT,
         ) as connection:
             result = await connection.run(command)
-    except (OSError, asyncssh.Error) as error:
+    except (OSError, asyncssh.Error, asyncssh.KeyImportError) as error:
         return Attempt(False, "", str(error) or type(error).__name__)
     works = result.exit_status == 0
     return Attempt(works, str(result.stdout).strip(), "" if works else str(result.stderr).strip())

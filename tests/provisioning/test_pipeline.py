@@ -269,6 +269,15 @@ def test_without_an_ssh_program_asyncssh_logs_in(tmp_path: Path, monkeypatch: py
     assert any(text.startswith("a wrong key is refused") for text in story.texts)
 
 
+def test_without_an_ssh_program_strange_lines_in_the_public_key_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "find_program", lambda name: None)
+    pair = key_pair()
+    story = tell(provision(plan(tmp_path, key=pair._replace(public=PUB + pair.public))))
+    assert story.end.logged_in
+
+
 def test_a_missing_mkfs_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "find_program", lambda name: None)
     with pytest.raises(ToolError, match=r"mke2fs is needed and was not found; install e2fsprogs"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def _is_locked(fd: int, byte: int) -> bool:
 def _writers(fd: int) -> list[str]:
     """Return the programs that have the same file open to write, of those that Linux lets us look at."""
     mine, found = os.fstat(fd), set()
-    for process in Path("/proc").glob("[0-9]*") if mine.st_ino else ():
+    for process in Path("/proc").glob("[0-9]*") if sys.platform == "linux" and mine.st_ino else ():
         if process.name == str(os.getpid()):
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):

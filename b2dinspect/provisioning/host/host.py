@@ -97,7 +97,7 @@ def _machine(state: State) -> Step:
     write_new(folder / "id_rsa.pub", key.public, 0o600)
     write_new(folder / "config.json", config, 0o600)
     for name in sorted(path.name for path in folder.iterdir()):
-        yield Gave(f"{(folder / name).stat().st_mode & 0o777:04o} {name}")
+        yield Gave(f"{mode if name == 'id_rsa' else 0o600:04o} {name}")
     return state._replace(key=KeyPair(key.private, state.key.public))
 
 

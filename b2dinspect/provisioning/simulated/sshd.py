@@ -147,7 +147,7 @@ class SimulatedSshd:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, process: Any) -> None:
-        commands = Commands(self._home, self._user, self._hostname, self.root)
+        commands = Commands(self._home, self._user, self._hostname, self.root, self._entries)
         if process.command is not None:
             status, output = commands.run(process.command)
             (process.stderr if status == NOT_HERE else process.stdout).write(output)
@@ -224,12 +224,24 @@ class Commands:
         user: Name, group, and their numbers.
         hostname: Of the machine, unless root knows it.
         root: Performs the provisioner's commands; None where nobody does.
+        entries: What was unpacked there, with the modes that the guest gave it: this machine may keep others.
     """
 
     def __init__(
-        self, home: Path, user: tuple[str, str, int, int], hostname: str, root: Root | None = None
+        self,
+        home: Path,
+        user: tuple[str, str, int, int],
+        hostname: str,
+        root: Root | None = None,
+        entries: Sequence[Entry] = (),
     ) -> None:
         self._root = root
+        self._modes = {
+            one.name.strip(b"/").decode("utf-8", "surrogateescape"): 0o600
+            if one.missing
+            else one.mode & 0o777
+            for one in entries
+        }
         hostname = root.hostname if root else hostname
         self._home = home.resolve()
         self._user = user
@@ -286,10 +298,14 @@ class Commands:
         if "l" not in flags:
             return "".join(f"{entry.name}\n" for entry in shown)
         return "".join(
-            f"{'d' if entry.is_dir() else '-'} {entry.stat().st_mode & 0o777:04o} "
+            f"{'d' if entry.is_dir() else '-'} {self._mode(entry):04o} "
             f"{self._user[0]} {self._user[1]} {entry.stat().st_size:6} {entry.name}\n"
             for entry in shown
         )
+
+    def _mode(self, path: Path) -> int:
+        known = self._modes.get(path.relative_to(self._home).as_posix())
+        return path.stat().st_mode & 0o777 if known is None else known
 
     def _cat(self, arguments: list[str]) -> str:
         contents = b""
