@@ -260,6 +260,7 @@ class Planned:
 
     changes = ()
     logged_in = True
+    is_proven_wrong = False
     proof = HOSTILE
     left = (
         SimpleNamespace(

@@ -28,7 +28,7 @@ DataRoot = Annotated[
         "--data-root", metavar="PATH", help="Where the engine keeps its data; by default it is searched."
     ),
 ]
-NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Print ids and commands whole.")]
+NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Print ids, commands and times whole.")]
 
 
 @contextmanager

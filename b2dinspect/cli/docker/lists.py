@@ -23,9 +23,11 @@ def ps(
     format_name: Format = None,
     folders: AllowChain = None,
 ) -> None:
-    """List all containers, newest first: id, image, command, created, status, mounts, name.
+    """List all containers, newest first: id, image, command, created, status, name.
 
     Example: b2dinspect docker ps disk.vmdk
+
+    With --no-trunc the times and what is mounted, too; --json has all that is known.
 
     Exit status: 0 all read, 1 something could not be read, 2 there is nothing of an engine.
     """
