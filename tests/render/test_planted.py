@@ -261,6 +261,7 @@ class Planned:
     changes = ()
     logged_in = True
     is_proven_wrong = False
+    certificates = SimpleNamespace(shut_out=(SimpleNamespace(name=HOSTILE),))
     proof = HOSTILE
     left = (
         SimpleNamespace(
