@@ -35,7 +35,7 @@ DOCKER = HERE / "docker.sh"
 """What stands in /etc/init.d/docker."""
 ROOT_SHELL = "usr/bin/root-sh"
 """A copy of the shell with root's bit: the guest has no sudo of anybody's, and lets everybody be root."""
-SUDO = f'#!/{ROOT_SHELL} -p\nexec setpriv --reuid=0 --regid=0 --clear-groups -- "$@"\n'
+SUDO = HERE / "sudo.sh"
 SETHOSTNAME = '#!/bin/sh\nmkdir -p /var/lib/boot2docker/etc\nexec busybox hostname "$1"\n'
 OS_RELEASE = (
     'NAME=Boot2Docker\nID=boot2docker\nPRETTY_NAME="a guest of b2dprovision, with Debian\'s dockerd"\n'
@@ -55,7 +55,11 @@ def scripts(plan: Plan) -> dict[str, str]:
     if not plan.docker:
         return {}
     daemon = DOCKER.read_text(encoding="utf-8")
-    return {"usr/bin/sudo": SUDO, "usr/bin/sethostname": SETHOSTNAME, "etc/init.d/docker": daemon}
+    return {
+        "usr/bin/sudo": SUDO.read_text(encoding="utf-8"),
+        "usr/bin/sethostname": SETHOSTNAME,
+        "etc/init.d/docker": daemon,
+    }
 
 
 def init_script(plan: Plan) -> str:

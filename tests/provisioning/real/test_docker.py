@@ -12,7 +12,7 @@ from b2dinspect.cli.main import app
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.host.drivers import DRIVERS
 from b2dinspect.provisioning.pipeline import provision
-from b2dinspect.provisioning.real.guestscript import DOCKER, scripts
+from b2dinspect.provisioning.real.guestscript import DOCKER, ROOT_SHELL, scripts
 from b2dinspect.userdata.daemon_profile import PORT
 from tests.oracles import needs, run
 from tests.provisioning.plans import plan, tell
@@ -48,6 +48,7 @@ def test_a_container_runs_and_what_it_left_is_read_from_the_disk(tmp_path: Path)
 @needs("sh")
 def test_the_guests_scripts_are_scripts(tmp_path: Path) -> None:
     made = scripts(plan(tmp_path, docker=True, ids=Identities()))
+    assert made["usr/bin/sudo"].startswith(f"#!/{ROOT_SHELL} -p\n")
     assert scripts(plan(tmp_path)) == {}
     for text in made.values():
         run("sh", "-n", input=text.encode())
