@@ -15,8 +15,10 @@ import pytest
 
 from b2dinspect.docker.contents import contents
 from b2dinspect.docker.facts import Contents
+from b2dinspect.docker.layers import chain_ids
 from b2dinspect.docker.roots import open_roots
 from b2dinspect.inspection.walk import inspect
+from tests.docker.handmade import as_json, container, identity
 from tests.docker.scene import Scene
 from tests.oracles import PATH, needs, run
 
@@ -41,6 +43,11 @@ def kept(overlaid: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         tree, state = Path(place, "tree"), Path(place, "state")
         root = tree / "var/lib/containerd"
         root.mkdir(parents=True)
+        docker = tree / "var/lib/docker"
+        (docker / "volumes").mkdir(parents=True)
+        (docker / "containers" / identity("new")).mkdir(parents=True)
+        config = docker / "containers" / identity("new") / "config.v2.json"
+        config.write_bytes(as_json(container("new", "", "overlayfs")))
         socket = Path(place, "c.sock")
         process = subprocess.Popen(
             ["containerd", "--root", root, "--state", state, "--address", socket],
@@ -59,8 +66,8 @@ def kept(overlaid: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def _fill(socket: Path, overlaid: Scene) -> tuple[list[list[str]], list[list[str]]]:
-    def ctr(*words: object) -> list[list[str]]:
-        done = run("ctr", "-a", socket, "-n", "k8s.io", *words)
+    def ctr(*words: object, namespace: str = "k8s.io") -> list[list[str]]:
+        done = run("ctr", "-a", socket, "-n", namespace, *words)
         return [line.split() for line in done.stdout.decode().splitlines()[1:]]
 
     end = time.monotonic() + 30
@@ -83,24 +90,29 @@ def _fill(socket: Path, overlaid: Scene) -> tuple[list[list[str]], list[list[str
     ctr("containers", "create", "--snapshotter", "overlayfs", *words, IMAGE, "one", "/bin/sleep", "7")
     pause = ("--label", "io.cri-containerd.kind=sandbox")
     ctr("containers", "create", "--snapshotter", "overlayfs", *pause, IMAGE, "pause", "/bin/sleep", "8")
+    ctr("images", "import", "--snapshotter", "overlayfs", overlaid.folder / "app.tar", namespace="moby")
+    top = chain_ids(overlaid.said["image inspect"]["app:1"]["RootFS"]["Layers"])[-1]
+    own = ("snapshots", "--snapshotter", "overlayfs", "prepare", identity("new"), f"sha256:{top}")
+    ctr(*own, namespace="moby")
     return ctr("images", "ls"), ctr("snapshots", "--snapshotter", "overlayfs", "ls")
 
 
 @pytest.fixture(scope="module")
 def found(kept: Kept) -> Contents:
     with inspect(str(kept.disk)) as facts, open_roots(facts) as roots:
-        (root,) = roots
-        assert (root.engine, root.path) == ("containerd", b"/var/lib/containerd")
+        (root,) = [one for one in roots if one.engine == "containerd"]
+        assert root.path == b"/var/lib/containerd"
         return contents(root)
 
 
 def test_nothing_is_amiss(found: Contents) -> None:
     assert found.problems == ()
-    assert [item.problems for item in (*found.containers, *found.images)] == [(), ()]
+    assert not any(item.problems for item in (*found.containers, *found.images))
 
 
 def test_images(found: Contents, kept: Kept, overlaid: Scene) -> None:
-    (image,) = found.images
+    image, twin = found.images
+    assert image.id == twin.id, "in both namespaces"
     known = overlaid.said["image inspect"]["app:1"]
     assert (f"sha256:{image.id}", image.tags) == (known["Id"], ("app:1",))
     assert [row[0] for row in kept.images if not row[0].startswith("sha256:")] == [IMAGE]
@@ -117,3 +129,13 @@ def test_containers(found: Contents, kept: Kept) -> None:
     assert above.keys() == {"one", "pause"}
     assert len(container.layers) == len(found.images[0].layers) + 1
     assert container.log_places == (b"/var/log/pods/default_web-1_1234/web",)
+
+
+def test_a_docker_that_leaves_layers_to_containerd(kept: Kept, overlaid: Scene) -> None:
+    """As Docker does from 29 on: its containers are its own, their snapshots are in the namespace moby."""
+    with inspect(str(kept.disk)) as facts, open_roots(facts) as roots:
+        (one,) = contents(next(root for root in roots if root.engine == "docker")).containers
+    assert (one.name, one.driver, one.problems) == ("new", "overlayfs", ())
+    assert len(one.layers) == len(overlaid.said["image inspect"]["app:1"]["RootFS"]["Layers"]) + 1
+    assert {layer.driver for layer in one.layers} == {"overlay2"}
+    assert one.base == one.layers[1:]
