@@ -11,7 +11,7 @@ import typer
 from b2dinspect.cli.common import as_path, examine
 from b2dinspect.errors import FilesystemError
 from b2dinspect.evidence.chain import Rules
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.filesystems.superblock import unread
 from b2dinspect.inspection.walk import volume_for
 
@@ -35,7 +35,7 @@ def opened(
     offset: int | None,
     format_name: str | None,
     allowed: Rules,
-) -> Iterator[tuple[Ext4, Entry]]:
+) -> Iterator[tuple[Ext4, DirectoryEntry]]:
     """Give the files of a disk's data partition and the entry at ``path``.
 
     Raises:

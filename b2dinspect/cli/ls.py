@@ -23,9 +23,9 @@ from b2dinspect.cli.common import (
     say,
 )
 from b2dinspect.errors import B2dError
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 
-Found = tuple[bytes, Entry]
+Found = tuple[bytes, DirectoryEntry]
 """A path below what is listed, and what is there."""
 
 
@@ -91,7 +91,7 @@ class _Faults:
         complain(f"{path.decode('utf-8', 'surrogateescape') or '/'}: {error}")
 
 
-def _in(files: Ext4, entry: Entry, faults: _Faults) -> Iterator[Found]:
+def _in(files: Ext4, entry: DirectoryEntry, faults: _Faults) -> Iterator[Found]:
     """Yield what is in a directory, or the one thing that was named.
 
     Raises:
@@ -108,7 +108,7 @@ def _in(files: Ext4, entry: Entry, faults: _Faults) -> Iterator[Found]:
         files.list(entry)
 
 
-def _below(files: Ext4, entry: Entry, faults: _Faults) -> Iterator[Found]:
+def _below(files: Ext4, entry: DirectoryEntry, faults: _Faults) -> Iterator[Found]:
     from b2dinspect.extraction.members import walk
 
     for member in walk(files, entry, faults.take):

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer
 from b2dinspect.docker.merge import META, WHITEOUT, Found, Merged
 from b2dinspect.extraction.members import Fault, join
-from b2dinspect.filesystems.ext4 import Entry
+from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.filesystems.node import Node
 
 NANOSECONDS = 1_000_000_000
@@ -74,12 +74,12 @@ class _Layers:
         top = self._files.find(self._own.path)
         yield from self._directory(top, b"", self._base.root())
 
-    def _directory(self, directory: Entry, path: bytes, below: Found | None) -> Iterator[Change]:
+    def _directory(self, directory: DirectoryEntry, path: bytes, below: Found | None) -> Iterator[Change]:
         seen = self._base.names(below.parts, path) if below and below.parts else {}
         for entry in self._files.scan(directory, lambda name, error: self._fault(join(path, name), error)):
             yield from self._entry(entry, path, seen)
 
-    def _entry(self, entry: Entry, path: bytes, seen: dict[bytes, Found]) -> Iterator[Change]:
+    def _entry(self, entry: DirectoryEntry, path: bytes, seen: dict[bytes, Found]) -> Iterator[Change]:
         name = entry.name
         if name.startswith(META):
             return
@@ -95,7 +95,7 @@ class _Layers:
             lower = seen.get(name)
             yield from self._directory(entry, here, lower if lower and lower.parts else None)
 
-    def _change(self, entry: Entry, path: bytes, below: Found | None) -> Change | None:
+    def _change(self, entry: DirectoryEntry, path: bytes, below: Found | None) -> Change | None:
         if below is None:
             return Change("A", b"/" + path, Found(entry))
         old, new = below.entry.node, entry.node
@@ -155,7 +155,7 @@ class _Trees:
         inner = self.directory(new, old, path)
         return own + inner if own or not inner else [Change("C", b"/" + path, new), *inner]
 
-    def _differs(self, new: Entry, old: Entry) -> bool:
+    def _differs(self, new: DirectoryEntry, old: DirectoryEntry) -> bool:
         mine, theirs = new.node, old.node
         if mine.inode == theirs.inode:
             return False

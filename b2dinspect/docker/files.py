@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
-from b2dinspect.filesystems.ext4 import Entry, Ext4, show
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4, show
 from b2dinspect.findings import Finding
 from b2dinspect.source import read_lenient
 
@@ -35,16 +35,16 @@ class Files:
 
     def __init__(self, files: Ext4) -> None:
         self._files = files
-        self._known: dict[bytes, Entry | None] = {}
+        self._known: dict[bytes, DirectoryEntry | None] = {}
         self.problems: list[Finding] = []
 
-    def entry(self, path: bytes) -> Entry | None:
+    def entry(self, path: bytes) -> DirectoryEntry | None:
         """Return what is at a path; None when nothing is, or it cannot be read, which ``problems`` tells."""
         if path not in self._known:
             self._known[path] = self._find(path)
         return self._known[path]
 
-    def _find(self, path: bytes) -> Entry | None:
+    def _find(self, path: bytes) -> DirectoryEntry | None:
         above, _, name = path.rpartition(b"/")
         try:
             if not name:
@@ -105,7 +105,7 @@ class Files:
             self.complain(path, str(error))
             return b""
 
-    def chunks(self, file: Entry, size: int) -> Iterator[bytes]:
+    def chunks(self, file: DirectoryEntry, size: int) -> Iterator[bytes]:
         """Yield a file's content piece by piece.
 
         Raises:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from b2dinspect.docker.facts import Layer
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.extraction.members import MAX_DEPTH, OVERLAY, Fault, Member, Twins, join
-from b2dinspect.filesystems.ext4 import Entry, Ext4, show
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4, show
 
 WHITEOUT, META, OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     """
 
     level: int
-    entry: Entry
+    entry: DirectoryEntry
 
 
 class Found(NamedTuple):
@@ -46,9 +46,9 @@ class Found(NamedTuple):
         is_lost: Whether its content is in a layer that is not there.
     """
 
-    entry: Entry
+    entry: DirectoryEntry
     parts: tuple[Part, ...] = ()
-    body: Entry | None = None
+    body: DirectoryEntry | None = None
     is_lost: bool = False
 
 
@@ -65,9 +65,9 @@ class _Name:
     """
 
     def __init__(self) -> None:
-        self.top: Entry | None = None
+        self.top: DirectoryEntry | None = None
         self.parts: list[Part] = []
-        self.body: Entry | None = None
+        self.body: DirectoryEntry | None = None
         self.is_closed = self.is_metacopy = self.wants_body = False
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class Merged:
                 below = iter(self.names(found.parts, here).values())
                 levels.append((below, here, False))
 
-    def _scan(self, directory: Entry, path: bytes) -> Iterator[Entry]:
+    def _scan(self, directory: DirectoryEntry, path: bytes) -> Iterator[DirectoryEntry]:
         for entry in self._files.scan(directory, lambda name, error: self._fault(join(path, name), error)):
             if b"/" in entry.name or b"\0" in entry.name or entry.name in (b".", b".."):
                 self._fault(join(path, entry.name), FilesystemError("its name leads elsewhere"))
@@ -238,7 +238,7 @@ class Merged:
                         self._follow_file(one, entry, here, part.level)
         return opaque == b"y"
 
-    def _take_body(self, one: _Name, entry: Entry, path: bytes, level: int) -> None:
+    def _take_body(self, one: _Name, entry: DirectoryEntry, path: bytes, level: int) -> None:
         """Take a lower file as the content of one that has only metadata, if it has content itself."""
         if entry.type != "file":
             one.close()
@@ -248,7 +248,7 @@ class Merged:
         else:
             self._follow_file(one, entry, path, level)
 
-    def _follow_file(self, one: _Name, entry: Entry, path: bytes, level: int) -> None:
+    def _follow_file(self, one: _Name, entry: DirectoryEntry, path: bytes, level: int) -> None:
         """Take the content of a file with only metadata from where the file was before it was moved."""
         redirect = self._attribute(entry, b"redirect", path)
         if redirect:
@@ -259,7 +259,7 @@ class Merged:
             one.close()
 
     def _follow_directory(
-        self, one: _Name, entry: Entry, part: Part, parts: Sequence[Part], path: bytes
+        self, one: _Name, entry: DirectoryEntry, part: Part, parts: Sequence[Part], path: bytes
     ) -> None:
         """Take what is below a directory that was moved from where it was."""
         redirect = self._attribute(entry, b"redirect", join(path, entry.name))
@@ -285,21 +285,21 @@ class Merged:
             here = self.names(here.parts, path).get(name) if here and here.parts else None
         return here
 
-    def capability(self, entry: Entry) -> bytes | None:
+    def capability(self, entry: DirectoryEntry) -> bytes | None:
         """Return the capabilities of a file; None for none, or none that can be read."""
         try:
             return self._files.xattrs(entry).get(b"security.capability")
         except EvidenceError:
             return None
 
-    def _is_marked_whiteout(self, entry: Entry, path: bytes) -> bool:
+    def _is_marked_whiteout(self, entry: DirectoryEntry, path: bytes) -> bool:
         return (
             entry.type == "file"
             and not entry.node.size
             and self._attribute(entry, b"whiteout", join(path, entry.name)) is not None
         )
 
-    def _attribute(self, entry: Entry, name: bytes, path: bytes) -> bytes | None:
+    def _attribute(self, entry: DirectoryEntry, name: bytes, path: bytes) -> bytes | None:
         """Return one of overlay's attributes of a file; None when it has none."""
         try:
             found = self._files.xattrs(entry)
@@ -309,12 +309,12 @@ class Merged:
         return next((found[space + name] for space in OVERLAY if space + name in found), None)
 
 
-def _seen(top: Entry, name: _Name) -> Found:
+def _seen(top: DirectoryEntry, name: _Name) -> Found:
     if top.type == "directory":
         return Found(top, tuple(name.parts))
     return Found(top, (), name.body, name.is_metacopy and name.body is None)
 
 
-def is_whiteout(entry: Entry) -> bool:
+def is_whiteout(entry: DirectoryEntry) -> bool:
     """Tell whether this is the character device 0/0, by which overlay hides a name."""
     return stat.S_ISCHR(entry.node.mode) and entry.node.device == (0, 0)

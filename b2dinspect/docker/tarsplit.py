@@ -20,7 +20,7 @@ from b2dinspect.docker.facts import Layer
 from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.extraction.members import Fault, NotWholeError
 from b2dinspect.extraction.tar import CHUNK, Write
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.source import ByteSource
 
 NAMES = (b"tar-split.json.gz", b"tar-data.json.gz")
@@ -55,7 +55,7 @@ class TarSplit:
         notes: The file with what was kept.
     """
 
-    def __init__(self, files: Ext4, layer: Layer, notes: Entry) -> None:
+    def __init__(self, files: Ext4, layer: Layer, notes: DirectoryEntry) -> None:
         self._files = files
         self._notes = notes
         self._lookup = _Lookup(files, layer.path)
@@ -156,9 +156,9 @@ class _Lookup:
     def __init__(self, files: Ext4, top: bytes) -> None:
         self._files = files
         self._top = files.find(top)
-        self._folders: dict[bytes, dict[bytes, Entry]] = {}
+        self._folders: dict[bytes, dict[bytes, DirectoryEntry]] = {}
 
-    def find(self, path: bytes) -> Entry:
+    def find(self, path: bytes) -> DirectoryEntry:
         """Return the entry at a path.
 
         Raises:
@@ -175,7 +175,7 @@ class _Lookup:
             here = found
         return here
 
-    def _names(self, directory: Entry, path: bytes) -> dict[bytes, Entry]:
+    def _names(self, directory: DirectoryEntry, path: bytes) -> dict[bytes, DirectoryEntry]:
         found = self._folders.pop(path, None)
         if found is None:
             found = {entry.name: entry for entry in self._files.scan(directory, lambda *_: None)}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from b2dinspect.docker.facts import DataRoot, DockerContainer, DockerVolume
 from b2dinspect.errors import EvidenceError
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 
 MAX_FILES = 1_000_000
 MAX_DEPTH = 256
@@ -36,7 +36,7 @@ def usage(files: Ext4, path: bytes) -> Usage | None:
         return None
     if top.type != "directory":
         return None
-    pending: list[tuple[Entry, int]] = [(top, 0)]
+    pending: list[tuple[DirectoryEntry, int]] = [(top, 0)]
     size = count = 0
     written: int | None = None
     is_complete = True

@@ -7,7 +7,7 @@ from stat import S_IFDIR
 from typing import NamedTuple
 
 from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, MissingDataError
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.filesystems.node import Node
 from b2dinspect.source import ByteSource, Extent
 
@@ -39,10 +39,10 @@ class Member(NamedTuple):
     """
 
     path: bytes
-    entry: Entry
+    entry: DirectoryEntry
     files: Ext4
     twin: bytes = b""
-    body: Entry | None = None
+    body: DirectoryEntry | None = None
     is_layered: bool = False
 
     @property
@@ -83,7 +83,7 @@ class Member(NamedTuple):
         return found
 
 
-def walk(files: Ext4, top: Entry, fault: Fault) -> Iterator[Member]:
+def walk(files: Ext4, top: DirectoryEntry, fault: Fault) -> Iterator[Member]:
     """Yield a file or directory and all below it: a directory before what is in it, names in order.
 
     Args:
@@ -115,7 +115,7 @@ def walk(files: Ext4, top: Entry, fault: Fault) -> Iterator[Member]:
             levels.append((path + b"/", _children(files, entry, path, fault)))
 
 
-def _children(files: Ext4, directory: Entry, path: bytes, fault: Fault) -> Iterator[Entry]:
+def _children(files: Ext4, directory: DirectoryEntry, path: bytes, fault: Fault) -> Iterator[DirectoryEntry]:
     def told(name: bytes, error: EvidenceError) -> None:
         fault(join(path, name), error)
 
@@ -141,7 +141,9 @@ class Twins:
     def __init__(self) -> None:
         self._first: dict[int, bytes] = {}
 
-    def member(self, path: bytes, entry: Entry, files: Ext4, body: Entry | None = None) -> Member:
+    def member(
+        self, path: bytes, entry: DirectoryEntry, files: Ext4, body: DirectoryEntry | None = None
+    ) -> Member:
         """Return a member, which is a hard link when its inode came by before."""
         twin = b""
         if entry.node.links > 1 and entry.node.mode & S_IFMT != S_IFDIR:

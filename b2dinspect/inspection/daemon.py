@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.filesystems import superblock
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.source import RunsSource, read_lenient
@@ -129,7 +129,7 @@ def _read(files: Ext4, volume: Volume, space: Space) -> DaemonFacts:
     )
 
 
-def _find(files: Ext4, path: bytes) -> Entry | None:
+def _find(files: Ext4, path: bytes) -> DirectoryEntry | None:
     try:
         return files.find(path)
     except NotFoundError:
@@ -198,7 +198,9 @@ def _consumers(files: Ext4) -> tuple[tuple[tuple[bytes, int], ...], bool]:
     return tuple(biggest), left > 0
 
 
-def _walk(files: Ext4, folder: Entry, path: bytes, depth: int) -> Iterator[tuple[bytes, Entry]]:
+def _walk(
+    files: Ext4, folder: DirectoryEntry, path: bytes, depth: int
+) -> Iterator[tuple[bytes, DirectoryEntry]]:
     if folder.type != "directory" or depth > MAX_DEPTH:
         return
     for entry in files.scan(folder, lambda name, error: None):

@@ -22,7 +22,7 @@ from b2dinspect.userdata.tarball import (
     AUTHORIZED_KEYS2,
     GUEST_KEEPS,
     MAGIC,
-    Entry,
+    TarEntry,
     is_header,
     read_tar,
 )
@@ -184,7 +184,7 @@ def key_lines(item: Userdata, name: bytes) -> Iterator[Line]:
                 yield line
 
 
-def key_file(item: Userdata, entry: Entry) -> bytes:
+def key_file(item: Userdata, entry: TarEntry) -> bytes:
     """Return the content of a key file in a tar, as far as it is there (at most 1 MiB)."""
     return read_lenient(item.content, entry.offset, min(entry.available, MAX_KEY_FILE))
 

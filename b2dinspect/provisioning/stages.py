@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from b2dinspect.provisioning.disk.overlay import Writable
     from b2dinspect.provisioning.host.drivers import Driver
     from b2dinspect.provisioning.session import Session
-    from b2dinspect.userdata.tarball import Entry
+    from b2dinspect.userdata.tarball import TarEntry
 
 DEFAULT_SIZE = 20000 << 20
 """Bytes: what docker-machine asks of every driver."""
@@ -158,7 +158,7 @@ class State(NamedTuple):
     part: Partition | None = None
     saved: bytes | None = None
     home: Path | None = None
-    unpacked: tuple[Entry, ...] = ()
+    unpacked: tuple[TarEntry, ...] = ()
     guest: RunningGuest | None = None
     login_key: Path | None = None
     is_off: bool = False

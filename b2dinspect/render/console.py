@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 
 from b2dinspect.fields import Header
-from b2dinspect.filesystems.ext4 import Entry
+from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
@@ -323,7 +323,7 @@ def _tail(line: KeyLine) -> str:
     return f"options {options or 'none'}, comment {line.comment or 'none'}"
 
 
-def listing(entries: Sequence[Entry]) -> Table:
+def listing(entries: Sequence[DirectoryEntry]) -> Table:
     """Return a directory as ``ls -l`` would show it, times in UTC."""
     grid = Table.grid(padding=(0, 1))
     for column in ("mode", "owner", "size", "time", "name"):
@@ -341,7 +341,7 @@ def listing(entries: Sequence[Entry]) -> Table:
     return grid
 
 
-def listed(path: bytes, entry: Entry) -> str:
+def listed(path: bytes, entry: DirectoryEntry) -> str:
     """Return one line of a listing of many directories, which is printed as it is found."""
     node = entry.node
     target = f" -> {as_text(node.link)}" if entry.type == "symlink" else ""
@@ -350,7 +350,7 @@ def listed(path: bytes, entry: Entry) -> str:
     return f"{_mode(entry)} {owner:>9} {node.size:>12} {moment(node.mtime)} {as_text(path)}{end}"
 
 
-def _mode(entry: Entry) -> str:
+def _mode(entry: DirectoryEntry) -> str:
     import stat
 
     return stat.filemode(entry.node.mode) if entry.node.mode & 0o170000 else f"?{entry.node.mode:04o}"

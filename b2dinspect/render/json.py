@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from b2dinspect.fields import Header
-from b2dinspect.filesystems.ext4 import Entry
+from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.userdata.authorized_keys import Line
-from b2dinspect.userdata.tarball import Entry as TarEntry
-from b2dinspect.userdata.tarball import Tarball
+from b2dinspect.userdata.tarball import Tarball, TarEntry
 from b2dinspect.views.annotation import all_headers
 
 if TYPE_CHECKING:
@@ -256,7 +255,7 @@ def verification(path: str, disk: Container) -> dict[str, Any]:
     }
 
 
-def directory_entry(entry: Entry) -> dict[str, Any]:
+def directory_entry(entry: DirectoryEntry) -> dict[str, Any]:
     """Return one name in a directory."""
     node = entry.node
     return {

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from b2dinspect.userdata.authorized_keys import Line
-from b2dinspect.userdata.tarball import Entry, plain_name
+from b2dinspect.userdata.tarball import TarEntry, plain_name
 
 HOST_ADDRESS = "10.0.2.2"
 """The host, as a guest sees it behind VirtualBox's NAT (by which docker-machine logs in) or QEMU's."""
@@ -184,7 +184,7 @@ def _matches(pattern: str, name: str) -> bool:
 # --- StrictModes: misc.c, safe_path -------------------------------------------------------------------------
 
 
-def mode_fault(entries: Sequence[Entry], file: bytes, owner: Owner) -> str:
+def mode_fault(entries: Sequence[TarEntry], file: bytes, owner: Owner) -> str:
     """Return why sshd does not read a key file of an unpacked tar; "" when it does.
 
     ``tar xf`` by root gives each entry the mode that the tar tells, whatever the umask; a folder that the tar

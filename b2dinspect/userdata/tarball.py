@@ -66,7 +66,7 @@ _PAX_LENGTH = re.compile(rb"(\d{1,6}) ")
 Trailer = Literal["two zero blocks", "a lone zero block", "none"]
 
 
-class Entry(NamedTuple):
+class TarEntry(NamedTuple):
     """One entry. Offsets in bytes from the start of the source that was read.
 
     Attributes:
@@ -112,7 +112,7 @@ class Tarball(NamedTuple):
         headers: The header blocks, with offsets in the source that was read.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TarEntry, ...]
     size: int
     trailer: Trailer
     findings: tuple[Finding, ...]
@@ -123,7 +123,7 @@ class Tarball(NamedTuple):
         """Whether it was cut: content is missing, or it ends without a single zero block."""
         return self.trailer == "none" or any(entry.missing for entry in self.entries)
 
-    def find(self, name: bytes) -> Entry | None:
+    def find(self, name: bytes) -> TarEntry | None:
         """Return the last file of that name: extracting the tar would leave this one."""
         wanted = plain_name(name)
         found = [entry for entry in self.entries if entry.type == "file" and plain_name(entry.name) == wanted]
@@ -163,7 +163,7 @@ class _Reader:
         self.headers: list[Header] = []
         self._long: dict[str, bytes] = {}
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[TarEntry]:
         for _ in range(MAX_ENTRIES):
             block = read_lenient(self._source, self.position, SECTOR)
             if not any(block) or (header := self._header(block)) is None:
@@ -188,7 +188,7 @@ class _Reader:
             return None
         return header
 
-    def _entry(self, header: Any) -> Entry:
+    def _entry(self, header: Any) -> TarEntry:
         size = self._number(header.size, "size")
         kind = TYPES.get(header.typeflag, f"type {ascii(header.typeflag.decode('latin-1'))[1:-1]}")
         if kind in ("directory", "symlink", "hardlink"):
@@ -197,7 +197,7 @@ class _Reader:
         name = header.name.split(b"\0")[0]
         if header.magic == b"ustar\0" and (prefix := header.prefix.split(b"\0")[0]):
             name = prefix + b"/" + name
-        return Entry(
+        return TarEntry(
             name=name,
             type=kind,
             mode=self._number(header.mode, "mode") & 0o7777,
@@ -221,7 +221,7 @@ class _Reader:
             return 0
         return int(digits or b"0", 8)
 
-    def _is_long_name(self, header: Any, entry: Entry) -> bool:
+    def _is_long_name(self, header: Any, entry: TarEntry) -> bool:
         """Take in a GNU or pax header that describes the entry after it."""
         if header.typeflag not in b"LKxg":
             return False
@@ -234,7 +234,7 @@ class _Reader:
             self._long |= _pax_records(content)
         return True
 
-    def _renamed(self, entry: Entry) -> Entry:
+    def _renamed(self, entry: TarEntry) -> TarEntry:
         long, self._long = self._long, {}
         if not long:
             return entry

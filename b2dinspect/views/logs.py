@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import volume_for
@@ -34,7 +34,7 @@ class Log(NamedTuple):
     """
 
     path: bytes
-    entry: Entry
+    entry: DirectoryEntry
     tail: tuple[bytes, ...]
 
 
@@ -81,7 +81,7 @@ def read_logs(facts: Inspection, lines: int, partition: int | None = None) -> Lo
     return Logs(tuple(found), deleted, tuple(problems))
 
 
-def _log_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, Entry]]:
+def _log_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, DirectoryEntry]]:
     for count, (path, entry) in enumerate(_all_files(files, problems)):
         if count == MAX_FILES:
             text = f"more than {MAX_FILES} log files; the rest is not shown"
@@ -90,7 +90,7 @@ def _log_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, En
         yield path, entry
 
 
-def _all_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, Entry]]:
+def _all_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, DirectoryEntry]]:
     for path, entry in _walk(files, HOME, 0, problems):
         if entry.name.endswith(b".log"):
             yield path, entry
@@ -98,7 +98,9 @@ def _all_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, En
         yield from _walk(files, folder, MAX_DEPTH, problems)
 
 
-def _walk(files: Ext4, folder: bytes, depth: int, problems: list[Finding]) -> Iterator[tuple[bytes, Entry]]:
+def _walk(
+    files: Ext4, folder: bytes, depth: int, problems: list[Finding]
+) -> Iterator[tuple[bytes, DirectoryEntry]]:
     """Yield the plain files in a folder, and below it as deep as ``depth``; links are not followed."""
     try:
         entries = files.list(files.find(folder))
@@ -115,7 +117,7 @@ def _walk(files: Ext4, folder: bytes, depth: int, problems: list[Finding]) -> It
             yield from _walk(files, path, depth - 1, problems)
 
 
-def _tail(files: Ext4, entry: Entry, lines: int) -> tuple[bytes, ...]:
+def _tail(files: Ext4, entry: DirectoryEntry, lines: int) -> tuple[bytes, ...]:
     if not lines:
         return ()
     try:

@@ -18,7 +18,7 @@ import pytest
 
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.filesystems import ext4, sleuthkit
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.filesystems.ext4.reader import device_of
 from b2dinspect.filesystems.superblock import parse_superblock
 from b2dinspect.source import ByteSource, MemorySource, PatchedSource, SliceSource
@@ -309,7 +309,7 @@ def test_blocks_past_the_end_of_the_disk_are_an_error_not_zeros() -> None:
 # --- what The Sleuth Kit does not tell -----------------------------------------------------------------
 
 
-def everything(files: Ext4, directory: Entry) -> Iterator[Entry]:
+def everything(files: Ext4, directory: DirectoryEntry) -> Iterator[DirectoryEntry]:
     for entry in files.list(directory):
         yield entry
         if entry.type == "directory":
@@ -585,7 +585,7 @@ def walk_files(files: Ext4) -> int:
     return sum(visit(files, entry, 0) for entry in files.list(files.find(b"/")))
 
 
-def visit(files: Ext4, entry: Entry, depth: int) -> int:
+def visit(files: Ext4, entry: DirectoryEntry, depth: int) -> int:
     if entry.type == "file":
         source = files.content(entry)
         source.pread(0, 1 << 16)

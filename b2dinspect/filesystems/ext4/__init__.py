@@ -23,7 +23,7 @@ MAX_DEPTH = 128
 _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """A name in a directory, and what it names.
 
     Attributes:
@@ -62,14 +62,14 @@ class Ext4(Closing):
         self._sleuth: SleuthKit | None = self._kit if isinstance(self._kit, SleuthKit) else None
         self._indexes: dict[int, dict[bytes, int]] = {}
 
-    def find(self, path: bytes, below: Entry | None = None) -> Entry:
+    def find(self, path: bytes, below: DirectoryEntry | None = None) -> DirectoryEntry:
         """Return the entry at a path from the root of the filesystem, or from the directory ``below``.
 
         Raises:
             NotFoundError: A part of the path does not exist, or is not a directory.
             FilesystemError: The structures on the way cannot be read.
         """
-        entry = below or self._used(Entry(b"", self._kit.node(self._kit.root)))
+        entry = below or self._used(DirectoryEntry(b"", self._kit.node(self._kit.root)))
         walked = b""
         for name in [part for part in path.split(b"/") if part and part != b"."]:
             if name == b"..":
@@ -83,7 +83,7 @@ class Ext4(Closing):
             walked += b"/" + name
             if inode is None:
                 raise NotFoundError(f"no {show(walked)} on this filesystem")
-            entry = self._used(Entry(name, self._kit.node(inode)))
+            entry = self._used(DirectoryEntry(name, self._kit.node(inode)))
         return entry
 
     def _index(self, inode: int) -> dict[bytes, int]:
@@ -97,13 +97,13 @@ class Ext4(Closing):
             self._indexes[inode] = found
         return found
 
-    def _used(self, entry: Entry) -> Entry:
+    def _used(self, entry: DirectoryEntry) -> DirectoryEntry:
         """Return the entry, or refuse a name whose inode was wiped: that is damage, not absence."""
         if not stat.S_IFMT(entry.node.mode):
             raise FilesystemError(f"{show(entry.name)} is inode {entry.node.inode}, which is not in use")
         return entry
 
-    def names(self, directory: Entry) -> list[bytes]:
+    def names(self, directory: DirectoryEntry) -> list[bytes]:
         """Return the names in a directory, without a look at what they name.
 
         Raises:
@@ -113,7 +113,7 @@ class Ext4(Closing):
             raise FilesystemError(f"{show(directory.name)} is not a directory")
         return [name for name, _ in self._kit.names(directory.node.inode)]
 
-    def list(self, directory: Entry) -> list[Entry]:
+    def list(self, directory: DirectoryEntry) -> list[DirectoryEntry]:
         """Return what a directory holds, sorted by name.
 
         Raises:
@@ -122,9 +122,9 @@ class Ext4(Closing):
         if directory.type != "directory":
             raise FilesystemError(f"{show(directory.name)} is not a directory")
         names = sorted(self._kit.names(directory.node.inode))
-        return [Entry(name, self._kit.node(inode)) for name, inode in names]
+        return [DirectoryEntry(name, self._kit.node(inode)) for name, inode in names]
 
-    def scan(self, directory: Entry, fault: Fault) -> Iterator[Entry]:
+    def scan(self, directory: DirectoryEntry, fault: Fault) -> Iterator[DirectoryEntry]:
         """Yield what a directory holds, sorted by name; what is damaged costs only itself.
 
         Args:
@@ -148,13 +148,13 @@ class Ext4(Closing):
                 if name == before:
                     raise FilesystemError(f"{show(name)} is twice in its directory")
                 before = name
-                entry = self._used(Entry(name, self._kit.node(inode)))
+                entry = self._used(DirectoryEntry(name, self._kit.node(inode)))
             except EvidenceError as error:
                 fault(name, error)
             else:
                 yield entry
 
-    def xattrs(self, entry: Entry) -> dict[bytes, bytes]:
+    def xattrs(self, entry: DirectoryEntry) -> dict[bytes, bytes]:
         """Return the extended attributes of a file, as ``getxattr`` gives them; none where there are no such.
 
         Raises:
@@ -162,7 +162,7 @@ class Ext4(Closing):
         """
         return self._kit.xattrs(entry.node.inode) if isinstance(self._kit, ExtReader) else {}
 
-    def deleted(self, directory: Entry) -> Sequence[tuple[bytes, int]]:
+    def deleted(self, directory: DirectoryEntry) -> Sequence[tuple[bytes, int]]:
         """Return the deleted names that a directory still holds, and the inodes that they named (0: gone).
 
         Raises:
@@ -174,7 +174,7 @@ class Ext4(Closing):
             self._sleuth = SleuthKit(self._fs)
         return sorted(self._sleuth.deleted(directory.node.inode))
 
-    def content(self, entry: Entry) -> ByteSource:
+    def content(self, entry: DirectoryEntry) -> ByteSource:
         """Return a file's content as a source.
 
         Raises:
@@ -188,7 +188,7 @@ class Ext4(Closing):
             return MemorySource(inline) if inline else RunsSource(self._fs, [], entry.node.size)
         return RunsSource(self._fs, runs, entry.node.size)
 
-    def small(self, entry: Entry, most: int) -> bytes | None:
+    def small(self, entry: DirectoryEntry, most: int) -> bytes | None:
         """Return a file's content if that is quickly had: in one piece, and not more than ``most`` bytes.
 
         Raises:

@@ -30,7 +30,7 @@ _ONE_EXTENT = b"\x0a\xf3\1\0\4\0\0\0"
 """How a header begins that has room for four extents, and one of them."""
 
 
-class Piece(NamedTuple):
+class MappedBlocks(NamedTuple):
     """Blocks of a file that lie in a row.
 
     Attributes:
@@ -101,21 +101,23 @@ class Mapper:
         found = [(physical, count) for _, count, physical, _ in self._pieces(inode, tree)]
         return found + [(block, 1) for block in sorted(tree)]
 
-    def _pieces(self, inode: Inode, seen: set[int]) -> Iterator[Piece]:
+    def _pieces(self, inode: Inode, seen: set[int]) -> Iterator[MappedBlocks]:
         """Yield the pieces of a file; ``seen`` takes the blocks of its tree."""
         if inode.flags & layout.EXTENTS:
             yield from self._extents(inode, inode.block, None, seen)
             return
         last = -(-inode.size // self._block_size)
         pointers = struct.unpack("<15I", inode.block)
-        yield from (Piece(at, 1, block, True) for at, block in enumerate(pointers[:DIRECT]) if block)
+        yield from (MappedBlocks(at, 1, block, True) for at, block in enumerate(pointers[:DIRECT]) if block)
         position, span = DIRECT, self._block_size // 4
         for level, block in enumerate(pointers[DIRECT:]):
             if block and position < last:
                 yield from self._indirect(inode, block, level, position, last, seen)
             position += span ** (level + 1)
 
-    def _extents(self, inode: Inode, node: bytes, depth: int | None, seen: set[int]) -> Iterator[Piece]:
+    def _extents(
+        self, inode: Inode, node: bytes, depth: int | None, seen: set[int]
+    ) -> Iterator[MappedBlocks]:
         """Yield what a node of the extent tree, and all below it, says; ``depth`` is what it has to have."""
         magic, entries, _, levels, _ = _HEADER.unpack_from(node)
         end = _HEADER.size + entries * _EXTENT.size
@@ -134,11 +136,11 @@ class Mapper:
         for logical, count, high, low in _EXTENT.iter_unpack(body):
             is_written = count <= layout.INITIALIZED
             length = count if is_written else count - layout.INITIALIZED
-            yield Piece(logical, length, low | high << 32, is_written)
+            yield MappedBlocks(logical, length, low | high << 32, is_written)
 
     def _indirect(
         self, inode: Inode, block: int, level: int, position: int, last: int, seen: set[int]
-    ) -> Iterator[Piece]:
+    ) -> Iterator[MappedBlocks]:
         """Yield what an indirect block, for the blocks from ``position`` on, says up to ``last``."""
         pointers = struct.unpack(f"<{self._block_size // 4}I", self._read(inode, block, seen))
         if not any(pointers):
@@ -151,7 +153,7 @@ class Mapper:
             if pointer and level:
                 yield from self._indirect(inode, pointer, level - 1, here, last, seen)
             elif pointer:
-                yield Piece(here, 1, pointer, True)
+                yield MappedBlocks(here, 1, pointer, True)
 
     def _read(self, inode: Inode, block: int, seen: set[int]) -> bytes:
         """Return a block of a tree, unless it was read before."""

@@ -21,7 +21,7 @@ class Member(NamedTuple):
 
     Attributes:
         name: Path as stored.
-        type: As ``tarball.Entry`` tells it.
+        type: As ``tarball.TarEntry`` tells it.
         header: Its header block, and the blocks before it that give it a long name.
         content: As far as it is there.
         is_cut: Whether some of the content is missing.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError, UsageError
 from b2dinspect.filesystems import superblock
-from b2dinspect.filesystems.ext4 import Entry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.filesystems.ext4.claims import other_claims
 from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
 from b2dinspect.filesystems.ext4.writing.groups import Storage
@@ -89,7 +89,7 @@ def _edits(storage: Storage, ids: Identities) -> tuple[Ext4Edits | None, str]:
         return None, error.message
 
 
-def _check_alone(storage: Storage, entry: Entry, edits: Ext4Edits | None) -> None:
+def _check_alone(storage: Storage, entry: DirectoryEntry, edits: Ext4Edits | None) -> None:
     """Refuse to write to blocks that are another file's too, the filesystem's own, or nobody's."""
     try:
         if edits is not None:
@@ -101,14 +101,14 @@ def _check_alone(storage: Storage, entry: Entry, edits: Ext4Edits | None) -> Non
         raise UsageError(f"/{USERDATA} is not written: {other} claims blocks of it too; run e2fsck on a copy")
 
 
-def _find(files: Ext4) -> Entry | None:
+def _find(files: Ext4) -> DirectoryEntry | None:
     try:
         return files.find(USERDATA.encode())
     except NotFoundError:
         return None
 
 
-def _rewrite(overlay: Overlay, files: Ext4, entry: Entry, start: int, tar: bytes) -> bool:
+def _rewrite(overlay: Overlay, files: Ext4, entry: DirectoryEntry, start: int, tar: bytes) -> bool:
     """Write a tar over a file of the same size; False when it does not fit, has holes, or a second name."""
     if entry.type != "file" or entry.node.links != 1:
         return False

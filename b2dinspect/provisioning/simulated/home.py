@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from b2dinspect.source import MemorySource
-from b2dinspect.userdata.tarball import MAGIC, Entry, read_tar
+from b2dinspect.userdata.tarball import MAGIC, TarEntry, read_tar
 
 MAX_CONTENT = 1 << 20
 KEY_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
@@ -28,7 +28,7 @@ class Unpacked(NamedTuple):
 
     names: tuple[str, ...]
     complaint: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[TarEntry, ...] = ()
 
 
 def unpack_home(userdata: bytes, home: Path) -> Unpacked:
@@ -58,7 +58,7 @@ def unpack_home(userdata: bytes, home: Path) -> Unpacked:
     return Unpacked(tuple(names), complaint, tar.entries)
 
 
-def _make(path: Path, entry: Entry, userdata: bytes) -> int:
+def _make(path: Path, entry: TarEntry, userdata: bytes) -> int:
     """Make one file or folder, and return the mode that it has in the guest; here we can always read it."""
     if entry.type == "directory":
         path.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.provisioning.simulated.root import Root
 from b2dinspect.userdata.admission import Owner, Visit, mode_fault, refusal, signs
 from b2dinspect.userdata.authorized_keys import Line, Option, parse
-from b2dinspect.userdata.tarball import Entry
+from b2dinspect.userdata.tarball import TarEntry
 
 NOT_HERE = 127
 MAX_KEY_FILE = 1 << 20
@@ -63,7 +63,7 @@ class SimulatedSshd:
         user: tuple[str, str, int, int],
         hostname: str,
         *,
-        entries: Sequence[Entry] = (),
+        entries: Sequence[TarEntry] = (),
         owns: bytes = b"",
         visit: Visit | None = None,
         root: Root | None = None,
@@ -233,7 +233,7 @@ class Commands:
         user: tuple[str, str, int, int],
         hostname: str,
         root: Root | None = None,
-        entries: Sequence[Entry] = (),
+        entries: Sequence[TarEntry] = (),
     ) -> None:
         self._root = root
         self._modes = {

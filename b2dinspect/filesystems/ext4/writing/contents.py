@@ -26,7 +26,7 @@ from b2dinspect.filesystems.ext4.writing.geometry import (
     FIRST_INODE,
     INODE,
     Geometry,
-    Space,
+    UsedBlocks,
     journal_goal,
     used_blocks,
 )
@@ -53,11 +53,11 @@ class Contents(NamedTuple):
     root: int
     lost_found: list[tuple[int, int]]
     resize: int
-    journal: list[extents.Run]
+    journal: list[extents.BlockRun]
     leaves: list[int]
 
 
-def place_contents(geometry: Geometry, space: Space) -> Contents:
+def place_contents(geometry: Geometry, space: UsedBlocks) -> Contents:
     """Claim the blocks of the first files, in the order in which mke2fs does."""
     root = space.take(0, 1, 1)[0][0]
     lost_found = space.take(0, LOST_FOUND_BLOCKS, LOST_FOUND_BLOCKS)
@@ -81,7 +81,7 @@ def inode_table(geometry: Geometry, contents: Contents, seed: int, time: int) ->
         time: Seconds since 1970.
     """
     root = new_inode(INODE, 0o40755, time, links=3)
-    root.map_extents([extents.Run(0, contents.root, 1)], (), BLOCK, None)
+    root.map_extents([extents.BlockRun(0, contents.root, 1)], (), BLOCK, None)
     lost_found = new_inode(INODE, 0o40700, time, links=2)
     lost_found.map_extents(extents.joined(contents.lost_found), (), BLOCK, None)
     bad = InodeRecord(bytes(INODE))

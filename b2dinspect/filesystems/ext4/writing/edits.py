@@ -59,14 +59,14 @@ FAST_LINK = 60
 _TYPES = {stat.S_IFDIR: DIRECTORY_TYPE, stat.S_IFREG: FILE_TYPE, stat.S_IFLNK: LINK_TYPE}
 
 
-class Owner(NamedTuple):
+class OwnerIds(NamedTuple):
     """Whose a file is: numbers of a user and a group."""
 
     uid: int = 0
     gid: int = 0
 
 
-ROOT_OWNER = Owner()
+ROOT_OWNER = OwnerIds()
 
 
 class Ext4Edits:
@@ -96,7 +96,7 @@ class Ext4Edits:
 
     # --- what can be done ---
 
-    def make_directory(self, path: bytes, mode: int = 0o755, owner: Owner = ROOT_OWNER) -> None:
+    def make_directory(self, path: bytes, mode: int = 0o755, owner: OwnerIds = ROOT_OWNER) -> None:
         """Make a directory.
 
         Raises:
@@ -119,7 +119,7 @@ class Ext4Edits:
             above.set(links=above.get("links") + 1)
         self._put(parent, above)
 
-    def write(self, path: bytes, content: bytes, mode: int = 0o644, owner: Owner = ROOT_OWNER) -> None:
+    def write(self, path: bytes, content: bytes, mode: int = 0o644, owner: OwnerIds = ROOT_OWNER) -> None:
         """Make a file, or give one that is there another content: it keeps inode, mode, owner and blocks.
 
         A file that has other names too gets a new inode instead: they stay what they were.
@@ -134,14 +134,14 @@ class Ext4Edits:
             inode = self._inode(number)
             self._must_be(inode, stat.S_IFREG, name)
             if inode.get("links") > 1:
-                mode, owner = inode.get("mode"), Owner(inode.get("uid"), inode.get("gid"))
+                mode, owner = inode.get("mode"), OwnerIds(inode.get("uid"), inode.get("gid"))
                 self.remove(path)
                 number = None
         if number is None:
             number = self._new(parent, name, stat.S_IFREG | mode & 0o7777, owner, links=1)
         self._fill(number, content)
 
-    def symlink(self, path: bytes, target: bytes, owner: Owner = ROOT_OWNER) -> None:
+    def symlink(self, path: bytes, target: bytes, owner: OwnerIds = ROOT_OWNER) -> None:
         """Make a symbolic link.
 
         Raises:
@@ -216,7 +216,7 @@ class Ext4Edits:
         inode.set(mode=inode.get("mode") & ~0o7777 | mode & 0o7777)
         self._put(number, inode)
 
-    def set_owner(self, path: bytes, owner: Owner) -> None:
+    def set_owner(self, path: bytes, owner: OwnerIds) -> None:
         """Set whose a file or directory is."""
         number = self.find(path)
         inode = self._inode(number)
@@ -298,7 +298,7 @@ class Ext4Edits:
     def _read(number: int, inode: InodeRecord) -> Inode:
         return unpacked(number, bytes(inode.data))
 
-    def _new(self, parent: int, name: bytes, mode: int, owner: Owner, *, links: int) -> int:
+    def _new(self, parent: int, name: bytes, mode: int, owner: OwnerIds, *, links: int) -> int:
         """Make an inode and give it a name."""
         if self._lookup(parent, name) is not None:
             raise FilesystemError(f"{name!a} is there already")
@@ -408,7 +408,7 @@ class Ext4Edits:
                 raise FilesystemError(f"block {place} of directory {number} has a wrong checksum")
             yield place, entries
 
-    def _names(self, number: int) -> Iterator[linear.Name]:
+    def _names(self, number: int) -> Iterator[linear.LinearEntry]:
         inode = self._directory(number)
         for _, block in self._contents(number, inode):
             yield from (one for one in linear.names(block) if one.inode)

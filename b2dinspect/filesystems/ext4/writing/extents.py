@@ -19,7 +19,7 @@ MAP = 60
 """Bytes of the inode that hold the tree's root."""
 
 
-class Run(NamedTuple):
+class BlockRun(NamedTuple):
     """Blocks of a file that lie in a row.
 
     Attributes:
@@ -33,20 +33,20 @@ class Run(NamedTuple):
     length: int
 
 
-def joined(blocks: Sequence[tuple[int, int]], start: int = 0) -> list[Run]:
+def joined(blocks: Sequence[tuple[int, int]], start: int = 0) -> list[BlockRun]:
     """Return the runs of a file without holes.
 
     Args:
         blocks: Runs of the filesystem's blocks, as (first, count), in the order of the file.
         start: The first block of the file.
     """
-    runs: list[Run] = []
+    runs: list[BlockRun] = []
     for first, count in blocks:
         last = runs[-1] if runs else None
         if last and last.physical + last.length == first and last.length + count <= INITIALIZED:
             runs[-1] = last._replace(length=last.length + count)
         else:
-            runs.append(Run(start, first, count))
+            runs.append(BlockRun(start, first, count))
         start += count
     return runs
 
@@ -71,7 +71,7 @@ def capacity(block_size: int) -> int:
 
 
 def build_tree(
-    runs: Sequence[Run], leaves: Sequence[int], block_size: int, seed: int | None
+    runs: Sequence[BlockRun], leaves: Sequence[int], block_size: int, seed: int | None
 ) -> tuple[bytes, list[tuple[int, bytes]]]:
     """Return the 60 bytes for the inode, and what is to be written to which block.
 
@@ -91,22 +91,22 @@ def build_tree(
         whole = body.ljust(block_size, b"\0")
         end = size_of(EXTENT_HEADER) + size * ENTRY
         written.append((block, whole if seed is None else sealed_extents(whole[:end], seed)))
-    index = [Run(part[0].logical, block, 0) for block, part in zip(leaves, parts, strict=True)]
+    index = [BlockRun(part[0].logical, block, 0) for block, part in zip(leaves, parts, strict=True)]
     return _node(index, IN_INODE, 1, _index).ljust(MAP, b"\0"), written
 
 
-def _node(runs: Sequence[Run], size: int, depth: int, entry: Callable[[Run], bytes]) -> bytes:
+def _node(runs: Sequence[BlockRun], size: int, depth: int, entry: Callable[[BlockRun], bytes]) -> bytes:
     header = {"magic": EXTENT_MAGIC, "entries": len(runs), "capacity": size, "depth": depth, "generation": 0}
     return bytes(EXTENT_HEADER.build(header)) + b"".join(entry(run) for run in runs)
 
 
-def _extent(run: Run) -> bytes:
+def _extent(run: BlockRun) -> bytes:
     high, low = run.physical >> 32, run.physical & 0xFFFFFFFF
     fields = {"logical": run.logical, "length": run.length, "physical_hi": high, "physical_lo": low}
     return bytes(EXTENT.build(fields))
 
 
-def _index(run: Run) -> bytes:
+def _index(run: BlockRun) -> bytes:
     high, low = run.physical >> 32, run.physical & 0xFFFFFFFF
     fields = {"logical": run.logical, "leaf_lo": low, "leaf_hi": high, "unused": 0}
     return bytes(EXTENT_INDEX.build(fields))

@@ -144,7 +144,7 @@ def _whole_blocks(inodes: int) -> int:
     return max(8, -(-inodes // per_block) * per_block) & ~7
 
 
-class Space:
+class UsedBlocks:
     """The used blocks of a filesystem in the making, as runs.
 
     Args:
@@ -216,7 +216,7 @@ class Space:
             yield max(start, self._starts[at]), min(stop, self._ends[at])
 
 
-class Tables(NamedTuple):
+class GroupTables(NamedTuple):
     """Where each group has its bitmaps and its inode table: blocks, by group."""
 
     block_bitmaps: list[int]
@@ -224,18 +224,18 @@ class Tables(NamedTuple):
     inode_tables: list[int]
 
 
-def place_tables(geometry: Geometry, space: Space) -> Tables:
+def place_tables(geometry: Geometry, space: UsedBlocks) -> GroupTables:
     """Claim the heads, bitmaps and inode tables of all groups: sixteen groups have theirs together."""
     for group in geometry.heads():
         space.claim(geometry.group_start(group), geometry.head_blocks)
-    tables = Tables([], [], [])
+    tables = GroupTables([], [], [])
     for group in range(geometry.groups):
         for kind, places in enumerate(tables):
             places.append(_place(geometry, space, tables, kind, group))
     return tables
 
 
-def _place(geometry: Geometry, space: Space, tables: Tables, kind: int, group: int) -> int:
+def _place(geometry: Geometry, space: UsedBlocks, tables: GroupTables, kind: int, group: int) -> int:
     """Claim one table of a group: behind that of the group before, or else where there is room for it."""
     count = geometry.table_blocks if kind == 2 else 1
     first = group - group % FLEX
@@ -261,7 +261,7 @@ def _place(geometry: Geometry, space: Space, tables: Tables, kind: int, group: i
     return space.claim(found, count)
 
 
-def used_blocks(geometry: Geometry, space: Space) -> list[int]:
+def used_blocks(geometry: Geometry, space: UsedBlocks) -> list[int]:
     """Return the used blocks of each group."""
     used = [0] * geometry.groups
     for start, end in space.within(0, geometry.blocks):

@@ -32,7 +32,7 @@ class InodeRecord(Record):
         super().__init__(data, INODE, INODE_EXTRA)
 
     def map_extents(
-        self, runs: Sequence[extents.Run], leaves: Sequence[int], block_size: int, seed: int | None
+        self, runs: Sequence[extents.BlockRun], leaves: Sequence[int], block_size: int, seed: int | None
     ) -> list[tuple[int, bytes]]:
         """Give the inode its blocks, and return what is to be written to which block besides.
 

@@ -18,7 +18,7 @@ MAX_NAME = 255
 _ENTRY: struct.Struct = packer(DIRECTORY_ENTRY)
 
 
-class Name(NamedTuple):
+class LinearEntry(NamedTuple):
     """An entry of a block.
 
     Attributes:
@@ -61,7 +61,7 @@ def first(inode: int, parent: int, size: int, file_type: int) -> bytes:
     return entry(inode, 12, file_type, b".") + entry(parent, size - 12, file_type, b"..")
 
 
-def names(block: bytes) -> Iterator[Name]:
+def names(block: bytes) -> Iterator[LinearEntry]:
     """Yield the entries of a block, used or not, without what a checksum takes behind them.
 
     Raises:
@@ -75,7 +75,7 @@ def names(block: bytes) -> Iterator[Name]:
         name = block[at + HEAD : at + HEAD + name_length]
         if length % 4 or length < HEAD + name_length or at + length > len(block):
             raise FilesystemError(f"a directory has an entry of {length} bytes at byte {at} of a block")
-        yield Name(at, length, inode, file_type, name)
+        yield LinearEntry(at, length, inode, file_type, name)
         at += length
 
 
@@ -92,7 +92,7 @@ def with_name(block: bytes, inode: int, file_type: int, name: bytes) -> bytes | 
 
 def without_name(block: bytes, name: bytes) -> bytes | None:
     """Return the block without a name: the entry before takes its room. None when it is not there."""
-    before: Name | None = None
+    before: LinearEntry | None = None
     for one in names(block):
         if one.inode and one.name == name:
             if before is None:

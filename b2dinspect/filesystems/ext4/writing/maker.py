@@ -29,8 +29,8 @@ from b2dinspect.filesystems.ext4.writing.geometry import (
     INODE,
     MAX_GROUP,
     Geometry,
-    Space,
-    Tables,
+    GroupTables,
+    UsedBlocks,
     geometry_for,
     place_tables,
     used_blocks,
@@ -96,8 +96,8 @@ class _Maker:
         self._geometry, self._identity = geometry, identity
         self._seed = crc32c(identity.uuid.bytes)
         self._crcs: dict[bytes, int] = {}
-        self._space = Space(geometry.blocks)
-        self._tables: Tables = place_tables(geometry, self._space)
+        self._space = UsedBlocks(geometry.blocks)
+        self._tables: GroupTables = place_tables(geometry, self._space)
         self._overhead = sum(used_blocks(geometry, self._space)) + geometry.journal_blocks
         self._contents: Contents = place_contents(geometry, self._space)
         self._used = used_blocks(geometry, self._space)

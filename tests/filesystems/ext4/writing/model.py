@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError
 from b2dinspect.filesystems.ext4.reader import ExtReader
-from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits, Owner
+from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits, OwnerIds
 from b2dinspect.filesystems.ext4.writing.groups import Storage
 from b2dinspect.filesystems.ext4.writing.maker import Identity, make
 from b2dinspect.source import MemorySource, RunsSource
@@ -134,7 +134,7 @@ class Changes:
 
     def _mkdir(self) -> None:
         path = self._new_name()
-        self._edits.make_directory(path, 0o750, Owner(1000, 70000))
+        self._edits.make_directory(path, 0o750, OwnerIds(1000, 70000))
         self.model[path] = Item(0o40750, 1000, 70000)
 
     def _symlink(self) -> None:
@@ -169,7 +169,7 @@ class Changes:
         if folders := self._of(stat.S_IFDIR):
             path = self._rng.choice(folders)
             self._edits.set_mode(path, 0o1777)
-            self._edits.set_owner(path, Owner(5, 6))
+            self._edits.set_owner(path, OwnerIds(5, 6))
             self.model[path] = Item(0o41777, 5, 6)
 
     def _many(self) -> None:

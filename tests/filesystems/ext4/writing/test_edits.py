@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from b2dinspect.errors import FilesystemError, NotFoundError
 from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4.layout import ENCRYPTED, INDEX, INLINE_DATA
-from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits, Owner
+from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits, OwnerIds
 from b2dinspect.filesystems.ext4.writing.groups import Super
 from tests.filesystems.ext4.writing.model import Changes, Item, Partition, check, made, tree
 from tests.oracles import needs, run
@@ -70,8 +70,8 @@ def mke2fs(path: Path, block: str, features: str, *words: str) -> Partition:
 def test_debugfs_finds_the_same(tmp_path: Path) -> None:
     partition = made()
     edits = partition.edits()
-    edits.make_directory(b"a", 0o1777, Owner(1000, 50))
-    edits.write(b"a/file", b"content" * 1000, 0o640, Owner(70000, 1))
+    edits.make_directory(b"a", 0o1777, OwnerIds(1000, 50))
+    edits.write(b"a/file", b"content" * 1000, 0o640, OwnerIds(70000, 1))
     edits.symlink(b"a/link", b"file")
     edits.link(b"a/twin", b"a/file")
     edits.flush()
@@ -216,6 +216,6 @@ def test_label_and_state() -> None:
 def test_the_model_sees_a_difference() -> None:
     partition = made(16 << 20)
     edits = partition.edits()
-    edits.write(b"file", b"content", 0o600, Owner(1, 2))
+    edits.write(b"file", b"content", 0o600, OwnerIds(1, 2))
     edits.flush()
     assert tree(partition)[b"/file"] == Item(0o100600, 1, 2, b"content")
