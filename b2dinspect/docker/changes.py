@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer
-from b2dinspect.docker.merge import META, WHITEOUT, Found, Merged
+from b2dinspect.docker.merge import META, WHITEOUT, MergedLayers, MergedName
 from b2dinspect.extraction.members import Fault, join
 from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.filesystems.node import Node
@@ -22,7 +22,7 @@ from b2dinspect.filesystems.node import Node
 NANOSECONDS = 1_000_000_000
 
 
-class Change(NamedTuple):
+class PathChange(NamedTuple):
     """A path that differs from the image.
 
     Attributes:
@@ -33,10 +33,10 @@ class Change(NamedTuple):
 
     kind: Literal["A", "C", "D"]
     path: bytes
-    found: Found | None = None
+    found: MergedName | None = None
 
 
-def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[Change]:
+def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[PathChange]:
     """Return what a container changed, by path.
 
     Args:
@@ -54,7 +54,7 @@ def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[Ch
         found = [*_Layers(root, own, container.base, fault).walked()]
     else:
         found = compared(
-            Merged(root.files, container.layers, fault), Merged(root.files, container.base, fault)
+            MergedLayers(root.files, container.layers, fault), MergedLayers(root.files, container.base, fault)
         )
     return sorted(found, key=lambda change: change.path)
 
@@ -65,26 +65,30 @@ class _Layers:
     def __init__(self, root: DataRoot, own: Layer, base: tuple[Layer, ...], fault: Fault) -> None:
         self._files = root.files
         self._own = own
-        self._base = Merged(root.files, base, fault)
+        self._base = MergedLayers(root.files, base, fault)
         self._fault = fault
         self._told: set[bytes] = set()
 
-    def walked(self) -> Iterator[Change]:
+    def walked(self) -> Iterator[PathChange]:
         """Yield changes in the order of the walk."""
         top = self._files.find(self._own.path)
         yield from self._directory(top, b"", self._base.root())
 
-    def _directory(self, directory: DirectoryEntry, path: bytes, below: Found | None) -> Iterator[Change]:
+    def _directory(
+        self, directory: DirectoryEntry, path: bytes, below: MergedName | None
+    ) -> Iterator[PathChange]:
         seen = self._base.names(below.parts, path) if below and below.parts else {}
         for entry in self._files.scan(directory, lambda name, error: self._fault(join(path, name), error)):
             yield from self._entry(entry, path, seen)
 
-    def _entry(self, entry: DirectoryEntry, path: bytes, seen: dict[bytes, Found]) -> Iterator[Change]:
+    def _entry(
+        self, entry: DirectoryEntry, path: bytes, seen: dict[bytes, MergedName]
+    ) -> Iterator[PathChange]:
         name = entry.name
         if name.startswith(META):
             return
         if name.startswith(WHITEOUT):
-            yield from self._noted(Change("D", b"/" + join(path, name.removeprefix(WHITEOUT))))
+            yield from self._noted(PathChange("D", b"/" + join(path, name.removeprefix(WHITEOUT))))
             return
         here = join(path, name)
         change = self._change(entry, here, seen.get(name))
@@ -95,20 +99,20 @@ class _Layers:
             lower = seen.get(name)
             yield from self._directory(entry, here, lower if lower and lower.parts else None)
 
-    def _change(self, entry: DirectoryEntry, path: bytes, below: Found | None) -> Change | None:
+    def _change(self, entry: DirectoryEntry, path: bytes, below: MergedName | None) -> PathChange | None:
         if below is None:
-            return Change("A", b"/" + path, Found(entry))
+            return PathChange("A", b"/" + path, MergedName(entry))
         old, new = below.entry.node, entry.node
         if entry.type == "directory" == below.entry.type and _same_directory(old, new):
             return None
-        return Change("C", b"/" + path, Found(entry))
+        return PathChange("C", b"/" + path, MergedName(entry))
 
-    def _noted(self, change: Change) -> Iterator[Change]:
+    def _noted(self, change: PathChange) -> Iterator[PathChange]:
         """Yield a change, and before it that of the directory it is in, unless that was told."""
         parent = change.path.rpartition(b"/")[0]
         if change.kind in "AD" and parent and parent not in self._told:
             self._told.add(parent)
-            yield Change("C", parent)
+            yield PathChange("C", parent)
         yield change
 
 
@@ -123,7 +127,7 @@ def _same_time(old: Node, new: Node) -> bool:
     return old.mtime_ns == new.mtime_ns or not old.mtime_ns % NANOSECONDS or not new.mtime_ns % NANOSECONDS
 
 
-def compared(new: Merged, old: Merged | None) -> list[Change]:
+def compared(new: MergedLayers, old: MergedLayers | None) -> list[PathChange]:
     """Return what differs between two trees; all of the new one when there is no old one."""
     return _Trees(new, old).directory(new.root(), old.root() if old else None, b"")
 
@@ -131,29 +135,29 @@ def compared(new: Merged, old: Merged | None) -> list[Change]:
 class _Trees:
     """The changes as a comparison of two whole trees says them."""
 
-    def __init__(self, new: Merged, old: Merged | None) -> None:
+    def __init__(self, new: MergedLayers, old: MergedLayers | None) -> None:
         self._new = new
         self._old = old
 
-    def directory(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
+    def directory(self, new: MergedName, old: MergedName | None, path: bytes) -> list[PathChange]:
         """Return what differs in a directory and below."""
         now = self._new.names(new.parts, path)
         before = dict(self._old.names(old.parts, path)) if self._old and old and old.parts else {}
-        found: list[Change] = []
+        found: list[PathChange] = []
         for name, child in now.items():
             found += self._compared(child, before.pop(name, None), join(path, name))
-        return found + [Change("D", b"/" + join(path, name)) for name in before]
+        return found + [PathChange("D", b"/" + join(path, name)) for name in before]
 
-    def _compared(self, new: Found, old: Found | None, path: bytes) -> list[Change]:
-        own: list[Change] = []
+    def _compared(self, new: MergedName, old: MergedName | None, path: bytes) -> list[PathChange]:
+        own: list[PathChange] = []
         if old is None:
-            own = [Change("A", b"/" + path, new)]
+            own = [PathChange("A", b"/" + path, new)]
         elif self._differs(new.entry, old.entry):
-            own = [Change("C", b"/" + path, new)]
+            own = [PathChange("C", b"/" + path, new)]
         if new.entry.type != "directory":
             return own
         inner = self.directory(new, old, path)
-        return own + inner if own or not inner else [Change("C", b"/" + path, new), *inner]
+        return own + inner if own or not inner else [PathChange("C", b"/" + path, new), *inner]
 
     def _differs(self, new: DirectoryEntry, old: DirectoryEntry) -> bool:
         mine, theirs = new.node, old.node

@@ -16,7 +16,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from b2dinspect.docker.bolt import MAX_FILE, Bolt, Bucket
-from b2dinspect.docker.facts import Contents, DataRoot, DockerContainer, DockerImage, Layer, State, Step
+from b2dinspect.docker.facts import (
+    ContainerState,
+    Contents,
+    DataRoot,
+    DockerContainer,
+    DockerImage,
+    HistoryEntry,
+    Layer,
+)
 from b2dinspect.docker.files import Files, bare, is_name, parse_json
 from b2dinspect.docker.layers import MAX_LAYERS, chain_ids
 from b2dinspect.docker.protobuf import protobuf, varint
@@ -231,9 +239,11 @@ def _image_layers(
     return ()
 
 
-def _history(identity: str, document: Mapping[str, Any], tags: list[str]) -> tuple[Step, ...]:
+def _history(identity: str, document: Mapping[str, Any], tags: list[str]) -> tuple[HistoryEntry, ...]:
     found = [
-        Step("", time(step.get("created")), text(step.get("created_by")), None, text(step.get("comment")))
+        HistoryEntry(
+            "", time(step.get("created")), text(step.get("created_by")), None, text(step.get("comment"))
+        )
         for step in map(mapping, sequence(document.get("history"))[:10_000])
     ]
     if found:
@@ -270,7 +280,7 @@ def _containers(
             "",
             texts(process.get("args")),
             go_time(values.get(b"createdat", b"")),
-            State("unknown", None, "", ""),
+            ContainerState("unknown", None, "", ""),
             labels,
             (),
             snapshotter,

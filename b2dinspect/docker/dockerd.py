@@ -14,14 +14,14 @@ from typing import Any
 
 from b2dinspect.docker import containerd
 from b2dinspect.docker.facts import (
+    ContainerState,
+    ContainerStatus,
     Contents,
     DataRoot,
     DockerContainer,
     DockerImage,
+    HistoryEntry,
     Mount,
-    State,
-    Status,
-    Step,
 )
 from b2dinspect.docker.files import Files, bare, is_id
 from b2dinspect.docker.layers import ContainerLayers, LayerStore
@@ -125,13 +125,13 @@ def _container(
     )
 
 
-def state(found: Mapping[str, Any]) -> State:
+def state(found: Mapping[str, Any]) -> ContainerState:
     """Return a container's state, as the daemon puts it into a word.
 
     Source: moby, container/state.go, StateString.
     """
     started, finished = time(found.get("StartedAt")), time(found.get("FinishedAt"))
-    status: Status
+    status: ContainerStatus
     if found.get("Running"):
         status = "paused" if found.get("Paused") else "restarting" if found.get("Restarting") else "running"
     elif found.get("RemovalInProgress"):
@@ -142,7 +142,7 @@ def state(found: Mapping[str, Any]) -> State:
         status = ("exited" if started else "created") if found else "unknown"
     code = found.get("ExitCode")
     is_over = status in ("exited", "dead", "removing")
-    return State(
+    return ContainerState(
         status,
         code if is_over and isinstance(code, int) else None,
         started,
@@ -240,7 +240,7 @@ def _graph_images(root: DataRoot, files: Files, driver: str, store: LayerStore) 
         )
 
 
-def _history(image: DockerImage, known: Mapping[str, DockerImage]) -> tuple[Step, ...]:
+def _history(image: DockerImage, known: Mapping[str, DockerImage]) -> tuple[HistoryEntry, ...]:
     """Return an image's history, newest first.
 
     Source: moby, daemon/images/image_history.go; docker 1.9, graph/history.go.
@@ -249,7 +249,7 @@ def _history(image: DockerImage, known: Mapping[str, DockerImage]) -> tuple[Step
     lineage = [*_lineage(image, known)]
     if not steps:
         return tuple(
-            Step(
+            HistoryEntry(
                 one.id,
                 one.created,
                 " ".join(texts(mapping(one.config.get("container_config")).get("Cmd"))),
@@ -261,13 +261,13 @@ def _history(image: DockerImage, known: Mapping[str, DockerImage]) -> tuple[Step
         )
     layers = list(reversed(image.layers))
     is_whole = len(layers) == len(sequence(mapping(image.config.get("rootfs")).get("diff_ids")))
-    found: list[Step] = []
+    found: list[HistoryEntry] = []
     for step in map(mapping, steps[:10_000]):
         size: int | None = 0
         if not step.get("empty_layer"):
             size = layers.pop(0).size if layers and is_whole else None
         comment = text(step.get("comment"))
-        found.append(Step("", time(step.get("created")), text(step.get("created_by")), size, comment))
+        found.append(HistoryEntry("", time(step.get("created")), text(step.get("created_by")), size, comment))
     found.reverse()
     for index, one in enumerate(lineage[: len(found)]):
         found[index] = found[index]._replace(image_id=one.id, tags=one.tags)

@@ -14,8 +14,10 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.volumes import Volume
 
-Engine = Literal["docker", "containerd", "podman"]
-Status = Literal["created", "running", "paused", "restarting", "exited", "dead", "removing", "unknown"]
+ContainerEngine = Literal["docker", "containerd", "podman"]
+ContainerStatus = Literal[
+    "created", "running", "paused", "restarting", "exited", "dead", "removing", "unknown"
+]
 Json = Mapping[str, Any]
 
 DRIVERS = ("aufs", "overlay2", "overlay", "vfs")
@@ -38,7 +40,7 @@ class DataRoot(NamedTuple):
         version: Of the engine that wrote it last, as far as it says so; "" when it does not.
     """
 
-    engine: Engine
+    engine: ContainerEngine
     path: bytes
     volume: Volume
     files: Ext4
@@ -71,7 +73,7 @@ class Layer(NamedTuple):
     metadata: bytes = b""
 
 
-class Step(NamedTuple):
+class HistoryEntry(NamedTuple):
     """One step of an image's history, as ``docker history`` has it.
 
     Attributes:
@@ -120,12 +122,12 @@ class DockerImage(NamedTuple):
     config: Json
     raw: bytes
     parent: str = ""
-    history: tuple[Step, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
     is_intermediate: bool = False
     problems: tuple[Finding, ...] = ()
 
 
-class State(NamedTuple):
+class ContainerState(NamedTuple):
     """How a container was when the engine last wrote it down.
 
     Attributes:
@@ -136,7 +138,7 @@ class State(NamedTuple):
         error: Why it could not be started; "" for no reason.
     """
 
-    status: Status
+    status: ContainerStatus
     exit_code: int | None
     started: str
     finished: str
@@ -193,7 +195,7 @@ class DockerContainer(NamedTuple):
     image_id: str
     command: tuple[str, ...]
     created: str
-    state: State
+    state: ContainerState
     labels: Mapping[str, str]
     mounts: tuple[Mount, ...]
     driver: str

@@ -24,7 +24,7 @@ from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4, show
 WHITEOUT, META, OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
 
-class Part(NamedTuple):
+class LayerPart(NamedTuple):
     """What one layer has under a name.
 
     Attributes:
@@ -36,7 +36,7 @@ class Part(NamedTuple):
     entry: DirectoryEntry
 
 
-class Found(NamedTuple):
+class MergedName(NamedTuple):
     """A name as it is seen through all layers.
 
     Attributes:
@@ -47,7 +47,7 @@ class Found(NamedTuple):
     """
 
     entry: DirectoryEntry
-    parts: tuple[Part, ...] = ()
+    parts: tuple[LayerPart, ...] = ()
     body: DirectoryEntry | None = None
     is_lost: bool = False
 
@@ -66,7 +66,7 @@ class _Name:
 
     def __init__(self) -> None:
         self.top: DirectoryEntry | None = None
-        self.parts: list[Part] = []
+        self.parts: list[LayerPart] = []
         self.body: DirectoryEntry | None = None
         self.is_closed = self.is_metacopy = self.wants_body = False
 
@@ -75,7 +75,7 @@ class _Name:
         self.is_closed, self.wants_body = True, False
 
 
-class Merged:
+class MergedLayers:
     """Layers of one storage driver, put together.
 
     Args:
@@ -89,7 +89,7 @@ class Merged:
         self._fault = fault
         whole = next((level for level, layer in enumerate(layers) if layer.is_whole), len(layers))
         self._layers = layers[: whole + 1]
-        self._roots: list[Part] = []
+        self._roots: list[LayerPart] = []
         for level, layer in enumerate(self._layers):
             try:
                 entry = files.find(layer.path)
@@ -97,11 +97,11 @@ class Merged:
                 fault(b"", FilesystemError(f"layer {layer.id[:12]}: {error}"))
                 continue
             if entry.type == "directory":
-                self._roots.append(Part(level, entry))
+                self._roots.append(LayerPart(level, entry))
             else:
                 fault(b"", FilesystemError(f"layer {layer.id[:12]} is a {entry.type}, not a directory"))
 
-    def root(self) -> Found:
+    def root(self) -> MergedName:
         """Return the root directory.
 
         Raises:
@@ -109,9 +109,9 @@ class Merged:
         """
         if not self._roots:
             raise FilesystemError("no layer of it is on this disk", layer="layers")
-        return Found(self._roots[0].entry._replace(name=b""), tuple(self._roots))
+        return MergedName(self._roots[0].entry._replace(name=b""), tuple(self._roots))
 
-    def find(self, path: bytes) -> Found:
+    def find(self, path: bytes) -> MergedName:
         """Return what is at a path; symbolic links are not followed.
 
         Raises:
@@ -131,7 +131,7 @@ class Merged:
             here = found
         return here
 
-    def names(self, parts: Sequence[Part], path: bytes) -> dict[bytes, Found]:
+    def names(self, parts: Sequence[LayerPart], path: bytes) -> dict[bytes, MergedName]:
         """Return what is seen in a directory, by name in order.
 
         Args:
@@ -148,12 +148,12 @@ class Merged:
             else:
                 is_opaque = False
                 for entry in self._scan(part.entry, path):
-                    self._add(names, Part(part.level, entry))
+                    self._add(names, LayerPart(part.level, entry))
             if is_opaque:
                 break
         return {name: _seen(one.top, one) for name, one in sorted(names.items()) if one.top is not None}
 
-    def members(self, top: Found, path: bytes = b"") -> Iterator[Member]:
+    def members(self, top: MergedName, path: bytes = b"") -> Iterator[Member]:
         """Yield a file or directory and all below it: a directory before what is in it, names in order.
 
         Args:
@@ -188,7 +188,7 @@ class Merged:
             else:
                 yield entry
 
-    def _add(self, names: dict[bytes, _Name], part: Part) -> _Name:
+    def _add(self, names: dict[bytes, _Name], part: LayerPart) -> _Name:
         """Put what a layer has under what the layers above it have."""
         one = names.setdefault(part.entry.name, _Name())
         if one.is_closed:
@@ -202,7 +202,7 @@ class Merged:
             one.is_closed = True
         return one
 
-    def _aufs(self, part: Part, names: dict[bytes, _Name], path: bytes) -> bool:
+    def _aufs(self, part: LayerPart, names: dict[bytes, _Name], path: bytes) -> bool:
         """Add what an aufs layer has in a directory; return whether it hides all below."""
         is_opaque, hidden = False, []
         for entry in self._scan(part.entry, path):
@@ -213,12 +213,14 @@ class Merged:
             elif entry.name.startswith(WHITEOUT):
                 hidden.append(entry.name.removeprefix(WHITEOUT))
             else:
-                self._add(names, Part(part.level, entry))
+                self._add(names, LayerPart(part.level, entry))
         for name in hidden:
             names.setdefault(name, _Name()).close()
         return is_opaque
 
-    def _overlay(self, part: Part, names: dict[bytes, _Name], path: bytes, parts: Sequence[Part]) -> bool:
+    def _overlay(
+        self, part: LayerPart, names: dict[bytes, _Name], path: bytes, parts: Sequence[LayerPart]
+    ) -> bool:
         """Add what an overlay layer has in a directory; return whether it hides all below."""
         opaque = self._attribute(part.entry, b"opaque", path)
         for entry in self._scan(part.entry, path):
@@ -228,7 +230,7 @@ class Merged:
             elif one.wants_body:
                 self._take_body(one, entry, join(path, entry.name), part.level)
             elif not one.is_closed:
-                self._add(names, Part(part.level, entry))
+                self._add(names, LayerPart(part.level, entry))
                 if entry.type == "directory":
                     self._follow_directory(one, entry, part, parts, path)
                 elif entry is one.top and entry.type == "file":
@@ -259,7 +261,7 @@ class Merged:
             one.close()
 
     def _follow_directory(
-        self, one: _Name, entry: DirectoryEntry, part: Part, parts: Sequence[Part], path: bytes
+        self, one: _Name, entry: DirectoryEntry, part: LayerPart, parts: Sequence[LayerPart], path: bytes
     ) -> None:
         """Take what is below a directory that was moved from where it was."""
         redirect = self._attribute(entry, b"redirect", join(path, entry.name))
@@ -277,10 +279,10 @@ class Merged:
         else:
             one.parts.extend(below.parts)
 
-    def _below(self, level: int, path: bytes) -> Found | None:
+    def _below(self, level: int, path: bytes) -> MergedName | None:
         """Return what the layers below a level have at a path; None for nothing."""
         roots = tuple(root for root in self._roots if root.level > level)
-        here: Found | None = Found(roots[0].entry, roots) if roots else None
+        here: MergedName | None = MergedName(roots[0].entry, roots) if roots else None
         for name in [part for part in path.split(b"/") if part]:
             here = self.names(here.parts, path).get(name) if here and here.parts else None
         return here
@@ -309,10 +311,10 @@ class Merged:
         return next((found[space + name] for space in OVERLAY if space + name in found), None)
 
 
-def _seen(top: DirectoryEntry, name: _Name) -> Found:
+def _seen(top: DirectoryEntry, name: _Name) -> MergedName:
     if top.type == "directory":
-        return Found(top, tuple(name.parts))
-    return Found(top, (), name.body, name.is_metacopy and name.body is None)
+        return MergedName(top, tuple(name.parts))
+    return MergedName(top, (), name.body, name.is_metacopy and name.body is None)
 
 
 def is_whiteout(entry: DirectoryEntry) -> bool:

@@ -16,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from b2dinspect.docker.facts import (
+    ContainerState,
+    ContainerStatus,
     Contents,
     DataRoot,
     DockerContainer,
     DockerImage,
     DockerVolume,
+    HistoryEntry,
     Layer,
-    State,
-    Status,
-    Step,
 )
 from b2dinspect.docker.files import Files, bare, is_id
 from b2dinspect.docker.layers import MAX_LAYERS
@@ -32,7 +32,7 @@ from b2dinspect.docker.values import mapping, sequence, strings, text, texts, ti
 from b2dinspect.filesystems.ext4 import show
 from b2dinspect.findings import Finding
 
-STATES: Mapping[int, Status] = {
+STATES: Mapping[int, ContainerStatus] = {
     1: "created",
     2: "created",
     3: "running",
@@ -120,7 +120,9 @@ def _images(root: DataRoot, files: Files, driver: str, layers: _Layers) -> Itera
         chain = layers.chain(text(one.get("layer")))
         names = texts(one.get("names"))
         history = [
-            Step("", time(step.get("created")), text(step.get("created_by")), None, text(step.get("comment")))
+            HistoryEntry(
+                "", time(step.get("created")), text(step.get("created_by")), None, text(step.get("comment"))
+            )
             for step in map(mapping, sequence(config.get("history"))[:10_000])
         ]
         yield DockerImage(
@@ -150,7 +152,7 @@ def _containers(
         metadata = mapping(files.parse(place + identity.encode(), data) if data else None)
         if metadata.get("pod"):
             continue  # CRI-O's pause container
-        config, status = podman.containers.get(identity, ({}, State("unknown", None, "", "")))
+        config, status = podman.containers.get(identity, ({}, ContainerState("unknown", None, "", "")))
         names = texts(one.get("names"))
         chain = layers.chain(text(one.get("layer")))
         problems: tuple[Finding, ...] = ()
@@ -214,7 +216,7 @@ class _Database:
     """
 
     def __init__(self, files: Files, root: DataRoot) -> None:
-        self.containers: dict[str, tuple[Mapping[str, Any], State]] = {}
+        self.containers: dict[str, tuple[Mapping[str, Any], ContainerState]] = {}
         self.volumes: dict[str, Mapping[str, Any]] = {}
         path = root.path + b"/db.sql"
         data = files.read(path, MAX_DATABASE)
@@ -264,8 +266,8 @@ def _object(files: Files, path: bytes, found: object) -> Mapping[str, Any]:
     return mapping(files.parse(path, data) if isinstance(data, bytes) and data else None)
 
 
-def _state(status: object, code: object, more: Mapping[str, Any]) -> State:
+def _state(status: object, code: object, more: Mapping[str, Any]) -> ContainerState:
     word = STATES.get(status, "unknown") if isinstance(status, int) else "unknown"
     is_over = word in ("exited", "dead", "removing")
     started, finished = time(more.get("startedTime")), time(more.get("finishedTime"))
-    return State(word, code if is_over and isinstance(code, int) else None, started, finished)
+    return ContainerState(word, code if is_over and isinstance(code, int) else None, started, finished)

@@ -20,7 +20,7 @@ from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, UsageErr
 from b2dinspect.extraction.members import Fault, Member, NotWholeError, walk
 from b2dinspect.extraction.tar import Style, TarWriter, Write
 
-Kind = Literal["volume", "container", "images", "empty"]
+RescuedKind = Literal["volume", "container", "images", "empty"]
 EMPTY, EMPTY_SIZE = "empty.tar", 1024
 IMAGES = "images.tar"
 MAX_TOLD = 1000
@@ -32,7 +32,7 @@ Begin = Callable[[str], object]
 """Told what is being kept now."""
 
 
-class Kept(NamedTuple):
+class RescuedPart(NamedTuple):
     """Something that was kept, whole or not.
 
     Attributes:
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
         deleted: Of a container: paths of its image that it deleted.
     """
 
-    kind: Kind
+    kind: RescuedKind
     name: str
     path: str = ""
     size: int = 0
@@ -65,10 +65,10 @@ class Rescued(NamedTuple):
         problems: What cannot be read at all.
     """
 
-    kept: tuple[Kept, ...]
+    kept: tuple[RescuedPart, ...]
     saved: tuple[Saved, ...]
-    volumes: tuple[tuple[DockerVolume, Kept], ...]
-    containers: tuple[tuple[DockerContainer, Kept], ...]
+    volumes: tuple[tuple[DockerVolume, RescuedPart], ...]
+    containers: tuple[tuple[DockerContainer, RescuedPart], ...]
     problems: tuple[str, ...]
 
 
@@ -84,8 +84,8 @@ def rescue(found: Sequence[Contents], new_file: NewFile, begin: Begin) -> Rescue
         OSError: The folder cannot be written any further.
     """
     names = _Names()
-    volumes: list[tuple[DockerVolume, Kept]] = []
-    containers: list[tuple[DockerContainer, Kept]] = []
+    volumes: list[tuple[DockerVolume, RescuedPart]] = []
+    containers: list[tuple[DockerContainer, RescuedPart]] = []
     for one in found:
         for volume in one.volumes:
             begin(f"volume {volume.name}")
@@ -98,7 +98,7 @@ def rescue(found: Sequence[Contents], new_file: NewFile, begin: Begin) -> Rescue
     images, saved = _images(found, new_file)
     with new_file(EMPTY) as write:
         write(bytes(EMPTY_SIZE))
-    empty = Kept("empty", "", EMPTY, EMPTY_SIZE, hashlib.sha256(bytes(EMPTY_SIZE)).hexdigest())
+    empty = RescuedPart("empty", "", EMPTY, EMPTY_SIZE, hashlib.sha256(bytes(EMPTY_SIZE)).hexdigest())
     problems = tuple(dict.fromkeys(problem.message for one in found for problem in one.problems))
     kept = (*(kept for _, kept in volumes), *(kept for _, kept in containers), *images, empty)
     return Rescued(kept, saved, tuple(volumes), tuple(containers), problems)
@@ -189,13 +189,13 @@ class _Hashed:
         return self._digest.hexdigest()
 
 
-def _volume(root: DataRoot, volume: DockerVolume, path: str, new_file: NewFile) -> Kept:
+def _volume(root: DataRoot, volume: DockerVolume, path: str, new_file: NewFile) -> RescuedPart:
     notes = _Notes()
     problems = tuple(problem.message for problem in volume.problems)
     try:
         members = volume_members(root, volume, notes.fault)
     except EvidenceError as error:
-        return Kept("volume", volume.name, problems=problems or (str(error),))
+        return RescuedPart("volume", volume.name, problems=problems or (str(error),))
     with new_file(f"{path}.tar") as write:
         through = _Hashed(write)
         tar = TarWriter(through.write, notes.fault, Style(fill=True, dot=True))
@@ -203,18 +203,18 @@ def _volume(root: DataRoot, volume: DockerVolume, path: str, new_file: NewFile) 
             tar.add(member)
         tar.end()
     told = (*problems, *notes.all())
-    return Kept("volume", volume.name, f"{path}.tar", through.size, through.sha256, told)
+    return RescuedPart("volume", volume.name, f"{path}.tar", through.size, through.sha256, told)
 
 
 def _container(
     found: Sequence[Contents], root: DataRoot, container: DockerContainer, path: str, new_file: NewFile
-) -> Kept:
+) -> RescuedPart:
     notes = _Notes()
     problems = tuple(problem.message for problem in container.problems)
     _describe(found, container, f"{path}.json", new_file, notes)
     if not container.layers:
         told = (*problems, *notes.all()) or ("no layer of its own",)
-        return Kept("container", container.name, problems=told)
+        return RescuedPart("container", container.name, problems=told)
     deleted: list[bytes] = []
     with new_file(f"{path}.tar") as write:
         through = _Hashed(write)
@@ -229,7 +229,7 @@ def _container(
             notes.fault(b"", error)
         tar.end()
     told = (*problems, *notes.all())
-    return Kept(
+    return RescuedPart(
         "container", container.name, f"{path}.tar", through.size, through.sha256, told, tuple(deleted)
     )
 
@@ -265,7 +265,7 @@ def _describe(
         write(json.dumps([document], indent=2).encode("ascii", "replace") + b"\n")
 
 
-def _images(found: Sequence[Contents], new_file: NewFile) -> tuple[list[Kept], tuple[Saved, ...]]:
+def _images(found: Sequence[Contents], new_file: NewFile) -> tuple[list[RescuedPart], tuple[Saved, ...]]:
     used = {container.image_id for one in found for container in one.containers}
     chosen: list[tuple[DataRoot, DockerImage]] = [
         (one.root, image)
@@ -283,5 +283,5 @@ def _images(found: Sequence[Contents], new_file: NewFile) -> tuple[list[Kept], t
         if one.id != one.image.id:
             name = image_name(one.image).decode("utf-8", "surrogateescape")
             notes.told.append(f"not whole: {name} gets the id {one.id[:12]}")
-    kept = Kept("images", IMAGES, IMAGES, through.size, through.sha256, notes.all())
+    kept = RescuedPart("images", IMAGES, IMAGES, through.size, through.sha256, notes.all())
     return [kept], tuple(saved)

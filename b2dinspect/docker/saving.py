@@ -14,9 +14,9 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from b2dinspect.docker.changes import Change, compared
+from b2dinspect.docker.changes import PathChange, compared
 from b2dinspect.docker.facts import DataRoot, DockerImage, Layer
-from b2dinspect.docker.merge import WHITEOUT, Merged
+from b2dinspect.docker.merge import WHITEOUT, MergedLayers
 from b2dinspect.docker.tarsplit import tar_split
 from b2dinspect.errors import EvidenceError, FilesystemError
 from b2dinspect.extraction.members import Fault, Member, Twins
@@ -170,9 +170,11 @@ def layer_tar(write: Write, root: DataRoot, layers: Sequence[Layer], fault: Faul
         layers: It, and all below.
         fault: Takes what is damaged.
     """
-    old = Merged(root.files, layers[1:], fault) if len(layers) > 1 else None
+    old = MergedLayers(root.files, layers[1:], fault) if len(layers) > 1 else None
     tar = TarWriter(write, fault, Style(fill=True))
-    for member in changed_members(root, sorted(compared(Merged(root.files, layers, fault), old), key=_path)):
+    for member in changed_members(
+        root, sorted(compared(MergedLayers(root.files, layers, fault), old), key=_path)
+    ):
         if isinstance(member, Member):
             tar.add(member)
         else:
@@ -181,7 +183,7 @@ def layer_tar(write: Write, root: DataRoot, layers: Sequence[Layer], fault: Faul
     tar.end()
 
 
-def changed_members(root: DataRoot, changes: Sequence[Change]) -> Iterator[Member | bytes]:
+def changed_members(root: DataRoot, changes: Sequence[PathChange]) -> Iterator[Member | bytes]:
     """Yield what was added or changed as members, and of what was deleted the path."""
     twins = Twins()
     for change in changes:
@@ -193,7 +195,7 @@ def changed_members(root: DataRoot, changes: Sequence[Change]) -> Iterator[Membe
             yield twins.member(path, found.entry, root.files, found.body)._replace(is_layered=True)
 
 
-def _path(change: Change) -> bytes:
+def _path(change: PathChange) -> bytes:
     return change.path
 
 

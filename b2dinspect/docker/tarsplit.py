@@ -32,7 +32,7 @@ MAX_SIZE = 1 << 44
 KEPT_FOLDERS = 64
 
 
-class Part(NamedTuple):
+class TarPart(NamedTuple):
     """A part of a tar.
 
     Attributes:
@@ -100,7 +100,7 @@ class TarSplit:
                 write(bytes(min(CHUNK, size - done)))
                 done += min(CHUNK, size - done)
 
-    def _parts(self) -> Iterator[Part]:
+    def _parts(self) -> Iterator[TarPart]:
         for number, line in enumerate(self._lines()):
             if number > MAX_LINES:
                 raise EvidenceError("more notes than a tar has members", layer="tar-split")
@@ -131,11 +131,11 @@ class TarSplit:
             yield rest
 
 
-def _part(line: bytes) -> Part:
+def _part(line: bytes) -> TarPart:
     found = json.loads(line)
     if found["type"] == SEGMENT:
         raw = base64.b64decode(found.get("payload") or "", validate=True)
-        return Part(raw, None, len(raw))
+        return TarPart(raw, None, len(raw))
     if found["type"] != FILE:
         raise ValueError("neither a file nor a segment")
     size = int(found.get("size") or 0)
@@ -147,7 +147,7 @@ def _part(line: bytes) -> Part:
         if name
         else str(found["name"]).encode("utf-8", "surrogateescape")
     )
-    return Part(b"", path, size)
+    return TarPart(b"", path, size)
 
 
 class _Lookup:

@@ -35,7 +35,7 @@ SMALL = 16 << 20
 """Bytes below which nothing can be pulled or started."""
 
 
-class Space(NamedTuple):
+class DiskUsage(NamedTuple):
     """How full the data filesystem is, as its superblock says.
 
     Attributes:
@@ -84,7 +84,7 @@ class DaemonFacts(NamedTuple):
     storages: tuple[str, ...]
     log: tuple[bytes, ...]
     log_path: str
-    space: Space
+    space: DiskUsage
     trouble: str = ""
 
     @property
@@ -107,7 +107,7 @@ def read_daemon(facts: Inspection) -> DaemonFacts | None:
         return nothing._replace(trouble=error.message)
 
 
-def _read(files: Ext4, volume: Volume, space: Space) -> DaemonFacts:
+def _read(files: Ext4, volume: Volume, space: DiskUsage) -> DaemonFacts:
     profile = _file(files, volume, HOME + b"/profile")
     hostname = _file(files, volume, HOME + b"/etc/hostname")
     log_path, log = _log(files)
@@ -173,12 +173,12 @@ def _log(files: Ext4) -> tuple[str, tuple[bytes, ...]]:
     return "", ()
 
 
-def _space(volume: Volume) -> Space:
+def _space(volume: Volume) -> DiskUsage:
     block = volume.superblock
     size = superblock.block_size(block)
     high = block.free_blocks_hi if block.feature_incompat & 0x80 else 0
     free = min(high << 32 | block.free_blocks_lo, superblock.block_count(block))
-    return Space(superblock.block_count(block) * size, free * size)
+    return DiskUsage(superblock.block_count(block) * size, free * size)
 
 
 def _consumers(files: Ext4) -> tuple[tuple[tuple[bytes, int], ...], bool]:

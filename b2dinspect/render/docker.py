@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume, Layer, State
+from b2dinspect.docker.facts import (
+    ContainerState,
+    Contents,
+    DockerContainer,
+    DockerImage,
+    DockerVolume,
+    Layer,
+)
 from b2dinspect.findings import Finding
 from b2dinspect.render import json
 from b2dinspect.render.text import as_text, moment, size, visible
@@ -172,7 +179,7 @@ def _titled(heads: Sequence[str], found: Sequence[tuple[Contents, list[list[str]
     return [Sheet(title, heads, rows) for title, (_, rows) in zip(titles, kept, strict=True)]
 
 
-def status(state: State) -> str:
+def status(state: ContainerState) -> str:
     """Return a state in the words of ``docker ps``, with the time where that says "2 days ago"."""
     since = f", {_time(state.finished)}" if state.finished else ""
     code = "?" if state.exit_code is None else state.exit_code

@@ -8,7 +8,7 @@ from typing import Any
 
 from b2dinspect.docker.facts import DockerContainer, DockerVolume
 from b2dinspect.docker.recreate import create_words, network_of
-from b2dinspect.docker.rescue import EMPTY, EMPTY_SIZE, IMAGES, Kept, Rescued
+from b2dinspect.docker.rescue import EMPTY, EMPTY_SIZE, IMAGES, Rescued, RescuedPart
 from b2dinspect.render import json
 from b2dinspect.render.shell import System, command_line, this_system
 from b2dinspect.render.text import as_text, size, visible
@@ -88,7 +88,7 @@ def _images(rescued: Rescued, system: System) -> Iterator[str]:
     yield from _block(command_line(("docker", "load", "-i", IMAGES), system))
 
 
-def _volume(volume: DockerVolume, kept: Kept, system: System) -> Iterator[str]:
+def _volume(volume: DockerVolume, kept: RescuedPart, system: System) -> Iterator[str]:
     name = _name(volume.name, kept)
     used = f", used by {', '.join(volume.used_by)}" if volume.used_by else ""
     yield from ("", f"### {_code(volume.name)}", "", f"{size(kept.size)}{_text(used)}")
@@ -104,7 +104,7 @@ def _volume(volume: DockerVolume, kept: Kept, system: System) -> Iterator[str]:
 
 
 def _containers(
-    containers: list[tuple[DockerContainer, Kept]], images: dict[str, tuple[str, ...]], system: System
+    containers: list[tuple[DockerContainer, RescuedPart]], images: dict[str, tuple[str, ...]], system: System
 ) -> Iterator[str]:
     yield from ("", "## Containers", "")
     yield "Each is made again as it was, not started, and gets its own changes. The `.json` beside each tar"
@@ -122,7 +122,7 @@ def _containers(
                 yield from _container(container, kept, _reference(container, images), system)
 
 
-def _container(container: DockerContainer, kept: Kept, image: str, system: System) -> Iterator[str]:
+def _container(container: DockerContainer, kept: RescuedPart, image: str, system: System) -> Iterator[str]:
     name = _name(container.name, kept)
     yield from ("", f"#### {_code(container.name)}")
     words = create_words(container, image, name)
@@ -139,7 +139,7 @@ def _container(container: DockerContainer, kept: Kept, image: str, system: Syste
         yield f"It had deleted {len(kept.deleted)} paths of its image, which manifest.json lists."
 
 
-def _name(name: str, kept: Kept) -> str:
+def _name(name: str, kept: RescuedPart) -> str:
     """Return a name that Docker takes: what was on the disk may be none."""
     return name if NAME.fullmatch(name) else kept.path.rpartition("/")[2].removesuffix(".tar").lstrip("_.-")
 

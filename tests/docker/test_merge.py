@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.docker.changes import changes, compared
-from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer, State
-from b2dinspect.docker.merge import Merged
+from b2dinspect.docker.facts import ContainerState, DataRoot, DockerContainer, Layer
+from b2dinspect.docker.merge import MergedLayers
 from b2dinspect.errors import B2dError, NotFoundError
 from b2dinspect.extraction.members import walk
 from b2dinspect.filesystems.ext4 import Ext4
@@ -40,7 +40,7 @@ def layers(driver: str, *names: str) -> tuple[Layer, ...]:
 def seen(files: Ext4, stack: Sequence[Layer], told: Told | None = None) -> dict[str, str]:
     """Return what is seen through layers: files and their content, directories as ""."""
     faults: Told = [] if told is None else told
-    merged = Merged(files, stack, lambda path, error: faults.append((path, str(error))))
+    merged = MergedLayers(files, stack, lambda path, error: faults.append((path, str(error))))
     found = {}
     for member in merged.members(merged.root()):
         if member.type == "file":
@@ -79,7 +79,7 @@ def test_diff_of_aufs_is_in_the_layer() -> None:
     )  # fmt: skip
     own, base = layers("aufs", "top", "low")
     root = DataRoot("docker", b"", None, files, ("aufs",))  # type: ignore[arg-type]
-    state = State("exited", 0, "", "")
+    state = ContainerState("exited", 0, "", "")
     container = DockerContainer(
         "c", "c", "", "", (), "", state, {}, (), "aufs", (own, base), (base,), "json-file", b"", {}
     )
@@ -120,7 +120,7 @@ def test_overlays_own_attributes_are_no_part_of_a_file() -> None:
     files = opened(
         {"top/dir/f": "f"}, "ea_set top/dir trusted.overlay.opaque y", "ea_set top/dir user.note kept"
     )
-    merged = Merged(files, layers("overlay2", "top"), lambda *_: None)
+    merged = MergedLayers(files, layers("overlay2", "top"), lambda *_: None)
     found = {member.path: member.xattrs() for member in merged.members(merged.root())}
     assert found[b"dir"] == {b"user.note": b"kept"}
     raw = {member.path: member.xattrs() for member in walk(files, files.find(b"top"), lambda *_: None)}
@@ -195,7 +195,7 @@ def test_layers_that_are_no_directories_are_named() -> None:
     told: Told = []
     assert seen(files, layers("overlay2", "top", "gone", "low"), told) == {"a": "a"}
     assert len(told) == 2
-    merged = Merged(files, layers("overlay2", "low"), lambda *_: None)
+    merged = MergedLayers(files, layers("overlay2", "low"), lambda *_: None)
     for path in (b"../low/a", b"a/b", b"nothing"):
         with pytest.raises(NotFoundError):
             merged.find(path)
@@ -210,7 +210,7 @@ def test_what_is_deleted_is_told_once() -> None:
     def quiet(*_: bytes | B2dError) -> None:
         pass
 
-    found = compared(Merged(files, (own, base), quiet), Merged(files, (base,), quiet))
+    found = compared(MergedLayers(files, (own, base), quiet), MergedLayers(files, (base,), quiet))
     assert [(one.kind, one.path) for one in found] == [("A", b"/other"), ("D", b"/dir")]
 
 

@@ -104,14 +104,14 @@ def export(
     Exit status: 0 all written, 1 something left out or not whole, 2 nothing written.
     """
     from b2dinspect.docker.contents import container_named
-    from b2dinspect.docker.merge import Merged
+    from b2dinspect.docker.merge import MergedLayers
 
     said = Said()
     with opened(image, data_root, format_name, rules(folders)) as found, ProgressBar() as progress:
         root, container = container_named(found, name)
         if not container.layers:
             raise FilesystemError(f"no layer of {container.name} is on this disk", layer="layers")
-        merged = Merged(root.files, container.layers, said.fault)
+        merged = MergedLayers(root.files, container.layers, said.fault)
         _tar(merged.members(merged.root()), output, force, said, fill, progress)
     _end(said)
 
@@ -190,7 +190,7 @@ def _of_container(
     found: Sequence[Contents], root: Root, container: DockerContainer, path: bytes, fault: Fault
 ) -> Iterator[Member]:
     """Return what a container sees at a path and below: of its layers, or of the volume mounted there."""
-    from b2dinspect.docker.merge import Merged
+    from b2dinspect.docker.merge import MergedLayers
     from b2dinspect.docker.rescue import volume_at
     from b2dinspect.extraction.members import walk
 
@@ -204,7 +204,7 @@ def _of_container(
         inside = mount.destination.encode("utf-8", "surrogateescape")
         if inside.startswith(clean + b"/") or inside == clean:
             complain(f"{mount.destination} was mounted ({mount.type}): only what lies under it is copied")
-    merged = Merged(root.files, container.layers, fault)
+    merged = MergedLayers(root.files, container.layers, fault)
     return merged.members(merged.find(clean))
 
 
