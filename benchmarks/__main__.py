@@ -27,7 +27,7 @@ from b2dinspect.containers.vdi.writer import VdiWriter
 from b2dinspect.evidence.chain import open_disk
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.keypair import sample_key
-from b2dinspect.provisioning.samples.samples import DISK_SIZE, Disk, kept, provisioned
+from b2dinspect.provisioning.samples.samples import DISK_SIZE, SampleDisk, kept, provisioned
 from b2dinspect.userdata.tarball import build_userdata
 from benchmarks import commands, copying, extraction
 from benchmarks.measure import ROUNDS, Row, grown, save, seconds, side_by_side
@@ -37,7 +37,7 @@ WRITING = "import construct, cryptography"
 TERABYTES = 2 << 40
 
 
-def make_vdi(disk: Disk, path: Path, size: int) -> None:
+def make_vdi(disk: SampleDisk, path: Path, size: int) -> None:
     """Write a disk's content into a VDI of any size."""
     with NewFile(path) as file:
         writer = VdiWriter(file, size)

@@ -96,13 +96,13 @@ def get(
                 members = (one._replace(path=name) for one in members)
             copied = to_tar(members, tar, force, said, style, progress)
         else:
-            from b2dinspect.extraction.host import HostTree, Rules
+            from b2dinspect.extraction.host import ExtractionRules, HostTree
 
             target = HostPath(str(destination))
             if entry.type != "directory" and target.is_dir():
                 target /= _safe_name(entry.name)
             with HostTree(
-                target, said.fault, Rules(force, owners, fill), evidence_of(image), told(progress)
+                target, said.fault, ExtractionRules(force, owners, fill), evidence_of(image), told(progress)
             ) as tree:
                 for member in members:
                     tree.take(member)

@@ -56,7 +56,7 @@ def alike(entries: array[int], index: int, most: int, step: int = 0) -> int:
     return position - index
 
 
-class Kept(Generic[Loaded]):
+class Cache(Generic[Loaded]):
     """What was loaded last, by a number; threads may ask at the same time.
 
     Args:

@@ -18,7 +18,7 @@ from b2dinspect.docker.inspect import inspected
 from b2dinspect.docker.saving import Saved, changed_members, image_name, save
 from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, UsageError
 from b2dinspect.extraction.members import Fault, Member, NotWholeError, walk
-from b2dinspect.extraction.tar import Style, TarWriter, Write
+from b2dinspect.extraction.tar import Emit, Style, TarWriter
 
 RescuedKind = Literal["volume", "container", "images", "empty"]
 EMPTY, EMPTY_SIZE = "empty.tar", 1024
@@ -26,7 +26,7 @@ IMAGES = "images.tar"
 MAX_TOLD = 1000
 """Faults of one file that are written down; more are only counted."""
 
-NewFile = Callable[[str], AbstractContextManager[Write]]
+NewFile = Callable[[str], AbstractContextManager[Emit]]
 """Give what takes the bytes of a new file of this name, with ``/`` between folders."""
 Begin = Callable[[str], object]
 """Told what is being kept now."""
@@ -174,7 +174,7 @@ class _Notes:
 class _Hashed:
     """Takes bytes on their way into a file."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Emit) -> None:
         self._write = write
         self._digest = hashlib.sha256()
         self.size = 0

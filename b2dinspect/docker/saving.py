@@ -20,7 +20,7 @@ from b2dinspect.docker.merge import WHITEOUT, MergedLayers
 from b2dinspect.docker.tarsplit import tar_split
 from b2dinspect.errors import EvidenceError, FilesystemError
 from b2dinspect.extraction.members import Fault, Member, Twins
-from b2dinspect.extraction.tar import BLOCK, Style, TarWriter, Write, header
+from b2dinspect.extraction.tar import BLOCK, Emit, Style, TarWriter, header
 
 MANIFEST = b"manifest.json"
 GRAPH_KEYS = (
@@ -57,7 +57,7 @@ class _Written(NamedTuple):
     digest: str
 
 
-def save(write: Write, chosen: Sequence[tuple[DataRoot, DockerImage]], fault: Fault) -> list[Saved]:
+def save(write: Emit, chosen: Sequence[tuple[DataRoot, DockerImage]], fault: Fault) -> list[Saved]:
     """Write images as a tar, each layer once.
 
     Args:
@@ -93,7 +93,7 @@ def image_name(image: DockerImage) -> bytes:
 
 def _image(
     tar: TarWriter,
-    write: Write,
+    write: Emit,
     root: DataRoot,
     image: DockerImage,
     written: dict[bytes, _Written],
@@ -123,7 +123,7 @@ def _image(
     return Saved(image, identity, changed)
 
 
-def _layer(write: Write, path: bytes, root: DataRoot, layers: Sequence[Layer], fault: Fault) -> str:
+def _layer(write: Emit, path: bytes, root: DataRoot, layers: Sequence[Layer], fault: Fault) -> str:
     """Write the tar of the topmost of these layers as a member; return its SHA-256."""
     size, content = _content(root, layers, fault)
     digest = hashlib.sha256()
@@ -143,7 +143,7 @@ def _layer(write: Write, path: bytes, root: DataRoot, layers: Sequence[Layer], f
     return digest.hexdigest()
 
 
-def _content(root: DataRoot, layers: Sequence[Layer], fault: Fault) -> tuple[int, Callable[[Write], None]]:
+def _content(root: DataRoot, layers: Sequence[Layer], fault: Fault) -> tuple[int, Callable[[Emit], None]]:
     """Return the size of a layer's tar, and what writes it."""
     kept = tar_split(root.files, layers[0])
     if kept is not None:
@@ -161,7 +161,7 @@ def _content(root: DataRoot, layers: Sequence[Layer], fault: Fault) -> tuple[int
     return size, lambda write: layer_tar(write, root, layers, fault)
 
 
-def layer_tar(write: Write, root: DataRoot, layers: Sequence[Layer], fault: Fault) -> None:
+def layer_tar(write: Emit, root: DataRoot, layers: Sequence[Layer], fault: Fault) -> None:
     """Write the topmost of these layers as a tar of our own, with ``.wh.`` before the names that it hides.
 
     Args:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from b2dinspect.docker.facts import Layer
 from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.extraction.members import Fault, NotWholeError
-from b2dinspect.extraction.tar import CHUNK, Write
+from b2dinspect.extraction.tar import CHUNK, Emit
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.source import ByteSource
 
@@ -71,7 +71,7 @@ class TarSplit:
             raise EvidenceError(f"a tar of {total} bytes", layer="tar-split")
         return total
 
-    def write(self, write: Write, fault: Fault) -> None:
+    def write(self, write: Emit, fault: Fault) -> None:
         """Write the tar; zeros, named, for content that is not there as it was.
 
         Raises:
@@ -83,7 +83,7 @@ class TarSplit:
             elif part.size:
                 self._content(part.path, part.size, write, fault)
 
-    def _content(self, path: bytes, size: int, write: Write, fault: Fault) -> None:
+    def _content(self, path: bytes, size: int, write: Emit, fault: Fault) -> None:
         done = 0
         try:
             entry = self._lookup.find(path)

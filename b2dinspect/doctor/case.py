@@ -14,7 +14,7 @@ from b2dinspect.inspection.walk import inspect
 from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys
 from b2dinspect.machine.naming import machine_named
-from b2dinspect.machine.packed import Unpacked, is_packed, unpack_into
+from b2dinspect.machine.packed import UnpackedFolder, is_packed, unpack_into
 from b2dinspect.userdata.admission import Visit
 
 NO_KEYS = HostKeys(None, None)
@@ -39,7 +39,7 @@ class Case(NamedTuple):
     path: str
     disk: Inspection | None
     trouble: str = ""
-    scratch: Unpacked | None = None
+    scratch: UnpackedFolder | None = None
 
     @property
     def keys(self) -> HostKeys:
@@ -114,7 +114,7 @@ def _of_machine(subject: str, folder: Path, look: Look, rules: Rules | None) -> 
 
 
 def _of_packed(subject: str, look: Look, rules: Rules | None) -> Case:
-    scratch = Unpacked()
+    scratch = UnpackedFolder()
     try:
         place = Path(scratch.name) / "machines" / "unpacked"
         place.mkdir(parents=True)

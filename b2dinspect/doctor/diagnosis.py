@@ -27,7 +27,7 @@ from b2dinspect.inspection.login import lets_in
 from b2dinspect.machine.disks import DISKS
 from b2dinspect.units import size
 
-Status = Literal["ok", "odd", "BROKEN", "unseen"]
+CheckStatus = Literal["ok", "odd", "BROKEN", "unseen"]
 ENGINES = ("docker", "podman")
 """Drivers that run the machine as a container."""
 ELSEWHERE = (
@@ -47,7 +47,7 @@ class Link(NamedTuple):
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     text: str
     by: Basis = "bytes"
 
@@ -157,7 +157,7 @@ def _door_link(name: str, door: door_checks.Door, found: list[Diagnosed]) -> Lin
     here = [item.finding for item in found if item.explanation.link == name and item.finding.is_fault]
     text = door_checks.SEEN[name](door)
     if here:
-        worst: Status = "BROKEN" if any(finding.severity == "error" for finding in here) else "odd"
+        worst: CheckStatus = "BROKEN" if any(finding.severity == "error" for finding in here) else "odd"
         return Link(name, worst, text or here[0].message)
     return Link(name, "ok" if text else "unseen", text or "not looked at")
 

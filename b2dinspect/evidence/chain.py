@@ -22,7 +22,7 @@ from b2dinspect.containers.base import ParentLink
 from b2dinspect.errors import B2dError, SourceError, UsageError
 from b2dinspect.evidence.file import Progress, open_evidence
 from b2dinspect.evidence.ova import first_disk
-from b2dinspect.evidence.pieces import FIRST, Named, behind, first_of, is_whole_image, named
+from b2dinspect.evidence.pieces import FIRST, PieceName, behind, first_of, is_whole_image, named
 from b2dinspect.evidence.roots import RefusedError, Roots, identity, real_path
 from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.findings import Finding
@@ -183,7 +183,7 @@ class _Opener:
         self._found.append(Finding("vbox-live", "info", text, None, "file"))
         return found
 
-    def _join(self, file: FileSource, piece: Named) -> None:
+    def _join(self, file: FileSource, piece: PieceName) -> None:
         """Put the pieces behind the first one to it, when it is one; say so when it is a later one."""
         if first := first_of(piece):
             text = f"this is one piece of a disk: name the first, {first}, to read them all"

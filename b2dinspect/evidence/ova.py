@@ -18,7 +18,7 @@ PACKED = ".vmdk.gz"
 """What an OVF calls a disk that was packed for the way."""
 
 
-class Member(NamedTuple):
+class OvaMember(NamedTuple):
     """A file in the archive: ``size`` bytes at ``offset``."""
 
     name: str
@@ -67,11 +67,11 @@ def first_disk(file: ByteSource) -> InnerDisk | None:
     return InnerDisk(SliceSource(file, first.offset, first.size), (finding,))
 
 
-def members(file: ByteSource) -> list[Member]:
+def members(file: ByteSource) -> list[OvaMember]:
     """Return the regular files of a tar, as far as it can be read."""
     import tarfile
 
-    found: list[Member] = []
+    found: list[OvaMember] = []
     offset = 0
     for _ in range(MAX_MEMBERS):
         try:
@@ -81,7 +81,7 @@ def members(file: ByteSource) -> list[Member]:
         if entry.size < 0:
             break
         if entry.isreg():
-            found.append(Member(entry.name, offset + SECTOR, entry.size))
+            found.append(OvaMember(entry.name, offset + SECTOR, entry.size))
         offset += SECTOR + -(-entry.size // SECTOR) * SECTOR
         if offset >= file.size:
             break

@@ -20,7 +20,7 @@ FIRST = (0, 1)
 """Numbers that a first piece can have."""
 
 
-class Named(NamedTuple):
+class PieceName(NamedTuple):
     """The name of a piece.
 
     Attributes:
@@ -38,23 +38,23 @@ class Named(NamedTuple):
         return f"{self.stem}{number:0{self.width}}"
 
 
-def named(path: str) -> Named | None:
+def named(path: str) -> PieceName | None:
     """Return what the name of a piece says; None for a name that no piece has.
 
     >>> named("/evidence/disk.img.001")
     Named(stem='/evidence/disk.img.', number=1, width=3)
     """
     found = NAME.fullmatch(os.path.abspath(path))
-    return Named(found[1], int(found[2]), len(found[2])) if found else None
+    return PieceName(found[1], int(found[2]), len(found[2])) if found else None
 
 
-def first_of(piece: Named) -> str:
+def first_of(piece: PieceName) -> str:
     """Return the path of the first piece, if it is there and is another one; "" otherwise."""
     there = (piece.other(number) for number in FIRST if number < piece.number)
     return next((path for path in there if os.path.isfile(path)), "")
 
 
-def behind(first: Named, most: int) -> Iterator[tuple[str, bool]]:
+def behind(first: PieceName, most: int) -> Iterator[tuple[str, bool]]:
     """Yield the paths of the pieces behind the first, up to the last that is there, and which are there."""
     numbers = range(first.number + 1, min(first.number + most, 10**first.width))
     there = {number for number in numbers if os.path.lexists(first.other(number))}

@@ -33,7 +33,7 @@ _IS_WINDOWS = sys.platform == "win32"
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-class Rules(NamedTuple):
+class ExtractionRules(NamedTuple):
     """How files are made.
 
     Attributes:
@@ -87,7 +87,7 @@ class HostTree:
         self,
         top: Path,
         fault: Fault,
-        rules: Rules = Rules(),  # noqa: B008 - it is a tuple
+        rules: ExtractionRules = ExtractionRules(),  # noqa: B008 - it is a tuple
         evidence: os.stat_result | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:

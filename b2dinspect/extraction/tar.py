@@ -36,7 +36,7 @@ _TYPES = {
     stat.S_IFIFO: b"6",
 }
 
-Write = Callable[[bytes], object]
+Emit = Callable[[bytes], object]
 
 
 class Style(NamedTuple):
@@ -69,7 +69,7 @@ class TarWriter:
         size: Bytes of content.
     """
 
-    def __init__(self, write: Write, fault: Fault, style: Style = Style()) -> None:  # noqa: B008 - it is a tuple
+    def __init__(self, write: Emit, fault: Fault, style: Style = Style()) -> None:  # noqa: B008 - it is a tuple
         self._write = write
         self._fault = fault
         self._style = style

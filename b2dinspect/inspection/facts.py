@@ -12,7 +12,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import ByteSource, RunsSource
 from b2dinspect.userdata.admission import Visit
-from b2dinspect.userdata.authorized_keys import Line
+from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import Tarball
 
 Source = Literal["fresh", "data", "residue"]
@@ -196,7 +196,7 @@ class FoundKey(NamedTuple):
 
     tar: Userdata
     file: str
-    line: Line
+    line: KeyLine
     is_accepted: bool
     in_force: bool
     why_not: str

@@ -16,7 +16,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.partitions.mbr import TABLE
 from b2dinspect.source import SECTOR, ByteSource, PatchedSource, RunsSource, SliceSource, read_lenient
-from b2dinspect.userdata.authorized_keys import Line, parse
+from b2dinspect.userdata.authorized_keys import KeyLine, parse
 from b2dinspect.userdata.tarball import (
     AUTHORIZED_KEYS,
     AUTHORIZED_KEYS2,
@@ -175,7 +175,7 @@ def _is_drivers(header: bytes) -> bool:
     return is_header(header) and not header[USER_NAME].strip(b"\0") and not header[MTIME].strip(b"0\0 ")
 
 
-def key_lines(item: Userdata, name: bytes) -> Iterator[Line]:
+def key_lines(item: Userdata, name: bytes) -> Iterator[KeyLine]:
     """Yield the lines of one key file in a tar that are keys, or are meant to be."""
     if entry := item.tar.find(name):
         lines = key_file(item, entry).split(b"\n", MAX_KEY_LINES)

@@ -18,7 +18,7 @@ from b2dinspect.inspection.facts import Choice, FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, kept_file, key_file, key_lines
 from b2dinspect.units import listed
 from b2dinspect.userdata.admission import Owner, Visit, mode_fault, proviso, refusal
-from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
+from b2dinspect.userdata.authorized_keys import KeyLine, PublicKey, parse
 from b2dinspect.userdata.tarball import GUEST_KEEPS
 
 _NAMES = [one.name for one in PROFILES]
@@ -155,7 +155,7 @@ def _lost_lines(item: Userdata, name: bytes) -> dict[int, str]:
     return {}
 
 
-def _is_same(line: Line, other: Line | None) -> bool:
+def _is_same(line: KeyLine, other: KeyLine | None) -> bool:
     """Tell whether sshd sees the same in both lines: it reads no comment."""
     if line.kind != "key" or other is None:
         return line.kind != "key"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from b2dinspect.errors import UserdataError
 from b2dinspect.machine.files import SmallFile, read_small
 from b2dinspect.machine.permissions import others
-from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
+from b2dinspect.userdata.authorized_keys import KeyLine, PublicKey, parse
 from b2dinspect.userdata.private_key import is_encrypted, is_private_key, public_line
 
 MAX_SIZE = 64 << 10
@@ -29,7 +29,7 @@ class KeyFile(NamedTuple):
     """
 
     file: SmallFile
-    line: Line | None
+    line: KeyLine | None
     error: str = ""
     others: tuple[str, ...] = ()
     is_encrypted: bool = False

@@ -18,7 +18,7 @@ MAX_NAMES = 2000
 """Names of a folder that are compared with a wrong one."""
 
 
-class Named(NamedTuple):
+class NamedDisk(NamedTuple):
     """A disk that was named.
 
     Attributes:
@@ -47,7 +47,7 @@ def machine_named(argument: str) -> Path | None:
     return folder
 
 
-def disk_named(argument: str) -> Named:
+def disk_named(argument: str) -> NamedDisk:
     """Return the disk that an argument means: the image itself, or a machine's disk.
 
     Raises:
@@ -55,11 +55,11 @@ def disk_named(argument: str) -> Named:
     """
     folder = machine_named(argument)
     if folder is None:
-        return Named(argument)
+        return NamedDisk(argument)
     disk = disk_of(folder)
     if disk is None:
         raise UsageError(f"{folder}: no disk in this machine directory")
-    return Named(str(disk), folder)
+    return NamedDisk(str(disk), folder)
 
 
 def _nearest(argument: str) -> str:

@@ -27,7 +27,7 @@ MAX_UNPACKED = 64 << 20
 """Bytes that may come out of one."""
 
 
-class Unpacked(tempfile.TemporaryDirectory[str]):
+class UnpackedFolder(tempfile.TemporaryDirectory[str]):
     """A folder among the temporary files that nobody else looks into, and that is locked while it is used.
 
     The system lets go of the lock when the process ends: what a killed one has left can be told by that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Status = Literal["done", "skipped", "failed"]
+StageStatus = Literal["done", "skipped", "failed"]
 
 
 class Write(NamedTuple):
@@ -75,7 +75,7 @@ class Done(NamedTuple):
 
     number: int
     id: str
-    status: Status
+    status: StageStatus
     reason: str
     seconds: float
     writes: tuple[Write, ...]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.ext4 import Place, editing
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, editing
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.provisioning.events import Gave, Took
@@ -18,7 +18,7 @@ from b2dinspect.provisioning.simulated.simulate import USERDATA, find_data_parti
 from b2dinspect.provisioning.stages import SkipStage, Stage, StageFailed, State, Step
 from b2dinspect.userdata.tarball import GUEST_KEEPS, build_userdata
 
-Change = Callable[[Ext4Edits], None]
+LessonEdit = Callable[[Ext4Edits], None]
 TAMPERS = ("delete-keys", "replace-userdata")
 
 
@@ -40,7 +40,7 @@ def _delete_keys(state: State) -> Step:
     return state
 
 
-def _change_files(state: State, change: Change) -> Step:
+def _change_files(state: State, change: LessonEdit) -> Step:
     """Switch the guest off and change its data partition."""
     if state.guest is not None:
         state.guest.stop()
@@ -52,7 +52,7 @@ def _change_files(state: State, change: Change) -> Step:
     return state._replace(guest=None, home=None)
 
 
-def change_partition(disk: WorkDisk, state: State, change: Change) -> None:
+def change_partition(disk: WorkDisk, state: State, change: LessonEdit) -> None:
     """Change the data partition of a disk.
 
     Raises:
@@ -62,7 +62,7 @@ def change_partition(disk: WorkDisk, state: State, change: Change) -> None:
     part = find_data_partition(disk)
     if part is None:
         raise SkipStage("there is no data partition")
-    with editing(Place(disk, part.offset, part.size), state.plan.ids) as edits:
+    with editing(PartitionSpan(disk, part.offset, part.size), state.plan.ids) as edits:
         change(edits)
 
 
@@ -82,7 +82,7 @@ def _accident(name: str) -> Callable[[State], Step]:
     return lambda state: _change_files(state, ACCIDENTS[name])
 
 
-ACCIDENTS: dict[str, Change] = {
+ACCIDENTS: dict[str, LessonEdit] = {
     "userdata-lost": lambda edits: edits.remove(USERDATA.encode()),
     "unclean": Ext4Edits.mark_unclean,
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from b2dinspect.containers.writers import suffix
 from b2dinspect.identity import Identities
-from b2dinspect.provisioning.events import Done, Event, Started, Status, Write
+from b2dinspect.provisioning.events import Done, Event, StageStatus, Started, Write
 from b2dinspect.provisioning.keypair import KeyPair, KeyType
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def perform(stage: Stage, state: State) -> Generator[Event, None, State]:
     state = state._replace(number=state.number + 1)
     yield Started(state.number, stage.id, stage.side, stage.sentence, stage.command(state))
     begin = time.perf_counter()
-    status: Status = "done"
+    status: StageStatus = "done"
     reason = ""
     writes: list[Write] = []
     step = stage.perform(state)

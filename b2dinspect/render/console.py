@@ -14,7 +14,7 @@ from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdat
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.render.terminal import Line, Table, lines
 from b2dinspect.render.text import as_text, moment, offset, size
-from b2dinspect.userdata.authorized_keys import Line as KeyLine
+from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import MAGIC
 
 if TYPE_CHECKING:

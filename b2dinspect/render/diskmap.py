@@ -11,7 +11,7 @@ from b2dinspect.render.terminal import Line, Table
 from b2dinspect.render.text import offset, size
 
 if TYPE_CHECKING:
-    from b2dinspect.views.diskmap import DiskMap, Part, Strip
+    from b2dinspect.views.diskmap import DiskMap, MapPart, Strip
 
 WIDEST = 160
 """Columns of a strip."""
@@ -59,7 +59,7 @@ class Bar:
             yield Line("[").append_text(_cells(self._strip, self._strip.stored, width, "free")).append("]")
 
 
-def _cells(strip: Strip, parts: Sequence[Part], width: int, empty: str) -> Line:
+def _cells(strip: Strip, parts: Sequence[MapPart], width: int, empty: str) -> Line:
     """Return a cell for each piece of the strip; of several parts in it the smallest is shown."""
     cells = [empty] * width
     for part in sorted(parts, key=lambda one: -one.length):
@@ -101,7 +101,7 @@ def _legend(strip: Strip) -> Table:
     return grid
 
 
-def _few(parts: Sequence[Part], limit: int = 12) -> list[Part]:
+def _few(parts: Sequence[MapPart], limit: int = 12) -> list[MapPart]:
     """Return at most ``limit`` parts, the largest, in their order."""
     chosen = sorted(parts, key=lambda part: -part.length)[:limit] if len(parts) > limit else parts
     return sorted(chosen, key=lambda part: part.offset)

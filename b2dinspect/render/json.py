@@ -16,7 +16,7 @@ from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdata
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.userdata.authorized_keys import Line
+from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import Tarball, TarEntry
 from b2dinspect.views.annotation import all_headers
 
@@ -202,7 +202,7 @@ def key(found: FoundKey) -> dict[str, Any]:
     }
 
 
-def line(found: Line) -> dict[str, Any]:
+def line(found: KeyLine) -> dict[str, Any]:
     """Return what a line of authorized_keys says."""
     decoded = found.key
     return {

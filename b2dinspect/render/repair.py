@@ -13,7 +13,7 @@ from b2dinspect.render.text import offset
 
 if TYPE_CHECKING:
     from b2dinspect.provisioning.repair.backup import FileChange, NewImage
-    from b2dinspect.provisioning.repair.merge import KeyChange, Merged
+    from b2dinspect.provisioning.repair.merge import KeyChange, MergedTar
     from b2dinspect.provisioning.repair.plan import Repair
     from b2dinspect.provisioning.repair.use import Use
 
@@ -22,7 +22,7 @@ MAX_CHANGES = 24
 KEY_STYLES = {"added": "green", "restored": "green", "dropped": "bold red", "set aside": "yellow", "kept": ""}
 
 
-class Done(NamedTuple):
+class RepairOutcome(NamedTuple):
     """What a repair wrote, or would write.
 
     Attributes:
@@ -63,7 +63,7 @@ def plan(item: Repair) -> Iterator[RenderableType]:
         yield Line.of(("left", "bold"), f"  {one.finding.id}: {end}")
 
 
-def _merged(item: Merged) -> Iterator[RenderableType]:
+def _merged(item: MergedTar) -> Iterator[RenderableType]:
     """Yield a line for each key, whichever of the two files it is in, and one for each other file."""
     files: dict[tuple[str, str, str, bool], list[str]] = {}
     for one in item.keys:
@@ -131,7 +131,7 @@ def written(
         yield from (Typed(command_line(words), indent=9) for words in use.commands)
 
 
-def repair_json(item: Repair, done: Done) -> dict[str, Any]:
+def repair_json(item: Repair, done: RepairOutcome) -> dict[str, Any]:
     """Return the document of ``repair --json``; ``healthy`` is what the doctor says of the outcome."""
     merged, use = item.merged, done.use
     return {

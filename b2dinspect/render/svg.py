@@ -9,7 +9,7 @@ from b2dinspect.render.markup import Html
 from b2dinspect.render.text import offset, size
 
 if TYPE_CHECKING:
-    from b2dinspect.views.diskmap import DiskMap, Part, Strip
+    from b2dinspect.views.diskmap import DiskMap, MapPart, Strip
 
 WIDTH, MARGIN, BAR, LINE = 960, 16, 28, 18
 LEAST = 2.0
@@ -77,7 +77,7 @@ def _strip(body: list[Html], strip: Strip, top: int) -> int:
     return top + 28
 
 
-def _name(part: Part) -> str:
+def _name(part: MapPart) -> str:
     return f"{part.name}: {offset(part.offset)}, {size(part.length)}"
 
 
@@ -86,7 +86,7 @@ def _frame(top: int, height: int) -> Html:
     return Html.of(template, EDGE, MARGIN, top, WIDTH - 2 * MARGIN, height)
 
 
-def _rectangles(strip: Strip, parts: Sequence[Part], top: int, height: int) -> Iterator[Html]:
+def _rectangles(strip: Strip, parts: Sequence[MapPart], top: int, height: int) -> Iterator[Html]:
     scale = (WIDTH - 2 * MARGIN) / strip.length
     for part in sorted(parts, key=lambda one: -one.length):
         if part.kind in ("gap", "free"):
@@ -100,7 +100,7 @@ def _rectangles(strip: Strip, parts: Sequence[Part], top: int, height: int) -> I
         )
 
 
-def _listed(strip: Strip, limit: int = 12) -> list[Part]:
+def _listed(strip: Strip, limit: int = 12) -> list[MapPart]:
     parts = [*(part for part in strip.parts if part.kind != "gap"), *strip.marks]
     chosen = sorted(parts, key=lambda part: -part.length)[:limit] if len(parts) > limit else parts
     return sorted(chosen, key=lambda part: part.offset)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from b2dinspect.userdata.authorized_keys import Line
+from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import TarEntry, plain_name
 
 HOST_ADDRESS = "10.0.2.2"
@@ -53,19 +53,19 @@ class Owner(NamedTuple):
     below: bytes = b""
 
 
-def refusal(line: Line, visit: Visit) -> str:
+def refusal(line: KeyLine, visit: Visit) -> str:
     """Return why a line that sshd accepts does not let its key in; "" when it does."""
     if "cert-authority" in _names(line):
         return "it lets in no key itself, only certificates that this key has signed (cert-authority)"
     return _out_of_bounds(line, visit)
 
 
-def signs(line: Line, visit: Visit) -> bool:
+def signs(line: KeyLine, visit: Visit) -> bool:
     """Tell whether a line lets in whoever has a certificate that its key has signed."""
     return "cert-authority" in _names(line) and not _out_of_bounds(line, visit)
 
 
-def _out_of_bounds(line: Line, visit: Visit) -> str:
+def _out_of_bounds(line: KeyLine, visit: Visit) -> str:
     """Return why a line lets nobody in at that time or from that address; "" when it does."""
     values: dict[str, list[str]] = {}
     for option in line.options:
@@ -226,7 +226,7 @@ _SINCE = {
 }
 
 
-def proviso(line: Line) -> str:
+def proviso(line: KeyLine) -> str:
     """Return what the guest's sshd must be for a line to count; "" for any. From OpenSSH's release notes."""
     news = [(tuple(map(int, _SINCE[name].split("."))), name) for name in _names(line) if name in _SINCE]
     if not news:
@@ -235,7 +235,7 @@ def proviso(line: Line) -> str:
     return f"an sshd before OpenSSH {_SINCE[name]} does not know {name}, and passes the line over"
 
 
-def _names(line: Line) -> list[str]:
+def _names(line: KeyLine) -> list[str]:
     return [option.name for option in line.options]
 
 

@@ -1,7 +1,7 @@
 r"""An ``authorized_keys`` file, read exactly as sshd reads it.
 
-Bytes in, facts out: :func:`parse` gives one :class:`Line` per line of the file, :func:`decode_blob` takes the
-binary public key (the *blob*) inside one. Where sshd passes a line over in silence, the Line says why.
+Bytes in, facts out: :func:`parse` gives one :class:`KeyLine` per line of the file, :func:`decode_blob` takes
+the binary public key (the *blob*) inside one. Where sshd passes a line over in silence, the KeyLine says why.
 
 ::
 
@@ -90,7 +90,7 @@ class Option(NamedTuple):
         return '{}="{}"'.format(self.name, self.value.replace('"', '\\"'))
 
 
-class Line(NamedTuple):
+class KeyLine(NamedTuple):
     r"""One line of the file, whatever it holds.
 
     Attributes:
@@ -123,7 +123,7 @@ MAX_LINES = 1 << 14
 """Lines of a file that are read: more is no file of keys, and each costs memory."""
 
 
-def parse(text: bytes) -> tuple[Line, ...]:
+def parse(text: bytes) -> tuple[KeyLine, ...]:
     r"""Read a whole file. Never raises; takes time linear in its size.
 
     The raw lines joined by ``\n`` are the file again, but for a ``\n`` at its very end. All that is left
@@ -137,7 +137,7 @@ def parse(text: bytes) -> tuple[Line, ...]:
     if not rest:
         return lines
     error = f"this line and what follows, {len(rest)} bytes, are not read: {MAX_LINES} lines are the most"
-    return (*lines, Line(len(rows) + 1, "broken", rest.removesuffix(b"\n"), error=error))
+    return (*lines, KeyLine(len(rows) + 1, "broken", rest.removesuffix(b"\n"), error=error))
 
 
 def decode_blob(blob: bytes) -> PublicKey:
@@ -176,16 +176,16 @@ class _Found(NamedTuple):
     error: str
 
 
-def _read_line(number: int, raw: bytes) -> Line:
+def _read_line(number: int, raw: bytes) -> KeyLine:
     whole = raw.removesuffix(b"\r").lstrip(b" \t")
     seen = whole.partition(b"\0")[0]
     if not seen:
-        return Line(number, "blank", raw)
+        return KeyLine(number, "blank", raw)
     if seen.startswith(b"#"):
-        return Line(number, "comment", raw)
+        return KeyLine(number, "comment", raw)
     found, options, error = _read_entry(seen)
     comment = _text(whole[found.end :]) if found.rank else ""
-    return Line(number, "broken" if error else "key", raw, found.type, found.key, options, comment, error)
+    return KeyLine(number, "broken" if error else "key", raw, found.type, found.key, options, comment, error)
 
 
 def _read_entry(text: bytes) -> tuple[_Found, tuple[Option, ...], str]:

@@ -17,7 +17,7 @@ from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.machine.folder import open_machine
 from b2dinspect.machine.naming import disk_named, machine_named
 from b2dinspect.source import SECTOR, ByteSource
-from b2dinspect.userdata.authorized_keys import Line, parse
+from b2dinspect.userdata.authorized_keys import KeyLine, parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, Tarball, is_header, read_tar
 
@@ -36,7 +36,7 @@ class Key(NamedTuple):
     """
 
     origin: str
-    line: Line
+    line: KeyLine
     derived: bool = False
 
     @property
@@ -165,7 +165,7 @@ def disk_side(facts: Inspection) -> KeySet:
     return _joined(f"{facts.path} (residue, which no guest reads)", found)._replace(is_left_over=True)
 
 
-def _as_the_guest_has_it(key: FoundKey) -> Line:
+def _as_the_guest_has_it(key: FoundKey) -> KeyLine:
     line = key.line
     return line if key.is_accepted or line.error else line._replace(kind="broken", error=key.why_not)
 

@@ -37,7 +37,7 @@ Kind = Literal[
 ]
 
 
-class Part(NamedTuple):
+class MapPart(NamedTuple):
     """A run of bytes.
 
     Attributes:
@@ -73,9 +73,9 @@ class Strip(NamedTuple):
     title: str
     offset: int
     length: int
-    parts: tuple[Part, ...]
-    stored: tuple[Part, ...] = ()
-    marks: tuple[Part, ...] = ()
+    parts: tuple[MapPart, ...]
+    stored: tuple[MapPart, ...] = ()
+    marks: tuple[MapPart, ...] = ()
 
 
 class DiskMap(NamedTuple):
@@ -98,7 +98,7 @@ def draw(facts: Inspection) -> DiskMap:
     extents = [one for one in looked if one.kind != "zero"]
     size = facts.container.size
     end = looked[-1].offset + looked[-1].length if len(looked) == MAX_PIECES else size
-    unseen = [Part("missing", f"not looked at: {MAX_PIECES} pieces come before", end, size - end)]
+    unseen = [MapPart("missing", f"not looked at: {MAX_PIECES} pieces come before", end, size - end)]
     stored = (*_joined(_stored(extents)), *(unseen if end < size else ()))
     return DiskMap(
         _file(facts, extents, is_whole=end == size),
@@ -107,15 +107,15 @@ def draw(facts: Inspection) -> DiskMap:
     )
 
 
-def _stored(extents: Iterable[Extent]) -> Iterator[Part]:
+def _stored(extents: Iterable[Extent]) -> Iterator[MapPart]:
     for extent in extents:
         kind: Kind = "missing" if extent.kind == "missing" else "stored"
-        yield Part(kind, kind, extent.offset, extent.length)
+        yield MapPart(kind, kind, extent.offset, extent.length)
 
 
-def _joined(parts: Iterable[Part]) -> list[Part]:
+def _joined(parts: Iterable[MapPart]) -> list[MapPart]:
     """Return runs with neighbours of a kind joined, and near ones too while there are too many."""
-    found: list[Part] = []
+    found: list[MapPart] = []
     for part in parts:
         if found and found[-1].kind == part.kind and found[-1].end >= part.offset:
             found[-1] = found[-1]._replace(length=max(found[-1].end, part.end) - found[-1].offset)
@@ -136,12 +136,12 @@ def _file(facts: Inspection, extents: list[Extent], *, is_whole: bool) -> Strip:
     size = facts.container.file.size
     blocks = sorted((one.file_offset, one.length) for one in extents if one.file_offset is not None)
     data = _joined(
-        Part("stored", "blocks of the disk", offset, min(length, size - offset))
+        MapPart("stored", "blocks of the disk", offset, min(length, size - offset))
         for offset, length in blocks
         if offset < size
     )
     known = _structures(facts) if facts.container.is_packed else None
-    parts, position = list[Part](), 0
+    parts, position = list[MapPart](), 0
     for part in data:
         parts += _between(known, rest, position, part.offset)
         parts.append(part)
@@ -158,22 +158,24 @@ def _structures(facts: Inspection) -> list[tuple[int, int]]:
     return sorted([*found, *((one.offset, one.offset + one.length) for one in tables)])
 
 
-def _between(known: list[tuple[int, int]] | None, rest: str, start: int, end: int) -> list[Part]:
+def _between(known: list[tuple[int, int]] | None, rest: str, start: int, end: int) -> list[MapPart]:
     """Return what is between blocks: metadata; and packed blocks where structures are known and end."""
-    parts, position = list[Part](), start
+    parts, position = list[MapPart](), start
     for first, last in [(start, end)] if known is None else known:
         first, last = max(first, position), min(last, end)
         if first < last:
             if position < first:
-                parts.append(Part("stored", "packed blocks, with gaps between", position, first - position))
-            parts.append(Part("metadata", rest, first, last - first))
+                parts.append(
+                    MapPart("stored", "packed blocks, with gaps between", position, first - position)
+                )
+            parts.append(MapPart("metadata", rest, first, last - first))
             position = last
     if position < end:
-        parts.append(Part("stored", "packed blocks, with gaps between", position, end - position))
+        parts.append(MapPart("stored", "packed blocks, with gaps between", position, end - position))
     return _joined(parts)
 
 
-def _layout(facts: Inspection) -> Iterator[Part]:
+def _layout(facts: Inspection) -> Iterator[MapPart]:
     """Yield the virtual disk from its first byte to its last: table, gaps, partitions."""
     size, position = facts.container.size, 0
     for part in sorted(_fixed(facts), key=lambda one: (one.offset, -one.length)):
@@ -181,45 +183,45 @@ def _layout(facts: Inspection) -> Iterator[Part]:
         if start >= end:
             continue
         if start > position:
-            yield Part("gap", "not in use", position, start - position)
+            yield MapPart("gap", "not in use", position, start - position)
         yield part._replace(offset=start, length=end - start)
         position = end
     if position < size:
-        yield Part("gap", "not in use", position, size - position)
+        yield MapPart("gap", "not in use", position, size - position)
 
 
-def _fixed(facts: Inspection) -> Iterator[Part]:
+def _fixed(facts: Inspection) -> Iterator[MapPart]:
     size = facts.container.size
     if facts.table.kind == "mbr":
-        yield Part("table", "MBR", 0, SECTOR)
+        yield MapPart("table", "MBR", 0, SECTOR)
     elif facts.table.kind == "gpt":
-        yield Part("table", "GPT", 0, GPT_SECTORS * SECTOR)
-        yield Part("table", "backup GPT", max(0, size - 33 * SECTOR), 33 * SECTOR)
+        yield MapPart("table", "GPT", 0, GPT_SECTORS * SECTOR)
+        yield MapPart("table", "backup GPT", max(0, size - 33 * SECTOR), 33 * SECTOR)
     for volume in (*facts.volumes, *facts.living):
         part, name = volume.partition, volume.filesystem
         label = f" {volume.label.decode('utf-8', 'surrogateescape')!r}" if volume.label else ""
         kind: Kind = "swap" if name == "swap" else "data" if volume.is_ext else "other"
         number = f"partition {part.number}: " if part.number else ""
-        yield Part(kind, f"{number}{name}{label}", part.offset, part.size)
+        yield MapPart(kind, f"{number}{name}{label}", part.offset, part.size)
 
 
-def _marks(facts: Inspection) -> Iterator[Part]:
+def _marks(facts: Inspection) -> Iterator[MapPart]:
     if facts.magic.found:
-        yield Part("userdata", "the marker", 0, SECTOR)
+        yield MapPart("userdata", "the marker", 0, SECTOR)
     for item in facts.userdata:
         if item.virtual_offset is not None:
             kind: Kind = "residue" if item.source == "residue" else "userdata"
             name = item.path or {"fresh": "the tar with the key"}.get(item.source, "what is left of the tar")
-            yield Part(kind, name, item.virtual_offset, max(item.size, 1))
+            yield MapPart(kind, name, item.virtual_offset, max(item.size, 1))
     if facts.of_source("fresh"):
-        yield Part("userdata", "what a guest keeps", 0, GUEST_KEEPS)
+        yield MapPart("userdata", "what a guest keeps", 0, GUEST_KEEPS)
 
 
 def _cut(strip: Strip, length: int) -> Strip:
     """Return the beginning of a strip."""
     length = min(length, strip.length)
 
-    def within(parts: Iterable[Part]) -> tuple[Part, ...]:
+    def within(parts: Iterable[MapPart]) -> tuple[MapPart, ...]:
         return tuple(
             part._replace(length=min(part.end, length) - part.offset)
             for part in parts

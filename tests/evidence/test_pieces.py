@@ -13,7 +13,7 @@ from b2dinspect.cli.provision.main import app as provision
 from b2dinspect.containers.vdi.writer import VdiWriter
 from b2dinspect.errors import MissingDataError, UsageError
 from b2dinspect.evidence.chain import open_disk
-from b2dinspect.evidence.pieces import Named, named
+from b2dinspect.evidence.pieces import PieceName, named
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import Extent
@@ -166,8 +166,8 @@ def test_names_that_no_piece_has(name: str) -> None:
 
 
 def test_what_a_name_says() -> None:
-    assert named("/a/disk.img.0012") == Named("/a/disk.img.", 12, 4)
-    assert Named("/a/disk.", 9, 3).other(10) == "/a/disk.010"
+    assert named("/a/disk.img.0012") == PieceName("/a/disk.img.", 12, 4)
+    assert PieceName("/a/disk.", 9, 3).other(10) == "/a/disk.010"
 
 
 def test_a_folder_is_no_first_piece(tmp_path: Path) -> None:

@@ -131,9 +131,9 @@ def _backup(folder: Path) -> None:
 
 
 def _requests(folder: Path) -> None:
-    from b2dinspect.provisioning.simulated.sshd import Commands
+    from b2dinspect.provisioning.simulated.sshd import GuestCommands
 
-    guest = Commands(folder, ("docker", "staff", 1000, 50), "demo")
+    guest = GuestCommands(folder, ("docker", "staff", 1000, 50), "demo")
     data = (folder / "requests").read_bytes()
     for line in data.split(b"\n")[:40]:
         status, output = guest.run(line.decode("utf-8", "replace"))

@@ -9,7 +9,7 @@ import pytest
 
 from b2dinspect.errors import UsageError
 from b2dinspect.machine.folder import disk_of, open_machine
-from b2dinspect.machine.naming import Named, disk_named, machine_named
+from b2dinspect.machine.naming import NamedDisk, disk_named, machine_named
 from tests.disks import TAR
 from tests.machine.helpers import machine
 
@@ -29,14 +29,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file_is_itself(store: Path) -> None:
     image = store / "machines" / "default" / "default.rawdisk"
-    assert disk_named(str(image)) == Named(str(image))
-    assert disk_named("-") == Named("-")
+    assert disk_named(str(image)) == NamedDisk(str(image))
+    assert disk_named("-") == NamedDisk("-")
 
 
 def test_a_machine_is_its_disk_by_name_or_directory(store: Path) -> None:
     folder = store / "machines" / "default"
     for argument in ("default", str(folder)):
-        assert disk_named(argument) == Named(str(folder / "default.rawdisk"), folder)
+        assert disk_named(argument) == NamedDisk(str(folder / "default.rawdisk"), folder)
         assert machine_named(argument) == folder
     assert disk_of(folder) == open_machine(folder).disk
 

@@ -24,7 +24,7 @@ from b2dinspect.guests import PROFILES
 from b2dinspect.inspection.choice import Candidate, choose_among
 from b2dinspect.provisioning import events
 from b2dinspect.provisioning.repair.backup import FileChange, Patch
-from b2dinspect.provisioning.repair.merge import EntryChange, KeyChange, Merged
+from b2dinspect.provisioning.repair.merge import EntryChange, KeyChange, MergedTar
 from b2dinspect.render import (
     console,
     diskmap,
@@ -269,7 +269,9 @@ class Planned:
             explanation=SimpleNamespace(end=HOSTILE, fix=HOSTILE),
         ),
     )
-    merged = planted(Merged(b"", (KeyChange("kept", "file", "", "line"),), (EntryChange("kept", "name", 1),)))
+    merged = planted(
+        MergedTar(b"", (KeyChange("kept", "file", "", "line"),), (EntryChange("kept", "name", 1),))
+    )
 
     class Action:
         id, why, how = HOSTILE, HOSTILE, HOSTILE

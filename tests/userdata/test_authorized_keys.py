@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2dinspect.errors import UserdataError
-from b2dinspect.userdata.authorized_keys import MAX_LINES, Line, Option, PublicKey, decode_blob, parse
+from b2dinspect.userdata.authorized_keys import MAX_LINES, KeyLine, Option, PublicKey, decode_blob, parse
 from tests.oracles import PATIENCE
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -81,7 +81,7 @@ def key_line(blob: bytes, comment: str = "") -> bytes:
     return f"{kind} {base64.b64encode(blob).decode()} {comment}".rstrip().encode()
 
 
-def one(line: bytes) -> Line:
+def one(line: bytes) -> KeyLine:
     (result,) = parse(line)
     return result
 
@@ -542,7 +542,7 @@ def test_broken_line(template: bytes) -> None:
 def test_idle_line(template: bytes) -> None:
     raw = fill(template, KEY)
     line, _ = parse(raw + b"\n" + KEY)
-    assert line == Line(1, IDLE[template], raw)  # type: ignore[arg-type]
+    assert line == KeyLine(1, IDLE[template], raw)  # type: ignore[arg-type]
     assert not line.valid
 
 

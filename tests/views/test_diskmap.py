@@ -9,7 +9,7 @@ import pytest
 from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.inspection.walk import inspect, inspect_disk
 from b2dinspect.source import MemorySource
-from b2dinspect.views.diskmap import MAX_RUNS, DiskMap, Part, _joined, draw
+from b2dinspect.views.diskmap import MAX_RUNS, DiskMap, MapPart, _joined, draw
 from tests.cli.helpers import MANIFEST, unpacked
 from tests.incidents import NAMES, case, incident
 from tests.opened import keep
@@ -69,7 +69,7 @@ def test_a_tiny_disk() -> None:
 
 
 def test_many_runs_are_joined() -> None:
-    parts = [Part("stored", "", n * 10, 5) for n in range(3 * MAX_RUNS)]
+    parts = [MapPart("stored", "", n * 10, 5) for n in range(3 * MAX_RUNS)]
     joined = _joined(parts)
     assert len(joined) <= MAX_RUNS
     assert (joined[0].offset, joined[-1].end) == (0, parts[-1].end)

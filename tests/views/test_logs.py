@@ -12,7 +12,7 @@ from b2dinspect.errors import UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provisioning.disk.ext4 import Place, editing
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, editing
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.views.logs import MAX_FILES, read_logs
 from tests.cli.helpers import document, invoke, unpacked
@@ -40,7 +40,7 @@ def disk() -> Path:
     part = facts.data.volume.partition
     with (
         rework(image, Identities()) as writable,
-        editing(Place(writable, part.offset, part.size), Identities()) as edits,
+        editing(PartitionSpan(writable, part.offset, part.size), Identities()) as edits,
     ):
         for folder in (b"/var/log/journal", b"/var/log/journal/abc", b"/var/lib/boot2docker/log"):
             edits.make_directory(folder)

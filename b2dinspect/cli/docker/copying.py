@@ -59,7 +59,7 @@ def cp(
     Exit status: 0 all copied, 1 something left out or not whole, 2 nothing copied.
     """
     from b2dinspect.docker.contents import container_named
-    from b2dinspect.extraction.host import HostTree, Rules
+    from b2dinspect.extraction.host import ExtractionRules, HostTree
 
     name, colon, path = source.partition(":")
     if not colon:
@@ -78,7 +78,7 @@ def cp(
             target = HostPath(destination)
             if target.is_dir() and not is_content:
                 target /= base
-            rule = Rules(force, owners, fill)
+            rule = ExtractionRules(force, owners, fill)
             with HostTree(target, said.fault, rule, evidence_of(image), told(progress)) as tree:
                 for member in _under(b"", first, members):
                     tree.take(member)

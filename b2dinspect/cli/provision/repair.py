@@ -172,7 +172,7 @@ class _Screen:
         if self._as_json:
             from b2dinspect.render import json
 
-            done = self._render.Done(self.files, self.written, self.backup, healthy, self.use)
+            done = self._render.RepairOutcome(self.files, self.written, self.backup, healthy, self.use)
             print(json.dumps(self._render.repair_json(self._plan, done)))  # noqa: T201
         elif self.written:
             out(

@@ -13,7 +13,7 @@ from b2dinspect.containers.blocks import BlockContainer, Piece
 from b2dinspect.containers.qcow2 import layout
 from b2dinspect.containers.qcow2.survey import Survey, packed_place, survey_findings
 from b2dinspect.containers.qcow2.tables import COMPRESSED, COPIED, OFFSET, ZERO, Tables
-from b2dinspect.containers.tables import Kept, MapTable
+from b2dinspect.containers.tables import Cache, MapTable
 from b2dinspect.errors import MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
@@ -60,7 +60,7 @@ class Qcow2Container(BlockContainer):
         self.data_file = None if self._is_external else file
         self._has_subclusters = layout.has_subclusters(header)
         self._tables = Tables(file, header, header.l1_table_offset, header.l1_size)
-        self._unpacked: Kept[bytes] = Kept(CACHED_BYTES // self.cluster_size)
+        self._unpacked: Cache[bytes] = Cache(CACHED_BYTES // self.cluster_size)
         self._survey = Survey(
             self, complete=not extensions.keys() & {layout.BITMAP_EXTENSION, layout.CRYPTO_HEADER}
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from b2dinspect.containers.qcow2 import layout
-from b2dinspect.containers.tables import Kept, MapTable, PagedTable, alike, decode
+from b2dinspect.containers.tables import Cache, MapTable, PagedTable, alike, decode
 from b2dinspect.source import ByteSource
 
 OFFSET = 0x00FFFFFF_FFFFFE00
@@ -37,7 +37,7 @@ class Tables:
         self._width = 2 if layout.has_subclusters(header) else 1
         self._l1 = PagedTable(file, offset, count, ">Q", page=L1_PAGE)
         self.held = self._l1.held
-        self._cache: Kept[array[int] | None] = Kept(CACHED_BYTES // self.cluster_size)
+        self._cache: Cache[array[int] | None] = Cache(CACHED_BYTES // self.cluster_size)
 
     def used(self) -> Iterator[tuple[int, int]]:
         """Yield index and content of every L1 entry that is not empty."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from b2dinspect.containers.base import ParentLink
 from b2dinspect.containers.blocks import BlockContainer, Piece, run
-from b2dinspect.containers.tables import Kept, MapTable
+from b2dinspect.containers.tables import Cache, MapTable
 from b2dinspect.containers.vhdx import SIGNATURE
 from b2dinspect.containers.vhdx.bat import ENTRY_SIZE, BlockAllocationTable
 from b2dinspect.containers.vhdx.layout import (
@@ -76,7 +76,7 @@ class VhdxContainer(BlockContainer):
         self.table = BlockAllocationTable(
             file, regions.bat, -(-self.size // self.block_size), self._chunk_ratio
         )
-        self._bitmaps: Kept[str | None] = Kept(CACHED_BITMAPS)
+        self._bitmaps: Cache[str | None] = Cache(CACHED_BITMAPS)
         self._survey = survey_table(self, regions)
         self.allocated_size = min(self._survey.allocated * self.block_size, self.size)
         self.findings = tuple(self._judge())

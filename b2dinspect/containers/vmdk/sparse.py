@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from b2dinspect.containers.tables import Kept, MapTable, PagedTable, alike, decode
+from b2dinspect.containers.tables import Cache, MapTable, PagedTable, alike, decode
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.layout import DIRECTORY_PAGE, ENTRY_SIZE, FREE, GD_AT_END, ZERO
 from b2dinspect.containers.vmdk.survey import Survey, header_findings, table_findings
@@ -80,8 +80,8 @@ class SparseExtent:
         self.directories = (primary,) if redundant is None else (primary, redundant)
         chosen, other = (redundant, primary) if prefer_redundant and redundant else (primary, redundant)
         self.directory = chosen
-        self._tables: Kept[array[int] | None] = Kept(CACHED_TABLES)
-        self._unpacked: Kept[bytes] = Kept(CACHED_GRAIN_BYTES // self.grain_bytes)
+        self._tables: Cache[array[int] | None] = Cache(CACHED_TABLES)
+        self._unpacked: Cache[bytes] = Cache(CACHED_GRAIN_BYTES // self.grain_bytes)
         self.survey = Survey(self, chosen, other)
         self.allocated = min(self.survey.allocated * self.grain_bytes, self.size)
         self.findings = (*header_findings(self), *table_findings(self))

@@ -36,7 +36,7 @@ Key = TypeVar("Key")
 Done = TypeVar("Done")
 
 
-class Part(NamedTuple):
+class CopyRun(NamedTuple):
     """Bytes of a disk that are copied alike.
 
     Attributes:
@@ -83,13 +83,13 @@ def copy(disk: ByteSource, writer: DiskWriter, progress: Progress | None = None)
     return copied
 
 
-def _parts(extents: Iterable[Extent], is_in_file: bool) -> Iterator[Part]:
+def _parts(extents: Iterable[Extent], is_in_file: bool) -> Iterator[CopyRun]:
     """Yield what extents store, in parts to be copied at once; neighbours that are to be read are one."""
-    pending: Part | None = None
+    pending: CopyRun | None = None
     for extent in extents:
         if extent.kind == "zero":
             continue
-        part = Part(extent.offset, extent.length, extent.file_offset if is_in_file else None)
+        part = CopyRun(extent.offset, extent.length, extent.file_offset if is_in_file else None)
         if pending and _are_one(pending, part):
             pending = pending._replace(length=pending.length + part.length)
             continue
@@ -100,22 +100,22 @@ def _parts(extents: Iterable[Extent], is_in_file: bool) -> Iterator[Part]:
         yield from _cut(pending)
 
 
-def _are_one(first: Part, second: Part) -> bool:
+def _are_one(first: CopyRun, second: CopyRun) -> bool:
     is_next = first.offset + first.length == second.offset
     return is_next and first.place is second.place is None and first.length < RUN
 
 
-def _cut(part: Part) -> Iterator[Part]:
+def _cut(part: CopyRun) -> Iterator[CopyRun]:
     most = CHUNK if part.place is None else RUN
     position, end = part.offset, part.offset + part.length
     while position < end:
         until = min(end, (position // most + 1) * most)
         place = None if part.place is None else part.place + position - part.offset
-        yield Part(position, until - position, place)
+        yield CopyRun(position, until - position, place)
         position = until
 
 
-def _runs(part: Part, is_blank: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+def _runs(part: CopyRun, is_blank: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
     """Yield start and end, counted from the part's own, of runs of granules that are not all zeros."""
     start = position = 0
     while position < part.length:

@@ -21,7 +21,7 @@ class Placed(NamedTuple):
     content: bytes
 
 
-class Place(NamedTuple):
+class PartitionSpan(NamedTuple):
     """A partition of a disk: where it begins, and how long it is, in bytes."""
 
     disk: Writable
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 def make_ext4(
-    place: Place, profile: GuestProfile, name: str, ids: Identities, label: bytes = DATA_LABEL
+    place: PartitionSpan, profile: GuestProfile, name: str, ids: Identities, label: bytes = DATA_LABEL
 ) -> None:
     """Make a new ext4 as the profile's guest does.
 
@@ -53,7 +53,7 @@ def make_ext4(
 
 
 @contextmanager
-def editing(place: Place, ids: Identities, *, mounts_unclean: bool = False) -> Iterator[Ext4Edits]:
+def editing(place: PartitionSpan, ids: Identities, *, mounts_unclean: bool = False) -> Iterator[Ext4Edits]:
     """Give the filesystem to change; what was changed is whole when the block ends without an error.
 
     Args:

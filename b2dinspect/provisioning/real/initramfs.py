@@ -37,7 +37,7 @@ NAMES = {"usr/bin/sh": "dash", "usr/sbin/mkfs.ext4": "mke2fs"}
 FOLDERS = ("dev", "proc", "sys", "run", "run/sshd", "mnt", "home", "root", "var", "var/lib", "var/log")
 
 
-class Node(NamedTuple):
+class CpioEntry(NamedTuple):
     """One entry: path, mode with type, content (of a link: its target), and device numbers."""
 
     path: str
@@ -90,40 +90,44 @@ def build_initramfs(plan: Plan, kernel: Path, host_key: bytes) -> bytes:
     """
     wanted = (*MODULES, *(DOCKER_MODULES if plan.docker else ()))
     modules = list(_modules(kernel_version(kernel), wanted))
-    nodes = [Node("", stat.S_IFDIR | 0o755), *_programs(programs(plan))]
-    nodes += [Node(path, stat.S_IFLNK | 0o777, target.encode()) for path, target in (LINKS | NAMES).items()]
-    nodes += [Node(path, stat.S_IFDIR | 0o755) for path in FOLDERS]
-    nodes.append(Node("tmp", stat.S_IFDIR | 0o1777))
+    nodes = [CpioEntry("", stat.S_IFDIR | 0o755), *_programs(programs(plan))]
+    nodes += [
+        CpioEntry(path, stat.S_IFLNK | 0o777, target.encode()) for path, target in (LINKS | NAMES).items()
+    ]
+    nodes += [CpioEntry(path, stat.S_IFDIR | 0o755) for path in FOLDERS]
+    nodes.append(CpioEntry("tmp", stat.S_IFDIR | 0o1777))
     files = {f"modules/{number:02}.ko": data for number, data in enumerate(modules)}
     files |= {path: text.encode() for path, text in settings(plan.profile).items()}
-    nodes += [Node(path, stat.S_IFREG | 0o644, data) for path, data in files.items()]
-    nodes.append(Node("etc/ssh/host_key", stat.S_IFREG | 0o600, host_key))
-    nodes.append(Node("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
-    nodes.append(Node("init", stat.S_IFREG | 0o755, init_script(plan).encode()))
+    nodes += [CpioEntry(path, stat.S_IFREG | 0o644, data) for path, data in files.items()]
+    nodes.append(CpioEntry("etc/ssh/host_key", stat.S_IFREG | 0o600, host_key))
+    nodes.append(CpioEntry("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
+    nodes.append(CpioEntry("init", stat.S_IFREG | 0o755, init_script(plan).encode()))
     if plan.docker:
         shell = Path(need_program("dash")).read_bytes()
-        nodes.append(Node(ROOT_SHELL, stat.S_IFREG | 0o4755, shell))
-        nodes.append(Node("etc/os-release", stat.S_IFREG | 0o644, OS_RELEASE.encode()))
-        nodes += [Node(path, stat.S_IFREG | 0o755, text.encode()) for path, text in scripts(plan).items()]
+        nodes.append(CpioEntry(ROOT_SHELL, stat.S_IFREG | 0o4755, shell))
+        nodes.append(CpioEntry("etc/os-release", stat.S_IFREG | 0o644, OS_RELEASE.encode()))
+        nodes += [
+            CpioEntry(path, stat.S_IFREG | 0o755, text.encode()) for path, text in scripts(plan).items()
+        ]
     if plan.profile.fdisk == "busybox":
-        nodes.append(Node("usr/sbin/fdisk", stat.S_IFREG | 0o755, OLD_FDISK.read_bytes()))
+        nodes.append(CpioEntry("usr/sbin/fdisk", stat.S_IFREG | 0o755, OLD_FDISK.read_bytes()))
     if plan.qemu.script is not None:
-        nodes.append(Node("script", stat.S_IFREG | 0o755, _script(plan.qemu.script)))
+        nodes.append(CpioEntry("script", stat.S_IFREG | 0o755, _script(plan.qemu.script)))
     return gzip.compress(pack(nodes), 1, mtime=0)
 
 
-def pack(nodes: list[Node]) -> bytes:
+def pack(nodes: list[CpioEntry]) -> bytes:
     """Return a newc cpio archive; folders that are not listed are made in front of what is in them."""
     listed = {node.path: node for node in nodes}
     for node in nodes:
         for parent in [str(path) for path in Path(node.path).parents if str(path) != "."]:
-            listed.setdefault(parent, Node(parent, stat.S_IFDIR | 0o755))
+            listed.setdefault(parent, CpioEntry(parent, stat.S_IFDIR | 0o755))
     parts = [_member(number, listed[path]) for number, path in enumerate(sorted(listed), 1)]
-    parts.append(_member(0, Node("TRAILER!!!", 0)))
+    parts.append(_member(0, CpioEntry("TRAILER!!!", 0)))
     return b"".join(parts)
 
 
-def _member(number: int, node: Node) -> bytes:
+def _member(number: int, node: CpioEntry) -> bytes:
     name = node.path.encode() + b"\0"
     fields = (number, node.mode, 0, 0, 1, 0, len(node.content), 0, 0, *node.device, len(name), 0)
     header = b"070701" + b"".join(b"%08x" % field for field in fields) + name
@@ -137,7 +141,7 @@ def _script(path: Path) -> bytes:
         raise ToolError(f"{path}: {error.strerror}") from error
 
 
-def _programs(names: Sequence[str]) -> Iterator[Node]:
+def _programs(names: Sequence[str]) -> Iterator[CpioEntry]:
     paths = [Path(need_program(name)) for name in names]
     paths += [Path(name) for name in SSHD_HELPERS if Path(name).is_file()]
     libraries: set[Path] = set()
@@ -146,10 +150,10 @@ def _programs(names: Sequence[str]) -> Iterator[Node]:
     for path in paths:
         folder = "usr/sbin" if path.parent.name == "sbin" else "usr/bin"
         place = str(path)[1:] if path.parent.name == "openssh" else f"{folder}/{path.name}"
-        yield Node(place, stat.S_IFREG | 0o755, path.read_bytes())
+        yield CpioEntry(place, stat.S_IFREG | 0o755, path.read_bytes())
     for path in sorted(libraries):
         place = str(path)[1:] if str(path).startswith("/usr") else f"usr{path}"
-        yield Node(place, stat.S_IFREG | 0o755, path.read_bytes())
+        yield CpioEntry(place, stat.S_IFREG | 0o755, path.read_bytes())
 
 
 def _libraries(program: Path) -> set[Path]:

@@ -28,7 +28,7 @@ from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.pages import Pages
 from b2dinspect.provisioning.disk.rework import alone, keep_snapshot, opened
-from b2dinspect.provisioning.events import Console, Done, Event, Gave, Started, Status, Took
+from b2dinspect.provisioning.events import Console, Done, Event, Gave, StageStatus, Started, Took
 from b2dinspect.provisioning.keypair import make_key
 from b2dinspect.provisioning.programs import need_program
 from b2dinspect.provisioning.real import leash
@@ -326,7 +326,7 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
     """Make events of what the guest reports, until its sshd is up or it is off."""
     pages = Pages()
     pages.update(guest.image)
-    status: Status = "done"
+    status: StageStatus = "done"
     begin, reason, last = time.perf_counter(), "", ""
     for line in filter(None, guest.lines()):
         verb, _, text = line.removeprefix(MARK).partition(" ")
@@ -381,7 +381,7 @@ def _wait_for_sshd(guest: QemuGuest, state: State) -> Generator[Event, None, Sta
             looked = time.monotonic()
         if guest.is_up:
             break
-    status: Status = "done" if guest.is_up else "failed"
+    status: StageStatus = "done" if guest.is_up else "failed"
     reason = "" if guest.is_up else "it went off before its sshd answered"
     writes = pages.update(guest.image)
     yield Done(state.number, "boot", status, reason, time.perf_counter() - begin, writes)

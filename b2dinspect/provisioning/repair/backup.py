@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.claims import claim
-from b2dinspect.provisioning.repair.place import Place, read_at, write_at
+from b2dinspect.provisioning.repair.place import HostFolder, read_at, write_at
 
 FORMAT = "b2dinspect backup"
 VERSION = 1
@@ -156,7 +156,7 @@ def _leaves(name: str) -> bool:
     return Path(name).is_absolute() or ".." in Path(name).parts
 
 
-def check(change: FileChange, place: Place) -> None:
+def check(change: FileChange, place: HostFolder) -> None:
     """Make sure that a file is what it was when the change was planned.
 
     Raises:
@@ -182,7 +182,7 @@ def check(change: FileChange, place: Place) -> None:
         os.close(fd)
 
 
-def apply(change: FileChange, place: Place | None = None) -> None:
+def apply(change: FileChange, place: HostFolder | None = None) -> None:
     """Change one file as planned: a small one is replaced at once, in an image bytes are written.
 
     Args:
@@ -193,7 +193,7 @@ def apply(change: FileChange, place: Place | None = None) -> None:
         UsageError: It is a link, or somebody else has it open.
         SourceError: It cannot be written.
     """
-    with Place(change.path.parent, is_ours=True) if place is None else nullcontext(place) as place:
+    with HostFolder(change.path.parent, is_ours=True) if place is None else nullcontext(place) as place:
         name = os.path.relpath(change.path, place.base)
         pieces = [(patch.offset, patch.new) for patch in change.patches]
         is_whole = not change.existed or _is_whole([patch.old for patch in change.patches], change.old_size)
@@ -206,7 +206,7 @@ def _is_whole(old: Sequence[bytes], size: int) -> bool:
 
 
 def _put(
-    place: Place, name: str, pieces: list[tuple[int, bytes]], *, is_whole: bool, existed: bool, mode: int
+    place: HostFolder, name: str, pieces: list[tuple[int, bytes]], *, is_whole: bool, existed: bool, mode: int
 ) -> None:
     """Write a file, or some bytes of it, and set its mode."""
     try:
@@ -239,7 +239,7 @@ def undo(path: Path) -> list[Path]:
         UsageError: A file is not as the repair left it, nor as it was, nor anything between; or it is a link.
     """
     files = _read(path)
-    with Place(path.parent) as place:
+    with HostFolder(path.parent) as place:
         for one in files:
             _check_left(place, one)
         for one in files:
@@ -247,7 +247,7 @@ def undo(path: Path) -> list[Path]:
     return [path.parent / one["path"] for one in files]
 
 
-def _put_back(place: Place, one: dict[str, Any]) -> None:
+def _put_back(place: HostFolder, one: dict[str, Any]) -> None:
     name = one["path"]
     try:
         if "kept" in one:
@@ -309,7 +309,7 @@ def _check_text(*values: Any) -> None:
             raise ValueError
 
 
-def _check_left(place: Place, one: dict[str, Any]) -> None:
+def _check_left(place: HostFolder, one: dict[str, Any]) -> None:
     """Refuse a file that is neither as the repair left it, nor as before, nor what a kill makes between."""
     name = one["path"]
     for path in (name, one.get("kept", name)):
@@ -326,7 +326,7 @@ def _check_left(place: Place, one: dict[str, Any]) -> None:
         raise UsageError(f"{place.base / name} was changed since the repair: it is not touched")
 
 
-def _is_image(place: Place, one: dict[str, Any]) -> bool:
+def _is_image(place: HostFolder, one: dict[str, Any]) -> bool:
     """Tell whether an image is the new one, or still the old one, of which the kept one is another name."""
     new, kept = place.open(one["path"]), place.open(one["kept"])
     with os.fdopen(new, "rb") as file, os.fdopen(kept, "rb") as old:
@@ -335,7 +335,7 @@ def _is_image(place: Place, one: dict[str, Any]) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == str(one["new_sha256"])
 
 
-def _fits(place: Place, one: dict[str, Any]) -> bool:
+def _fits(place: HostFolder, one: dict[str, Any]) -> bool:
     name = one["path"]
     if not one["existed"] and not place.exists(name):
         return True

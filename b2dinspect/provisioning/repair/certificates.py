@@ -24,7 +24,7 @@ from b2dinspect.inspection.volumes import Volume
 from b2dinspect.machine.certificates import FOLDER, read_certificates_of, store_certificates
 from b2dinspect.machine.folder import looks_like_machine
 from b2dinspect.machine.places import find_machines
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, put
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, put
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.host.certificates import PRIVATE_MODE, PUBLIC_MODE, Issued, Maker
 from b2dinspect.provisioning.repair.backup import FileChange
@@ -262,7 +262,7 @@ def put_certificates(
     """
     check_writable(volume)
     part = volume.partition
-    place = Place(overlay, part.offset, part.size)
+    place = PartitionSpan(overlay, part.offset, part.size)
     try:
         with Ext4(place.storage()) as files:
             for file in new.on_disk:

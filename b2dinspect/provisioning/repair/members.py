@@ -16,7 +16,7 @@ MAX_FAULTS = 100
 END = bytes(2 * SECTOR)
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """One entry.
 
     Attributes:
@@ -44,7 +44,7 @@ class Member(NamedTuple):
 class Taken(NamedTuple):
     """A tar taken apart: its entries, and the bytes that are none."""
 
-    members: tuple[Member, ...]
+    members: tuple[TarMember, ...]
     rest: bytes
 
 
@@ -61,7 +61,7 @@ def take_apart(data: bytes) -> Taken:
         content = sound[entry.offset : entry.offset + entry.available]
         is_mended = entry.header_offset in mended
         header = sound[end : entry.offset]
-        members.append(Member(entry.name, entry.type, header, content, bool(entry.missing), is_mended))
+        members.append(TarMember(entry.name, entry.type, header, content, bool(entry.missing), is_mended))
         end = entry.offset + _padded(entry.size)
     return Taken(tuple(members), strays + _without_zero_blocks(sound[end:]))
 

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from b2dinspect.errors import UsageError
-from b2dinspect.provisioning.repair.members import Member, Taken, put_together, take_apart
+from b2dinspect.provisioning.repair.members import Taken, TarMember, put_together, take_apart
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.admission import Visit, refusal
-from b2dinspect.userdata.authorized_keys import Line, PublicKey, parse
+from b2dinspect.userdata.authorized_keys import KeyLine, PublicKey, parse
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, build_userdata, closed
 
 KEY_FILES = (AUTHORIZED_KEYS, AUTHORIZED_KEYS2)
@@ -61,7 +61,7 @@ class Lost(NamedTuple):
     text: str
 
 
-class Merged(NamedTuple):
+class MergedTar(NamedTuple):
     """A tar as it is to be: its bytes, and what becomes of every line and every entry."""
 
     tar: bytes
@@ -90,7 +90,7 @@ def merge(
     drop: Collection[str] = (),
     limit: int | None = None,
     visit: Visit | None = None,
-) -> Merged:
+) -> MergedTar:
     """Return a userdata tar that lets in the owner and everybody whom the old one let in.
 
     Args:
@@ -135,20 +135,20 @@ def merge(
     changes = lines.changes
     if old is None:
         changes = [one._replace(what="added") for one in changes]
-    return Merged(tar, tuple(changes), tuple(entries))
+    return MergedTar(tar, tuple(changes), tuple(entries))
 
 
-def visible_name(member: Member) -> str:
+def visible_name(member: TarMember) -> str:
     """Return the name by which an entry is shown, and dropped."""
     return member.plain_name.decode("utf-8", "backslashreplace")
 
 
-def _is_key_file(member: Member) -> bool:
+def _is_key_file(member: TarMember) -> bool:
     return member.type == "file" and member.plain_name in KEY_FILES
 
 
 def _what(
-    before: Member, after: Member, old: bytes | None
+    before: TarMember, after: TarMember, old: bytes | None
 ) -> Literal["added", "kept", "changed", "mended", "dropped"]:
     if old is None:
         return "added"
@@ -157,7 +157,7 @@ def _what(
     return "mended" if before.is_mended else "kept"
 
 
-def _lacking(taken: Taken, files: dict[bytes, Member], lines: _Lines, owner: bytes) -> Iterator[Member]:
+def _lacking(taken: Taken, files: dict[bytes, TarMember], lines: _Lines, owner: bytes) -> Iterator[TarMember]:
     """Yield the entries that a tar without a first key file needs."""
     if AUTHORIZED_KEYS in files:
         return
@@ -177,7 +177,7 @@ class _Lines:
 
     def __init__(
         self,
-        files: dict[bytes, Member],
+        files: dict[bytes, TarMember],
         owner: bytes,
         drop: frozenset[str],
         visit: Visit | None,
@@ -226,7 +226,7 @@ class _Lines:
         at = 0 if self._at_front else len(kept)
         return b"\n".join((*kept[:at], *new, *kept[at:], b""))
 
-    def _piece_of(self, line: Line, *, is_last: bool) -> bytes | None:
+    def _piece_of(self, line: KeyLine, *, is_last: bool) -> bytes | None:
         """Return the identity of the whole line that a broken one is a piece of."""
         text = line.raw.strip()
         for identity, whole in self._whole.items():
@@ -237,7 +237,7 @@ class _Lines:
         return None
 
     def _note(
-        self, what: Literal["added", "kept", "restored", "set aside", "dropped"], file: str, line: Line
+        self, what: Literal["added", "kept", "restored", "set aside", "dropped"], file: str, line: KeyLine
     ) -> None:
         if line.key is None or not line.valid:
             text = line.raw[:SHORTEST_PIECE].decode("utf-8", "backslashreplace")
@@ -247,18 +247,18 @@ class _Lines:
             self.changes.append(KeyChange(what, file, line.key.sha256, line.comment, is_owner))
 
 
-def _is_telling(text: bytes, whole: Line) -> bool:
+def _is_telling(text: bytes, whole: KeyLine) -> bool:
     """Tell whether a piece holds more than what every key of its kind and size begins with."""
     return len(text.removeprefix(whole.type.encode()).strip()) > SHORTEST_PIECE
 
 
-def _fingerprint(line: Line) -> str:
+def _fingerprint(line: KeyLine) -> str:
     return line.key.sha256 if line.key else ""
 
 
 def _by_identity(
     content: bytes, judged: Collection[bytes] = (), visit: Visit | None = None
-) -> dict[bytes, Line]:
+) -> dict[bytes, KeyLine]:
     """Return the lines of a key file that let a plain key in, by the key; some judged for one visit."""
     return {
         line.key.identity: line

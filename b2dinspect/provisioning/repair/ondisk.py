@@ -12,11 +12,11 @@ from b2dinspect.identity import Identities
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.login import lets_in
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, fill, make_ext4
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.keypair import KeyPair
-from b2dinspect.provisioning.repair.merge import Merged, merge
+from b2dinspect.provisioning.repair.merge import MergedTar, merge
 from b2dinspect.provisioning.repair.replace import check_writable, put_userdata, relabel
 from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.source import SECTOR, ByteSource, Extent, SliceSource
@@ -42,7 +42,7 @@ class Wish(NamedTuple):
     certs: bool = False
 
 
-class Step(NamedTuple):
+class RepairStep(NamedTuple):
     """One thing done to the overlay, and how, in a few words."""
 
     mends: Mend
@@ -60,8 +60,8 @@ class DiskPlan(NamedTuple):
     """
 
     overlay: Overlay | None
-    steps: tuple[Step, ...]
-    merged: Merged | None
+    steps: tuple[RepairStep, ...]
+    merged: MergedTar | None
     rewrites: bool
 
 
@@ -153,14 +153,14 @@ class _Work:
     ) -> None:
         self.disk, self.wish, self._on_host = disk, wish, on_host
         self.overlay = Overlay(disk.container)
-        self.steps: list[Step] = []
-        self.merged: Merged | None = None
+        self.steps: list[RepairStep] = []
+        self.merged: MergedTar | None = None
         self.rewrites = False
         self._pair = pair
 
     def note(self, mends: Mend, how: str) -> None:
         """Note a thing that was done."""
-        self.steps.append(Step(mends, how))
+        self.steps.append(RepairStep(mends, how))
         self.rewrites = self.rewrites or mends in ("tables", "size")
 
     def lengthen(self, size: int) -> None:
@@ -227,7 +227,7 @@ class _Work:
         residue = self.disk.of_source("residue")
         old = residue.content.pread(0, residue.size) if residue else None
         tar = self._merge(old, None)
-        target, ids = Place(self.overlay, part.offset, part.size), Identities()
+        target, ids = PartitionSpan(self.overlay, part.offset, part.size), Identities()
         make_ext4(target, profile, profile.name, ids)
         with editing(target, ids) as edits:
             fill(edits, profile, (Placed(USERDATA, tar),))

@@ -16,7 +16,7 @@ HAS_FOLDERS = os.open in os.supports_dir_fd
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Place:
+class HostFolder:
     """Files by their names below a folder. A context manager.
 
     Args:
@@ -29,7 +29,7 @@ class Place:
         self._is_ours = is_ours
         self._folders: dict[str, int] = {}
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> HostFolder:
         return self
 
     def __exit__(self, *_: object) -> None:

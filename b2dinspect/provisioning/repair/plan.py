@@ -21,7 +21,7 @@ from b2dinspect.provisioning.repair.certificates import (
     plan_certificates,
     put_certificates,
 )
-from b2dinspect.provisioning.repair.merge import Lost, Merged, WouldLoseError
+from b2dinspect.provisioning.repair.merge import Lost, MergedTar, WouldLoseError
 from b2dinspect.provisioning.repair.ondisk import DiskPlan, Wish, plan_disk
 from b2dinspect.provisioning.repair.proof import prove_door, prove_login
 from b2dinspect.source import ByteSource
@@ -74,7 +74,7 @@ class Repair(NamedTuple):
     case: Case
     actions: tuple[Action, ...]
     changes: tuple[Change, ...]
-    merged: Merged | None
+    merged: MergedTar | None
     outcome: ByteSource | None
     rewrites_image: bool
     new_key: KeyPair | None

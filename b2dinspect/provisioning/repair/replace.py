@@ -14,7 +14,7 @@ from b2dinspect.filesystems.ext4.writing.groups import Storage
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.volumes import Volume
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, put
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, put
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.source import SECTOR, RunsSource
@@ -62,7 +62,7 @@ def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, ids: Identities) 
         EvidenceError: The filesystem cannot be read.
     """
     part = volume.partition
-    storage = Place(overlay, part.offset, part.size).storage()
+    storage = PartitionSpan(overlay, part.offset, part.size).storage()
     with Ext4(storage) as files:
         entry = _find(files)
         missing = _missing_folders(files)

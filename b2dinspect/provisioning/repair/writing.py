@@ -27,7 +27,7 @@ from b2dinspect.provisioning.repair.backup import (
     write_backup,
 )
 from b2dinspect.provisioning.repair.certificates import host_files
-from b2dinspect.provisioning.repair.place import Place
+from b2dinspect.provisioning.repair.place import HostFolder
 from b2dinspect.provisioning.repair.plan import Repair
 from b2dinspect.source import SECTOR
 
@@ -117,7 +117,7 @@ def repair_in_place(repair: Repair, backup: Path) -> list[FileChange | NewImage]
     change = disk_change(repair)
     folder = repair.case.machine.folder if repair.case.machine else Path()
     files = host_changes(repair, folder.absolute())
-    with Place(backup.absolute().parent) as place:
+    with HostFolder(backup.absolute().parent) as place:
         for one in files:
             check(one, place)
         if change is None and repair.outcome is not None:
@@ -132,7 +132,7 @@ def repair_in_place(repair: Repair, backup: Path) -> list[FileChange | NewImage]
         return [*_applied(changes, place)]
 
 
-def _applied(changes: list[FileChange], place: Place) -> list[FileChange]:
+def _applied(changes: list[FileChange], place: HostFolder) -> list[FileChange]:
     for one in changes:
         apply(one, place)
     return changes

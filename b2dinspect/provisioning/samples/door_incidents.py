@@ -15,7 +15,7 @@ from pathlib import Path
 
 from b2dinspect.identity import PINNED_TIME, Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, put
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, put
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.provisioning.host.certificates import (
     AUTHORITY,
@@ -45,7 +45,7 @@ LAST_WORDS = (
     b'time="2019-01-01T00:00:01Z" level=fatal msg="Error starting daemon: write /var/lib/docker/tmp: '
     b'no space left on device"\n'
 )
-Change = Callable[["Bench"], None]
+IncidentEdit = Callable[["Bench"], None]
 
 
 class Bench:
@@ -87,7 +87,7 @@ class Bench:
         with rework(self.folder / "disk.vmdk", self.ids) as disk:
             part = find_data_partition(disk)
             if part is not None and (self._files or self._folders):
-                with editing(Place(disk, part.offset, part.size), self.ids) as edits:
+                with editing(PartitionSpan(disk, part.offset, part.size), self.ids) as edits:
                     put(edits, [Placed(*item) for item in self._files.items()], self._folders)
 
 
@@ -129,7 +129,7 @@ def _profile_cut(bench: Bench) -> None:
     )
 
 
-def _profile(old: bytes, new: bytes) -> Change:
+def _profile(old: bytes, new: bytes) -> IncidentEdit:
     def change(bench: Bench) -> None:
         from b2dinspect.userdata.daemon_profile import build_profile
 
@@ -152,7 +152,7 @@ def _full(bench: Bench) -> None:
     bench.put(f"{HOME}/log/docker.log", LAST_WORDS, [f"{HOME}/log"])
 
 
-def _tweak(change: Change | None) -> Tweak:
+def _tweak(change: IncidentEdit | None) -> Tweak:
     """Return what makes a machine one that lies by itself, with all its certificates, and then changes it."""
 
     def tweak(folder: Path) -> None:
@@ -175,7 +175,7 @@ def _tweak(change: Change | None) -> Tweak:
     return tweak
 
 
-def _incident(name: str, story: str, change: Change | None = None, **plan: int) -> Incident:
+def _incident(name: str, story: str, change: IncidentEdit | None = None, **plan: int) -> Incident:
     return Incident(name, 0, story, tweak=_tweak(change), docker=True, **plan)  # type: ignore[arg-type]
 
 

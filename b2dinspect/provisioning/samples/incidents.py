@@ -26,7 +26,7 @@ from b2dinspect.machine.config import STORE
 from b2dinspect.machine.packed import unpack_into
 from b2dinspect.newfile import NewFile, NewFolder
 from b2dinspect.partitions import read_table
-from b2dinspect.provisioning.disk.ext4 import Place, editing, put
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, editing, put
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.rework import opened
 from b2dinspect.provisioning.events import Finished
@@ -149,7 +149,9 @@ def _containers(folder: Path) -> None:
         disk.load(old)
         table = read_table(disk)
         part = next(one for one in table.partitions if one.number == 1)
-        with editing(Place(disk, part.offset, part.size), Identities.from_seed("containers")) as edits:
+        with editing(
+            PartitionSpan(disk, part.offset, part.size), Identities.from_seed("containers")
+        ) as edits:
             put(edits, files, folders_of(files))
         disk.writer.flush()
 

@@ -20,7 +20,7 @@ from b2dinspect.containers.vdi.writer import Identity, VdiWriter
 from b2dinspect.guests import SATA, data_sectors, profile_named
 from b2dinspect.identity import NAMESPACE, Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4, put
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, fill, make_ext4, put
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.keypair import sample_key
@@ -36,7 +36,7 @@ DISK_SIZE = DEFAULT_SIZE
 IDENTITIES = Identities(NAMESPACE)
 
 
-class Write(NamedTuple):
+class SampleWrite(NamedTuple):
     """Bytes for a virtual offset."""
 
     offset: int
@@ -44,20 +44,20 @@ class Write(NamedTuple):
 
 
 @dataclass
-class Disk:
+class SampleDisk:
     """A disk as a list of writes, in the order in which they allocate blocks."""
 
     size: int = DISK_SIZE
-    writes: list[Write] = field(default_factory=list)
+    writes: list[SampleWrite] = field(default_factory=list)
 
     def put(self, offset: int, data: bytes) -> None:
         """Write ``data`` at ``offset``."""
-        self.writes.append(Write(offset, data))
+        self.writes.append(SampleWrite(offset, data))
 
 
-def fresh(public_key: bytes, size: int = DISK_SIZE) -> Disk:
+def fresh(public_key: bytes, size: int = DISK_SIZE) -> SampleDisk:
     """Return a disk as the host makes it: the tar at byte 0, zeros behind it."""
-    return Disk(size, [Write(0, build_userdata(public_key))])
+    return SampleDisk(size, [SampleWrite(0, build_userdata(public_key))])
 
 
 def provisioned(
@@ -66,7 +66,7 @@ def provisioned(
     original: bytes | None = None,
     size: int = DISK_SIZE,
     more: tuple[Placed, ...] = (),
-) -> Disk:
+) -> SampleDisk:
     """Return a disk after its first boot.
 
     Args:
@@ -77,7 +77,7 @@ def provisioned(
         more: Files besides.
     """
     profile = profile_named(guest)
-    disk = Disk(size)
+    disk = SampleDisk(size)
     if original and profile.table == "mbr":
         disk.put(0, original)
     first, last = data_sectors(profile, size // SECTOR)
@@ -85,7 +85,7 @@ def provisioned(
     for offset, data in (*table_writes(profile, size, SATA, IDENTITIES), *swap):
         disk.put(offset, data)
     partition = Overlay(RunsSource(MemorySource(b""), [], (last + 1 - first) * SECTOR))
-    place = Place(partition, 0, partition.size)
+    place = PartitionSpan(partition, 0, partition.size)
     make_ext4(place, profile, guest, IDENTITIES)
     with editing(place, IDENTITIES) as edits:
         fill(edits, profile, () if userdata is None else (Placed(USERDATA, userdata),))
@@ -103,14 +103,14 @@ def kept(public_key: bytes) -> bytes:
     return build_userdata(public_key)[:GUEST_KEEPS]
 
 
-def magic_damaged() -> Disk:
+def magic_damaged() -> SampleDisk:
     """One byte of the marker is wrong: the 5 of byte 4 became a 7 (``boot7docker``)."""
     disk = fresh(sample_key("owner"))
     disk.put(4, b"7")
     return disk
 
 
-def keys_differ() -> Disk:
+def keys_differ() -> SampleDisk:
     """Somebody replaced only the second copy of the key."""
     tar = bytearray(build_userdata(sample_key("owner")))
     start = tar.index(AUTHORIZED_KEYS2 + b"\0")
@@ -119,18 +119,18 @@ def keys_differ() -> Disk:
     return provisioned("autoformat", bytes(tar[:GUEST_KEEPS]))
 
 
-def out_of_order() -> Disk:
+def out_of_order() -> SampleDisk:
     """The provisioned disk with its blocks stored last first: the block map runs backwards."""
     disk = provisioned("autoformat", kept(sample_key("owner")))
     disk.writes.reverse()
     return disk
 
 
-Recipe = Callable[[], Disk]
+Recipe = Callable[[], SampleDisk]
 RECIPES: dict[str, Recipe] = {
     "fresh.raw": lambda: fresh(sample_key("owner"), 64 * MIB),
     "fresh.vdi": lambda: fresh(sample_key("owner")),
-    "blank.vdi": Disk,
+    "blank.vdi": SampleDisk,
     "magic-damaged.vdi": magic_damaged,
     "provisioned-automount.vdi": lambda: provisioned(
         "automount", kept(sample_key("owner")), build_userdata(sample_key("owner"))

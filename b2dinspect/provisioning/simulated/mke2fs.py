@@ -8,7 +8,7 @@ from pathlib import Path
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.identity import Identities
-from b2dinspect.provisioning.disk.ext4 import Place
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.programs import run_program
 
@@ -20,7 +20,12 @@ FEATURES = (
 
 
 def make_by_mke2fs(
-    place: Place, profile: GuestProfile, name: str, ids: Identities, work: Path, label: bytes = DATA_LABEL
+    place: PartitionSpan,
+    profile: GuestProfile,
+    name: str,
+    ids: Identities,
+    work: Path,
+    label: bytes = DATA_LABEL,
 ) -> None:
     """Make what ``disk.ext4.make_ext4`` makes, with mke2fs.
 

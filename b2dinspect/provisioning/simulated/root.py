@@ -14,7 +14,7 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.identity import Identities
 from b2dinspect.partitions import Partition
 from b2dinspect.provisioning import commands
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, put
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, put
 from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.simulated.daemon import DaemonFiles, DoesNotStartError, PlayedDaemon
 from b2dinspect.source import SliceSource, read_lenient
@@ -33,7 +33,7 @@ OS_RELEASE = (
 )
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command comes to: its exit status, and what it prints."""
 
     status: int
@@ -95,29 +95,29 @@ class Root:
         """Let what was written reach the disk."""
         if self._disk is None or self._part is None or not self._pending:
             return
-        place = Place(self._disk, self._part.offset, self._part.size)
+        place = PartitionSpan(self._disk, self._part.offset, self._part.size)
         with editing(place, self._ids, mounts_unclean=True) as edits:
             folders = [ETC] if HOSTNAME in self._pending else []
             put(edits, [Placed(*item) for item in self._pending.items()], folders)
         self._pending.clear()
 
-    def run(self, line: str) -> Answer | None:
+    def run(self, line: str) -> CommandResult | None:
         """Run a command of the provisioner's; None for one that is none."""
         wanted = commands.parse(line)
         if wanted is None:
             return None
         if isinstance(wanted, commands.Put):
             if self._disk is None:
-                return Answer(1, "tee: no space left: the data partition is not mounted\n")
+                return CommandResult(1, "tee: no space left: the data partition is not mounted\n")
             self._pending[wanted.path.lstrip("/")] = wanted.content
             self.hostname = wanted.hostname or self.hostname
-            return Answer(0, wanted.content.decode("utf-8", "surrogateescape"))
+            return CommandResult(0, wanted.content.decode("utf-8", "surrogateescape"))
         if wanted == commands.START:
             self.start()
-            return Answer(0, "")
+            return CommandResult(0, "")
         if wanted == commands.STOP:
             self.stop()
-        return Answer(0, self._told(wanted))
+        return CommandResult(0, self._told(wanted))
 
     def _told(self, command: str) -> str:
         if command == commands.OS_RELEASE:

@@ -13,7 +13,7 @@ from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choose
 from b2dinspect.inspection.volumes import volumes_of
 from b2dinspect.partitions import Partition, read_table
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, fill, make_ext4
 from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.disk.rework import keep_snapshot, rework
 from b2dinspect.provisioning.events import Event, Gave, Took
@@ -134,7 +134,7 @@ def _mkfs(state: State) -> Step:
     if state.has_fault("mkfs-skipped"):
         raise StageFailed("mkfs.ext4 does not run")
     label = WRONG_LABEL if state.has_fault("wrong-label") else DATA_LABEL
-    place, profile, ids = Place(disk, part.offset, part.size), state.plan.profile, state.plan.ids
+    place, profile, ids = PartitionSpan(disk, part.offset, part.size), state.plan.profile, state.plan.ids
     if state.plan.mkfs == "e2fsprogs":
         make_by_mke2fs(place, profile, profile.name, ids, state.work, label)
     else:
@@ -155,7 +155,7 @@ def _fill(state: State) -> Step:
     if find_data_partition(disk) is None:
         raise StageFailed("unable to find a partition with the appropriate label", state._replace(part=None))
     files = () if state.saved is None else (Placed(USERDATA, state.saved),)
-    with editing(Place(disk, part.offset, part.size), state.plan.ids) as edits:
+    with editing(PartitionSpan(disk, part.offset, part.size), state.plan.ids) as edits:
         fill(edits, state.plan.profile, files)
     yield Gave(f"{len(state.plan.profile.makes)} directories" + (f", /{USERDATA}" if files else ""))
     return state

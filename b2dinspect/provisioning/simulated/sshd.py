@@ -22,7 +22,7 @@ from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.provisioning.simulated.root import Root
 from b2dinspect.userdata.admission import Owner, Visit, mode_fault, refusal, signs
-from b2dinspect.userdata.authorized_keys import Line, Option, parse
+from b2dinspect.userdata.authorized_keys import KeyLine, Option, parse
 from b2dinspect.userdata.tarball import TarEntry
 
 NOT_HERE = 127
@@ -127,9 +127,9 @@ class SimulatedSshd:
         )
         self.port = self._server.get_port()
 
-    def _lines(self) -> tuple[list[Line], Visit]:
+    def _lines(self) -> tuple[list[KeyLine], Visit]:
         """Return the sound lines of the key files that sshd reads, and when and from where a client comes."""
-        lines: list[Line] = []
+        lines: list[KeyLine] = []
         for name in KEY_FILES:
             path = self._home / name
             if path.is_file() and not mode_fault(self._entries, name.encode(), self._owner):
@@ -147,7 +147,7 @@ class SimulatedSshd:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, process: Any) -> None:
-        commands = Commands(self._home, self._user, self._hostname, self.root, self._entries)
+        commands = GuestCommands(self._home, self._user, self._hostname, self.root, self._entries)
         if process.command is not None:
             status, output = commands.run(process.command)
             (process.stderr if status == NOT_HERE else process.stdout).write(output)
@@ -171,7 +171,7 @@ class _Connection(asyncssh.SSHServer):
         lines: Gives the sound lines of the key files, and for when and where they are to be judged.
     """
 
-    def __init__(self, user: str, lines: Callable[[], tuple[list[Line], Visit]]) -> None:
+    def __init__(self, user: str, lines: Callable[[], tuple[list[KeyLine], Visit]]) -> None:
         self._user = user
         self._lines = lines
         self._connection: Any = None
@@ -211,12 +211,12 @@ class _Connection(asyncssh.SSHServer):
         )
 
 
-def _of_authority(line: Line) -> list[Option]:
+def _of_authority(line: KeyLine) -> list[Option]:
     """Return the options that asyncssh judges."""
     return [option for option in line.options if option.name in ("cert-authority", "principals")]
 
 
-class Commands:
+class GuestCommands:
     """What one can do in the simulated guest.
 
     Args:

@@ -12,7 +12,7 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.guests import PROFILES, GuestProfile
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
-from b2dinspect.provisioning.disk.ext4 import Place, Placed, editing, fill, make_ext4
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, fill, make_ext4
 from b2dinspect.provisioning.disk.images import WorkDisk
 from b2dinspect.provisioning.disk.overlay import Overlay
 from b2dinspect.provisioning.simulated.mke2fs import make_by_mke2fs
@@ -31,7 +31,7 @@ def test_what_a_guest_makes_is_clean_and_full(profile: GuestProfile, tmp_path: P
     path, ids = tmp_path / "disk", Identities()
     with NewFile(path) as file:
         disk = WorkDisk(new_disk("raw", file, OFFSET + SIZE, ids))
-        place = Place(disk, OFFSET, SIZE)
+        place = PartitionSpan(disk, OFFSET, SIZE)
         make_ext4(place, profile, "name", ids)
         with editing(place, ids) as edits:
             fill(edits, profile, [Placed(PATH, PUB)])
@@ -56,11 +56,11 @@ def content_of(fs: ByteSource) -> bytes:
 @by_profile
 def test_mke2fs_makes_the_same_but_for_what_it_counts(profile: GuestProfile, tmp_path: Path) -> None:
     ids, disks = Identities.from_seed("same"), [Overlay(MemorySource(bytes(SIZE))) for _ in range(2)]
-    make_ext4(Place(disks[0], 0, SIZE), profile, "name", ids)
-    make_by_mke2fs(Place(disks[1], 0, SIZE), profile, "name", ids, tmp_path)
+    make_ext4(PartitionSpan(disks[0], 0, SIZE), profile, "name", ids)
+    make_by_mke2fs(PartitionSpan(disks[1], 0, SIZE), profile, "name", ids, tmp_path)
     differing = [at for at in range(0, SIZE, MIB) if disks[0].pread(at, MIB) != disks[1].pread(at, MIB)]
     assert len(differing) <= 5  # superblocks
-    with editing(Place(disks[1], 0, SIZE), ids) as edits:
+    with editing(PartitionSpan(disks[1], 0, SIZE), ids) as edits:
         fill(edits, profile)
 
 
@@ -68,8 +68,8 @@ def test_mke2fs_makes_the_same_but_for_what_it_counts(profile: GuestProfile, tmp
 def test_what_was_there_before_does_no_harm(tmp_path: Path) -> None:
     noise = random.Random(0).randbytes(MIB) * (SIZE // MIB)
     disk, ids = Overlay(MemorySource(noise)), Identities()
-    make_ext4(Place(disk, 0, SIZE), PROFILES[0], "name", ids)
-    with editing(Place(disk, 0, SIZE), ids) as edits:
+    make_ext4(PartitionSpan(disk, 0, SIZE), PROFILES[0], "name", ids)
+    with editing(PartitionSpan(disk, 0, SIZE), ids) as edits:
         fill(edits, PROFILES[0], [Placed(PATH, PUB)])
     (tmp_path / "fs").write_bytes(disk.pread(0, SIZE))
     run("e2fsck", "-fn", tmp_path / "fs")

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.errors import ToolError
-from b2dinspect.provisioning.real.initramfs import Node, kernel_version, pack
+from b2dinspect.provisioning.real.initramfs import CpioEntry, kernel_version, pack
 from tests.oracles import needs
 
 
 @needs("cpio")
 def test_the_archive_is_read_by_cpio(tmp_path: Path) -> None:
     nodes = [
-        Node("init", 0o100755, b"#!/bin/sh\n"),
-        Node("a/b/link", 0o120777, b"../x"),
-        Node("a/e", 0o100644),
+        CpioEntry("init", 0o100755, b"#!/bin/sh\n"),
+        CpioEntry("a/b/link", 0o120777, b"../x"),
+        CpioEntry("a/e", 0o100644),
     ]
     archive = pack(nodes)
     subprocess.run(["cpio", "-id", "--quiet"], input=archive, cwd=tmp_path, check=True)

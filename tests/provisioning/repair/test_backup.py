@@ -24,7 +24,7 @@ from b2dinspect.provisioning.repair.backup import (
     undo,
     write_backup,
 )
-from b2dinspect.provisioning.repair.place import Place
+from b2dinspect.provisioning.repair.place import HostFolder
 from tests.oracles import needs
 
 
@@ -113,9 +113,9 @@ def test_nothing_is_written_through_a_link(is_folder: bool, tmp_path: Path) -> N
         file.symlink_to(outside / "authorized_keys")
     change = change_of(file, b"OLD!", b"NEW!", 0o600)
     before = (outside / "authorized_keys").stat()
-    with Place(folder) as place, pytest.raises(UsageError, match="is a link to"):
+    with HostFolder(folder) as place, pytest.raises(UsageError, match="is a link to"):
         check(change, place)
-    with Place(folder) as place, pytest.raises(UsageError, match="is a link to"):
+    with HostFolder(folder) as place, pytest.raises(UsageError, match="is a link to"):
         apply(change, place)
     write_backup(folder / "v.b2dbackup", [change])
     with pytest.raises(UsageError, match="is a link to"):
@@ -128,7 +128,7 @@ def test_nothing_is_written_through_a_link(is_folder: bool, tmp_path: Path) -> N
 def test_a_new_file_is_not_put_where_a_link_is(tmp_path: Path) -> None:
     (tmp_path / "id_rsa.pub").symlink_to(tmp_path / "nowhere")
     change = FileChange(tmp_path / "id_rsa.pub", False, 0, 3, 0, 0o600, (Patch(0, b"", b"key"),))
-    with Place(tmp_path) as place, pytest.raises(UsageError, match="has changed since"):
+    with HostFolder(tmp_path) as place, pytest.raises(UsageError, match="has changed since"):
         check(change, place)
     with pytest.raises(UsageError, match="exists"):
         apply(change)
@@ -141,10 +141,10 @@ def test_a_file_that_changed_since_the_plan_is_not_written(tmp_path: Path) -> No
     change = change_of(file, b"OLD!", b"NEW!")
     for content in (b"XXXX", b"OLD!!"):
         file.write_bytes(content)
-        with Place(tmp_path) as place, pytest.raises(UsageError, match="has changed since"):
+        with HostFolder(tmp_path) as place, pytest.raises(UsageError, match="has changed since"):
             check(change, place)
     file.unlink()
-    with Place(tmp_path) as place, pytest.raises(UsageError, match="has changed since"):
+    with HostFolder(tmp_path) as place, pytest.raises(UsageError, match="has changed since"):
         check(change, place)
 
 
@@ -153,9 +153,9 @@ def test_of_two_repairs_at_once_one_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_bytes(b"OLD!")
     change = change_of(file, b"OLD!", b"NEW!")
-    with Place(tmp_path) as first:
+    with HostFolder(tmp_path) as first:
         check(change, first)
-        with Place(tmp_path) as second, pytest.raises(UsageError, match="somebody else repairs"):
+        with HostFolder(tmp_path) as second, pytest.raises(UsageError, match="somebody else repairs"):
             apply(change, second)
         apply(change, first)
     assert file.read_bytes() == b"NEW!"

@@ -11,7 +11,7 @@ import pytest
 from b2dinspect.errors import UsageError
 from b2dinspect.provisioning.keypair import make_key, sample_key
 from b2dinspect.provisioning.repair.members import put_together, take_apart
-from b2dinspect.provisioning.repair.merge import Merged, WouldLoseError, merge
+from b2dinspect.provisioning.repair.merge import MergedTar, WouldLoseError, merge
 from b2dinspect.provisioning.samples.incidents import practice_key
 from b2dinspect.source import MemorySource
 from b2dinspect.userdata.admission import Owner, Visit, mode_fault
@@ -48,7 +48,7 @@ def with_entries(*entries: tuple[str, bytes], base: bytes = STRANGER) -> bytes:
     return build_userdata(base)[:-1024] + buffer.getvalue()
 
 
-def whats(merged: Merged) -> set[tuple[str, str, bool]]:
+def whats(merged: MergedTar) -> set[tuple[str, str, bool]]:
     return {(one.what, one.sha256, one.is_owner) for one in merged.keys}
 
 

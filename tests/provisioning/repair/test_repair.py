@@ -18,7 +18,7 @@ from b2dinspect.evidence.file import open_evidence
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import inspect
-from b2dinspect.provisioning.disk.ext4 import Place, editing
+from b2dinspect.provisioning.disk.ext4 import PartitionSpan, editing
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.rework import rework
 from b2dinspect.provisioning.repair.replace import USERDATA
@@ -96,14 +96,14 @@ def add_docker_data(machine: Path) -> None:
 
 
 @contextmanager
-def on_disk(machine: Path) -> Iterator[tuple[Place, Identities]]:
+def on_disk(machine: Path) -> Iterator[tuple[PartitionSpan, Identities]]:
     """Give the data partition to write on."""
     facts = case(machine).disk
     assert facts is not None
     assert facts.data is not None
     part, ids = facts.data.volume.partition, Identities()
     with rework(Path(case(machine).path), ids) as disk:
-        yield Place(disk, part.offset, part.size), ids
+        yield PartitionSpan(disk, part.offset, part.size), ids
 
 
 def tamper(machine: Path, *commands: str) -> None:

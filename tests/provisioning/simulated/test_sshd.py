@@ -14,7 +14,7 @@ from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import KeyPair, make_key
 from b2dinspect.provisioning.login import log_in, plain_key, ssh_command
 from b2dinspect.provisioning.simulated.home import KEY_FILES
-from b2dinspect.provisioning.simulated.sshd import Commands, SimulatedSshd
+from b2dinspect.provisioning.simulated.sshd import GuestCommands, SimulatedSshd
 from tests.disks import OTHER_PUB
 from tests.oracles import PATIENCE, needs
 
@@ -188,7 +188,7 @@ def test_the_server_listens_on_loopback_only_and_is_gone_after_stop(home: Path) 
 def test_files_are_seen_within_the_home_only(home: Path, tmp_path: Path, pair: KeyPair) -> None:
     (tmp_path / "secret").write_text("secret")
     (home / "link").symlink_to(tmp_path / "secret")
-    commands = Commands(home, USER, "default")
+    commands = GuestCommands(home, USER, "default")
     public = pair.public.decode()
     for name in (KEY_FILES[0], f"/home/docker/{KEY_FILES[0]}", f"~/{KEY_FILES[0]}"):
         assert commands.run(f"cat {name}") == (0, public)
@@ -206,14 +206,14 @@ def test_files_are_seen_within_the_home_only(home: Path, tmp_path: Path, pair: K
     "request_line", ["cat 'a\0b'", "ls '\0'", "cat " + "x" * 100_000, "ls \udcff", "cat '"]
 )
 def test_a_strange_request_is_answered(home: Path, request_line: str) -> None:
-    status, said = Commands(home, USER, "default").run(request_line)
+    status, said = GuestCommands(home, USER, "default").run(request_line)
     assert status
     assert said
 
 
 def test_an_answer_has_an_end(home: Path) -> None:
     (home / "big").write_bytes(b"x" * (1 << 20))
-    status, said = Commands(home, USER, "default").run(f"cat {'big ' * 500}")
+    status, said = GuestCommands(home, USER, "default").run(f"cat {'big ' * 500}")
     assert (status, len(said)) == (0, 1 << 20)
 
 
