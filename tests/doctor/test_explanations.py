@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 from b2dinspect.doctor.explanations import (
+    ALL_LINKS,
     DATA,
     KEYS,
-    LINKS,
     SURE,
     SYSTEMS,
     Mend,
@@ -27,7 +27,7 @@ ENTRIES = tomllib.loads(DATA.read_text(encoding="utf-8"))
 
 
 def test_every_entry_is_read_in_the_order_of_the_chain() -> None:
-    links = [LINKS.index(one.link) for one in explanations()]
+    links = [ALL_LINKS.index(one.link) for one in explanations()]
     assert links == sorted(links)
     assert {one.id for one in explanations()} == set(ENTRIES)
 
