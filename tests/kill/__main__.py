@@ -172,7 +172,9 @@ def _waited(child: int) -> int:
 
 
 def _play(victim: Victim, place: Path, temporary: Path, layer: Layer, told: int, said: Path) -> None:
-    """Be the command, and tell which calls it made; never returns."""
+    """Be the command, with a door that is tried in process, and tell which calls it made; never returns."""
+    from b2dinspect.provisioning import login
+
     status = 70
     try:
         os.setpgid(0, 0)
@@ -183,6 +185,7 @@ def _play(victim: Victim, place: Path, temporary: Path, layer: Layer, told: int,
             os.dup2(output, fd)
         sys.argv = [victim.program, *victim.words]
         run = _program(victim)
+        login.log_in = _let_in  # type: ignore[assignment]
         layer.install()
         run()
         status = 0
@@ -212,15 +215,13 @@ def _program(victim: Victim):  # type: ignore[no-untyped-def]
 
 
 def _import_ahead(victim: Victim) -> None:
-    """Import here what every run would import, and let the simulated guest's door be tried in process."""
+    """Import here what every run would import."""
     import asyncssh  # noqa: F401
 
-    from b2dinspect.provisioning import login
     from b2dinspect.provisioning.repair import plan, proof, writing  # noqa: F401
     from b2dinspect.provisioning.simulated import simulate, sshd  # noqa: F401
 
     _program(victim)
-    login.log_in = _let_in  # type: ignore[assignment]
 
 
 def _let_in(guest: object, user: str, key: Path, work: Path, command: str = "whoami") -> object:
