@@ -79,14 +79,14 @@ def marker(facts: Inspection) -> Iterator[Finding]:
     if facts.ownership.owner == "other" or (facts.ownership.owner == "unknown" and magic.found):
         yield from _marker_on_foreign(facts)
         return
-    if magic.damaged_at and not facts.living:
+    if magic.damaged_at and not _has_content(facts):
         at = magic.damaged_at[0]
         text = (
             f"the marker at byte 0 is damaged: byte {at} is {magic.data[at]:#04x} instead of {MAGIC[at]:#04x}"
             "; no guest takes this disk for its own, and the 18.09 guest would format it"
         )
         yield Finding("magic-damaged", "error", text, at)
-    elif facts.magic.copy_offset is not None and facts.table.kind == "none" and facts.state == "damaged":
+    elif magic.copy_offset is not None and not _has_content(facts) and facts.state == "damaged":
         yield Finding("magic-damaged", "error", facts.reason, 0)
     if _is_worth_saving(facts):
         guests = listed(facts.formatters)
@@ -115,6 +115,11 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("marker-alone", "error", text, 0)
     if magic.found:
         yield from _marker_at_start(facts)
+
+
+def _has_content(facts: Inspection) -> bool:
+    """Tell whether something is on the disk that a marker would have a guest format."""
+    return facts.table.kind != "none" or bool(facts.volumes or facts.living)
 
 
 def _is_overwritten(facts: Inspection, volume: Volume) -> bool:

@@ -110,6 +110,10 @@ def test_a_healthy_disk_has_nothing_odd(name: str) -> None:
     assert examine(HEALTHY[name]()) == []
 
 
+def test_a_marker_that_busybox_left_may_be_damaged() -> None:
+    assert ids(look(provisioned("automount"), (3, b"X"))) == []
+
+
 @needs("qemu-img")
 @pytest.mark.parametrize("profile", ["automount", "autoformat", "minikube"])
 def test_a_healthy_vdi_has_nothing_odd(profile: str) -> None:
@@ -173,6 +177,12 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         lambda: look(provisioned("automount"), (0, TAR)),
         ["table-gone"],
         "will format it at the next boot",
+        OLD_DATA_START * 512 + MAGIC_PLACE,
+    ),
+    "first sector of a used MBR disk gone": (
+        lambda: look(provisioned("automount"), (0, bytes(512))),  # the tar behind it is what busybox left
+        ["table-gone"],
+        "autoformat will format it at the next boot",
         OLD_DATA_START * 512 + MAGIC_PLACE,
     ),
     "marker gone, its tar left": (
