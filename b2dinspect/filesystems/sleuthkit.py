@@ -134,10 +134,11 @@ class _Library:
 
     def _names_that(self, inode: int, flag: int) -> list[tuple[bytes, int]]:
         found = []
+        virtual = (int(self._tsk.TSK_FS_NAME_TYPE_VIRT), int(self._tsk.TSK_FS_NAME_TYPE_VIRT_DIR))
         for item in self._fs.open_dir(inode=inode):
-            name = item.info.name
-            is_virtual = name.meta_addr >= self._fs.info.last_inum and name.name.startswith(b"$")
-            if int(name.flags) & flag and not is_virtual and name.name not in (b"", b".", b".."):
+            name = item.info.name  # the kit adds names of its own: $OrphanFiles; $MBR and $FAT1 on FAT
+            is_own = int(name.type) not in virtual and name.name not in (b"", b".", b"..")
+            if int(name.flags) & flag and is_own:
                 found.append((bytes(name.name), int(name.meta_addr)))
             if len(found) > MAX_NAMES:
                 raise ValueError(f"a directory with more than {MAX_NAMES} names")

@@ -33,7 +33,9 @@ SAID = {
 
 
 def run(*words: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, [str(word) for word in words], catch_exceptions=False, env={"COLUMNS": "240"}
+    )
     return done.exit_code, done.stdout
 
 

@@ -25,7 +25,9 @@ NOT_MENDED = {"disk-full": ["data-full", "daemon-died"], "aufs-hidden": ["profil
 
 
 def provision(*words: object) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, [str(word) for word in words], catch_exceptions=False, env={"COLUMNS": "240"}
+    )
     return done.exit_code, done.stdout, done.stderr
 
 
