@@ -17,7 +17,9 @@ from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.explanations import Explanation, Mend, System
 from b2dinspect.errors import EvidenceError
+from b2dinspect.filesystems.backups import Copy
 from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.filesystems.superblock import block_size
 from b2dinspect.machine.certificates import store_certificates
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.places import store_of
@@ -154,10 +156,22 @@ def _beside(case: Case, ending: str) -> str:
     return typed(f"{Path(case.path).name.split('.')[0]}-{ending}") if case.path not in ("", "-") else ""
 
 
-def _filesystem(case: Case) -> str:
-    """Return the name by which e2fsprogs know the filesystem on a raw copy of the disk."""
+def _filesystem(case: Case, mends: Mend) -> Command:
+    """Return the name by which e2fsprogs know the filesystem on a raw copy of the disk.
+
+    The superblock that it is read through goes before it, where the first one is gone: without ``-B``
+    e2fsck 1.47.0 looks for copies where blocks of 1 KiB have them.
+    """
     data = case.disk.data if case.disk else None
-    return f"{_beside(case, 'copy.raw')}?offset={data.volume.partition.offset}" if data else ""
+    raw = _beside(case, "copy.raw")
+    if data is None or not raw:
+        return ()
+    volume = data.volume
+    options: Command = ()
+    if volume.superblock is not None and volume.superblock.block_group:
+        copy = Copy(volume.headers[0].offset - volume.partition.offset, volume.superblock, b"")
+        options = ("-b", str(copy.number), "-B", str(block_size(copy.block)))
+    return (*options, f"{raw}?offset={volume.partition.offset}")
 
 
 def _sound(case: Case) -> str:
@@ -183,7 +197,6 @@ _PLACES: dict[str, Callable[[Case], str]] = {
     "OTHER": _other,
     "RAW": lambda case: _beside(case, "copy.raw"),
     "SOUND": _sound,
-    "FILESYSTEM": _filesystem,
 }
 """Words that stand for the machine's own, and how they are found; "" for what is not known."""
 
@@ -258,6 +271,7 @@ _WHOLE: dict[str, Callable[[Case, Mend], Command]] = {
     "REPAIR": _repair,
     "NEWKEY": _new_key,
     "SAVED": _saved,
+    "FILESYSTEM": _filesystem,
     "CERTS": _certificates,
     "MANAGER": _manager,
     "STOP": lambda case, mends: _managed(case, "stop"),

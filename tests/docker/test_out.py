@@ -175,7 +175,9 @@ def test_without_what_the_daemon_kept_an_image_gets_another_id(
 
 @needs("debugfs")
 @pytest.mark.parametrize(
-    "notes", [b"", b"no gzip", gzip.compress(b"{]\n" * 9), gzip.compress(bytes(64 << 20))]
+    "notes",
+    [b"", b"no gzip", gzip.compress(b"{]\n" * 9, mtime=0), gzip.compress(bytes(64 << 20), mtime=0)],
+    ids=["empty", "no-gzip", "no-json", "bomb"],
 )
 def test_notes_that_make_no_sense_cost_the_id_alone(played: Scene, tmp_path: Path, notes: bytes) -> None:
     if played.driver == "vfs":

@@ -21,7 +21,7 @@ from b2dinspect.cli.provision.main import app as provision_app
 from b2dinspect.doctor.case import Case, open_case
 from b2dinspect.doctor.explanations import SYSTEMS, explain, explanations
 from b2dinspect.doctor.remedies import remedy
-from tests.disks import TAR, make_disk, make_ext
+from tests.disks import TAR, make_disk, make_ext, provisioned
 from tests.incidents import NAMES, PACKED, copy_of, incident
 from tests.oracles import needs, run
 
@@ -287,3 +287,25 @@ def test_what_is_to_be_saved_is_there(place: Path) -> None:
     assert lines == [f"b2dinspect get {disk} / saved-files"]
     type_in(lines[0], place)
     assert (place / "saved-files" / "ann" / "notes").read_bytes() == b"n"
+
+
+@needs("e2fsck", "sh")
+@pytest.mark.slow
+def test_e2fsck_is_told_the_copy_that_it_does_not_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without -B it looks for copies where blocks of 1 KiB have them."""
+    monkeypatch.chdir(tmp_path)
+    run("cp", "--sparse=always", provisioned("minikube"), "disk.raw")
+    with Path("disk.raw").open("r+b") as stream:
+        stream.seek(1 << 20)
+        stream.write(bytes(4096))
+    with open_case("disk.raw") as case:
+        found = explain("ext4-superblock-damaged")
+        *_, check = remedy(case, found, "linux").commands
+    run("cp", "--sparse=always", "disk.raw", "disk-copy.raw")
+    assert check[:2] == ("e2fsck", "-f")
+    run("sh", "-c", f"{shlex.join((check[0], '-y', *check[1:]))}; test $? -le 1")
+    with open_case("disk-copy.raw") as case:
+        assert case.disk is not None
+        assert case.disk.state == "provisioned"

@@ -420,3 +420,13 @@ def test_the_keys_of_rsa4096_fit() -> None:
     facts = look(with_userdata(TAR4096[:4096]))
     assert [key.line.valid for key in facts.keys] == [True, False]
     assert facts.keys[0].line.raw == PUB4096.rstrip(b"\n")
+
+
+@pytest.mark.parametrize("zeros", [2048, 2 << 20])
+def test_a_copy_is_found_where_groups_are_narrow(zeros: int) -> None:
+    """With an inode for every 2048 bytes mke2fs makes groups of 16400 blocks."""
+    facts = look(provisioned("minikube"), (MINIKUBE_START * 512, bytes(zeros)))
+    assert ids(facts)[:1] == ["ext4-superblock-damaged"]
+    assert facts.data
+    assert facts.data.volume.label == b"boot2docker-data"
+    assert bool(facts.userdata) == (zeros == 2048)  # the first inodes are in the two MiB
