@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 DATA_LABEL = b"boot2docker-data"
+DATA_DIRECTORY, OLD_DIRECTORY = "var/lib/boot2docker", "vm"
+"""What of the data partition becomes /var/lib/boot2docker; the second is for automount, if it is there."""
 USERDATA_PATHS = (b"/var/lib/boot2docker/userdata.tar", b"/vm/userdata.tar")
 """Where a provisioned disk keeps its tar: today's place, and the old layout's."""
 
@@ -100,6 +102,7 @@ class GuestProfile(NamedTuple):
         open_to_all: Those of them with mode 1777: its own /tmp, which it moves there.
         owner: User and group of the home directory, and their numbers (the group's is assumed for minikube).
         owns: What it gives them of the home, when it has unpacked userdata.tar; b"" for all of it.
+        knows_old_layout: Whether a directory ``vm`` on the disk is its /var/lib/boot2docker.
     """
 
     name: Name
@@ -116,6 +119,7 @@ class GuestProfile(NamedTuple):
     open_to_all: tuple[str, ...]
     owner: tuple[str, str, int, int]
     owns: bytes = b""
+    knows_old_layout: bool = False
 
 
 _BOOT2DOCKER_MAKES = ("tmp", "var", "var/lib", "var/lib/docker", "var/lib/boot2docker")
@@ -150,6 +154,7 @@ PROFILES = (
         makes=(*_BOOT2DOCKER_MAKES, "var/lib/boot2docker/etc"),
         open_to_all=("tmp",),
         owner=("docker", "staff", 1000, 50),
+        knows_old_layout=True,
     ),
     GuestProfile(
         name="autoformat",

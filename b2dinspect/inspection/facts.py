@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Self
 from b2dinspect.containers import Container
 from b2dinspect.evidence.chain import LinkedFile, OpenDisk
 from b2dinspect.findings import Finding
+from b2dinspect.guests import USERDATA_PATHS
 from b2dinspect.inspection.generation import Guest
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
@@ -278,7 +279,13 @@ class Inspection(NamedTuple):
 
     @property
     def effective(self) -> Userdata | None:
-        """The tar that decides who may log in: the data partition's, else the one of a fresh disk."""
+        """The tar that decides who may log in: the data partition's, else the one of a fresh disk.
+
+        automount has only the old layout's where both are there.
+        """
+        old = USERDATA_PATHS[1].decode()
+        places = (one for one in self.userdata if one.source == "data" and one.path == old)
+        data = next(places, None) if self.guest.profile == "automount" else None
         if self.state == "provisioned":
-            return self.of_source("data")
-        return self.of_source("fresh") or self.of_source("data")
+            return data or self.of_source("data")
+        return self.of_source("fresh") or data or self.of_source("data")

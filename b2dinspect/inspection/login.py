@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from b2dinspect.guests import PROFILES, GuestProfile
+from b2dinspect.guests import PROFILES, USERDATA_PATHS, GuestProfile, profile_named
 from b2dinspect.inspection.facts import Choice, FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, kept_file, key_file, key_lines
 from b2dinspect.units import listed
@@ -96,7 +96,10 @@ def _unpacked(userdata: Sequence[Userdata], choice: Choice) -> Userdata | None:
     if choice.fails or choice.action == "leave":
         return None
     if choice.action == "mount":
-        return next((one for one in userdata if one.volume is choice.volume), None)
+        there = {one.path: one for one in userdata if one.volume is choice.volume}
+        new, old = (path.decode() for path in USERDATA_PATHS)
+        knows_old = profile_named(choice.guest).knows_old_layout
+        return there.get(old, there.get(new)) if knows_old else there.get(new)
     at_start = (one for one in userdata if one.volume is None and one.virtual_offset == 0)
     return next(at_start, None) if choice.keeps_userdata else None
 

@@ -14,10 +14,12 @@ from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, MAGIC, build_userdata
 from tests.disks import (
     DATA_START,
     MIB,
+    OLD_DATA_START,
     OTHER_PUB,
     PUB,
     TAR4096,
     USERDATA,
+    change_ext,
     fresh,
     look,
     make_disk,
@@ -161,10 +163,23 @@ def test_a_cut_tar_on_the_data_partition() -> None:
 
 
 @needs_disks
-def test_two_places_on_one_disk() -> None:
+def test_of_two_places_automount_unpacks_the_old_one_and_the_others_the_new() -> None:
     path = make_disk(64 * MIB)
     files = {USERDATA: build_userdata(PUB), "vm/userdata.tar": build_userdata(OTHER_PUB)}
     make_ext(path, 64 * MIB, files=files)
     facts = look(path)
-    assert [key.in_force for key in facts.keys] == [True, True, False, False]
-    assert "/var/lib/boot2docker/userdata.tar" in facts.keys[2].why_not
+    assert not any(key.in_force for key in facts.keys)
+    assert "automount would unpack /vm/userdata.tar of the disk" in facts.keys[0].why_not
+    text = "autoformat and minikube would unpack /var/lib/boot2docker/userdata.tar of the disk"
+    assert text in facts.keys[2].why_not
+
+
+@needs_disks
+def test_with_the_old_layout_it_is_the_old_place_that_decides() -> None:
+    path = provision("automount")
+    old = make_disk(0, (0, build_userdata(OTHER_PUB)))
+    change_ext(path, "mkdir vm", f"write {old} vm/userdata.tar", offset=OLD_DATA_START * 512)
+    facts = look(path)
+    assert facts.effective is not None
+    assert facts.effective.path == "/vm/userdata.tar"
+    assert [key.in_force for key in facts.keys if key.source == "data"] == [False, False, True, True]

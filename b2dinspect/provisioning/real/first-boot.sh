@@ -113,8 +113,17 @@ if [ -n "$DATA" ]; then
   MOUNT=/mnt/${DATA#/dev/}
   mkdir -p "$MOUNT"
   if mount -t ext4 "$DATA" "$MOUNT"; then
-    [ -z "$FORMAT" ] || (cd "$MOUNT" && mkdir -p $MAKES && { [ -z "$OPEN" ] || chmod 1777 $OPEN; })
-    [ ! -e "$MOUNT/var/lib/boot2docker" ] || ln -s "$MOUNT/var/lib/boot2docker" /var/lib/boot2docker
+    OURS=var/lib/boot2docker
+    cd "$MOUNT" || power_off
+    if [ -n "$OLD" ] && [ -d "$OLD" ]; then
+      OURS=$OLD
+      mkdir -p "$OLD/etc"
+    else
+      mkdir -p $MAKES
+    fi
+    [ -z "$OPEN" ] || { rm -rf $OPEN; mkdir -m 1777 $OPEN; }
+    cd /
+    ln -s "$MOUNT/$OURS" /var/lib/boot2docker
     [ -z "$DOCKER" ] || [ ! -e "$MOUNT/var/lib/docker" ] || ln -s "$MOUNT/var/lib/docker" /var/lib/docker
     [ ! -e /userdata.tar ] || mv /userdata.tar /var/lib/boot2docker/
     tell out "$DATA mounted on $MOUNT"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from b2dinspect.guests import DATA_LABEL, GuestProfile
+from b2dinspect.guests import DATA_LABEL, OLD_DIRECTORY, GuestProfile
 from b2dinspect.provisioning.simulated.home import KEY_FILES
 from b2dinspect.provisioning.simulated.simulate import USERDATA, WRONG_LABEL
 from b2dinspect.provisioning.stages import Plan
@@ -82,6 +82,7 @@ def init_script(plan: Plan) -> str:
         "MKFS": mkfs,
         "MAKES": " ".join(profile.makes),
         "OPEN": " ".join(profile.open_to_all),
+        "OLD": OLD_DIRECTORY if profile.knows_old_layout else "",
         "USERDATA": USERDATA,
         "USERNAME": user,
         "OWNER": f"{uid}:{gid}",

@@ -18,6 +18,7 @@ from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.disk.rework import keep_snapshot, rework
 from b2dinspect.provisioning.events import Event, Gave, Took
 from b2dinspect.provisioning.simulated.home import unpack_home
+from b2dinspect.provisioning.simulated.later import data_directory, settle
 from b2dinspect.provisioning.simulated.layout import fits, swap_writes, table_writes
 from b2dinspect.provisioning.simulated.mke2fs import make_by_mke2fs
 from b2dinspect.provisioning.simulated.root import HOSTNAME, Root
@@ -149,6 +150,12 @@ def _fill(state: State) -> Step:
     disk = _writable(state)
     if state.choice is not None and state.choice.action == "mount" and state.part is not None:
         yield Gave(f"partition {state.part.number} mounted")
+        try:
+            done = settle(disk, state.part, state.plan.profile, state.plan.ids)
+        except EvidenceError as error:
+            done = (f"its directories stay as they are here: {error}",)
+        for text in done:
+            yield Gave(text)
         return state
     _must_format(state)
     part = _partition(state)
@@ -167,11 +174,11 @@ def find_data_partition(disk: Writable) -> Partition | None:
     return next((one.partition for one in volumes if one.label == DATA_LABEL and one.is_ext), None)
 
 
-def read_userdata(disk: Writable, part: Partition) -> bytes | None:
-    """Return /var/lib/boot2docker/userdata.tar of a partition, or None when it is not there."""
+def read_userdata(disk: Writable, part: Partition, path: str = USERDATA) -> bytes | None:
+    """Return userdata.tar of a partition, or None when it is not there."""
     try:
         with Ext4(SliceSource(disk, part.offset, part.size)) as files:
-            content = files.content(files.find(USERDATA.encode()))
+            content = files.content(files.find(path.encode()))
             return content.pread(0, MAX_USERDATA)
     except EvidenceError:
         return None
@@ -182,10 +189,13 @@ def _unpack(state: State) -> Step:
     home = state.work / f"home-{state.number}"
     home.mkdir(mode=0o700)
     state = state._replace(home=home)
-    userdata = read_userdata(disk, state.part) if state.part is not None else None
+    path, userdata = USERDATA, None
+    if state.part is not None:
+        path = f"{data_directory(disk, state.part, state.plan.profile)}/userdata.tar"
+        userdata = read_userdata(disk, state.part, path)
     if userdata is None:
-        raise StageFailed("no /var/lib/boot2docker/userdata.tar: the home directory stays empty", state)
-    yield Took(f"/{USERDATA}, {len(userdata)} bytes")
+        raise StageFailed(f"no /{path}: the home directory stays empty", state)
+    yield Took(f"/{path}, {len(userdata)} bytes")
     unpacked = unpack_home(userdata, home)
     user, group, *_ = state.plan.profile.owner
     state = state._replace(unpacked=unpacked.entries)

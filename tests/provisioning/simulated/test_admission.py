@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import pytest
 
-from b2dinspect.guests import PROFILES
+from b2dinspect.guests import PROFILES, USERDATA_PATHS
 from b2dinspect.inspection.facts import Choice, Userdata
 from b2dinspect.inspection.login import judge
 from b2dinspect.provisioning.host.host import write_new
@@ -429,7 +429,7 @@ def test_inspection(bench: Bench) -> None:
     for number, (name, row) in enumerate(TABLE.items()):
         tar = build_tar(row, bench.contents[number], GUESTS[row.guest].owner[2])
         source = MemorySource(tar)
-        item = Userdata("data", "userdata.tar", source, None, 0, 0, len(tar), read_tar(source))
+        item = Userdata("data", USERDATA_PATHS[0].decode(), source, None, 0, 0, len(tar), read_tar(source))
         choice = Choice(row.guest, "mount", None, keeps_userdata=False, reason="")
         keys = judge([item], [choice], row.guest, Visit(bench.now, LOOPBACK))
         identity = next(line.key.identity for line in parse(bench.keys[number].public) if line.key)

@@ -54,6 +54,8 @@ KNOWN_RO_COMPAT = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x400 | 0x8000
 ORPHANS = 0x10000
 FILETYPE, LARGE_FILE = 0x2, 0x2
 MAX_LINKS = 65000
+MAX_TREE = 4096
+"""Names that a whole tree may have to be removed: each takes a look through its directory."""
 FAST_LINK = 60
 """Bytes of a link's target from which on it needs a block."""
 _TYPES = {stat.S_IFDIR: DIRECTORY_TYPE, stat.S_IFREG: FILE_TYPE, stat.S_IFLNK: LINK_TYPE}
@@ -191,7 +193,7 @@ class Ext4Edits:
         is_directory = stat.S_ISDIR(inode.get("mode"))
         _check_flags(inode, name)
         if is_directory:
-            if any(entry.name not in (b".", b"..") for entry in self._names(number)):
+            if self._children(number):
                 raise FilesystemError(f"{path!a} is a directory that is not empty")
             above = self._inode(parent)
             if above.get("links") > 2:
@@ -208,6 +210,31 @@ class Ext4Edits:
             self._groups.free_inode(number, is_directory=is_directory)
             inode.set(dtime=self._time & 0xFFFFFFFF)
         self._put(number, inode)
+
+    def remove_tree(self, path: bytes) -> None:
+        """Remove a name, and of a directory all below it; when it fails, some of that is gone already.
+
+        Raises:
+            NotFoundError: It is not there.
+            FilesystemError: Something in it is not changed here, a directory leads back to itself, or there
+                are too many names.
+        """
+        waiting, seen, names = [path], {ROOT}, 0
+        while waiting:
+            here = waiting[-1]
+            number = self.find(here)
+            is_directory = stat.S_ISDIR(self._inode(number).get("mode"))
+            below = self._children(number) if is_directory else []
+            if not below:
+                self.remove(waiting.pop())
+                continue
+            if number in seen:
+                raise FilesystemError(f"directory {number} is still full when all in it was removed")
+            seen.add(number)
+            names += len(below)
+            if names > MAX_TREE:
+                raise FilesystemError(f"{path!a} holds more than {MAX_TREE} names: too many to remove here")
+            waiting += [here + b"/" + name for name in below]
 
     def set_mode(self, path: bytes, mode: int) -> None:
         """Set the permission bits of a file or directory."""
@@ -267,6 +294,14 @@ class Ext4Edits:
         except NotFoundError:
             return False
         return True
+
+    def mode(self, path: bytes) -> int:
+        """Return the type and permission bits of a path."""
+        return int(self._inode(self.find(path)).get("mode"))
+
+    def is_empty(self, path: bytes) -> bool:
+        """Tell whether a directory has nothing in it."""
+        return not self._children(self.find(path))
 
     def check_marked(self, path: bytes) -> None:
         """Make sure that a file's blocks are marked as used.
@@ -412,6 +447,10 @@ class Ext4Edits:
         inode = self._directory(number)
         for _, block in self._contents(number, inode):
             yield from (one for one in linear.names(block) if one.inode)
+
+    def _children(self, directory: int) -> list[bytes]:
+        """Return the names in a directory but its own two."""
+        return [one.name for one in self._names(directory) if one.name not in (b".", b"..")]
 
     def _lookup(self, directory: int, name: bytes) -> int | None:
         return next((one.inode for one in self._names(directory) if one.name == name), None)
