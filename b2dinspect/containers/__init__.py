@@ -37,10 +37,22 @@ def format_of(file: ByteSource, format_name: str | None = None) -> Format:
     for known in sorted(FORMATS.values(), key=lambda known: known.is_last):
         found = known.probe(file)
         if found.matched:
+            if known.is_last:
+                _refuse_what_lost_its_signature(file)
             return known
         reasons.append(f"{known.name}: {found.reason}")
     # raw was asked last, and tells best what this is
     raise ContainerError("no format matches; " + "; ".join(reversed(reasons)))
+
+
+def _refuse_what_lost_its_signature(file: ByteSource) -> None:
+    """Refuse to take for the disk itself what is a container with its first bytes gone."""
+    for known in FORMATS.values():
+        if trace := known.trace(file):
+            raise ContainerError(
+                f"this seems to be {known.name} whose first bytes are gone: {trace}. What lies in it is not "
+                "where a disk would have it: do not let a tool for disks (testdisk, gdisk) write to it"
+            )
 
 
 def open_container(file: ByteSource, format_name: str | None = None, **given: Any) -> Container:

@@ -19,6 +19,10 @@ class Probe(NamedTuple):
     reason: str
 
 
+def _no_trace(file: ByteSource) -> str:
+    return ""
+
+
 class Format(NamedTuple):
     """A container format, as its package declares it in ``FORMAT``.
 
@@ -36,6 +40,7 @@ class Format(NamedTuple):
         is_written: Whether there is a writer.
         subformats: Kinds that the writer makes; the first one when nobody asks.
         is_last: Whether it is asked when every other format said no.
+        trace: Tells what else of the format is in a file that has lost its signature; "" for nothing.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Format(NamedTuple):
     is_written: bool = False
     subformats: tuple[str, ...] = ()
     is_last: bool = False
+    trace: Callable[[ByteSource], str] = _no_trace
 
     def load(self, module: str) -> Any:
         """Return a module of the package."""

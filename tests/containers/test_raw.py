@@ -12,6 +12,7 @@ from b2dinspect.containers.raw import reader as raw
 from b2dinspect.errors import ContainerError, UsageError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.source import FileSource, MemorySource
+from tests.cli.helpers import unpacked
 from tests.oracles import needs, run
 
 
@@ -109,3 +110,40 @@ def test_raw_comes_last() -> None:
     assert list(FORMATS)[-1] == "raw"
     assert vdi.probe(MemorySource(bytes(64) + bytes.fromhex("7f10dabe"))).matched
     assert not vdi.probe(MemorySource(bytes(64) + bytes.fromhex("beda107f"))).matched
+
+
+LOST = {
+    "vdi": (512, "block map"),
+    "qcow2": (512, "refcount table"),
+    "vhdx": (64 << 10, "'head' stands at byte 0x10000"),
+    "vmdk": (512, "a descriptor stands at byte 0x200"),
+    "vpc": (512, "'cxsparse' stands at byte 0x200"),
+}
+
+
+@needs("qemu-img")
+@pytest.mark.parametrize("name", LOST)
+def test_a_container_without_its_signature_is_no_raw_disk(tmp_path: Path, name: str) -> None:
+    """Else what lies in it would be told at the file's offsets, as a disk that has lost its table."""
+    lost, sign = LOST[name]
+    path = tmp_path / "disk"
+    run("qemu-img", "convert", "-O", name, unpacked("provisioned-automount.vdi"), path)
+    end = 512 if name == "vpc" else 0  # its footer at the end is enough
+    data = bytes(lost) + path.read_bytes()[lost:]
+    with pytest.raises(ContainerError, match="whose first bytes are gone") as caught:
+        open_container(MemorySource(data[: len(data) - end]))
+    assert sign in str(caught.value)
+    assert open_container(MemorySource(data), "raw").size == len(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(2 << 20),
+        b"\xff" * (2 << 20),
+        bytes(512) + bytes(range(256)) * 9,
+        bytes(512) + b"\1\0\0\0" + bytes(4096),
+    ],
+)
+def test_other_bytes_are_no_trace_of_a_container(data: bytes) -> None:
+    assert open_container(MemorySource(data)).format == "raw"

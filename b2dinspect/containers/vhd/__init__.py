@@ -44,6 +44,11 @@ def probe(file: ByteSource) -> Probe:
     return Probe(False, f"no signature {COOKIE.decode()} at byte 0 or in the last 512 bytes")
 
 
+def trace(file: ByteSource) -> str:
+    """Tell of the header of a dynamic disk, when both footers are gone."""
+    return "'cxsparse' stands at byte 0x200" if file.pread(512, 8) == b"cxsparse" else ""
+
+
 FORMAT = Format(
     "vhd",
     __name__,
@@ -53,4 +58,5 @@ FORMAT = Format(
     qemu_names=("vpc",),
     is_written=True,
     subformats=("dynamic", "fixed"),
+    trace=trace,
 )

@@ -32,4 +32,15 @@ def probe(file: ByteSource) -> Probe:
     return probe_signature(file, 0, SIGNATURE, SIGNATURE.decode())
 
 
-FORMAT = Format("vhdx", __name__, "VhdxContainer", probe, suffixes=("vhdx",), qemu_names=("vhdx",))
+def trace(file: ByteSource) -> str:
+    """Tell of headers or a region table behind a file identifier that is gone."""
+    signs = ((64, b"head"), (128, b"head"), (192, b"regi"), (256, b"regi"))
+    found = [(at, sign) for at, sign in signs if file.pread(at << 10, 4) == sign]
+    if len(found) < 2 and (256, b"regi") not in found:
+        return ""
+    return "; ".join(f"{sign.decode()!r} stands at byte {at << 10:#x}" for at, sign in found)
+
+
+FORMAT = Format(
+    "vhdx", __name__, "VhdxContainer", probe, suffixes=("vhdx",), qemu_names=("vhdx",), trace=trace
+)

@@ -59,6 +59,11 @@ def probe(file: ByteSource) -> Probe:
     return Probe(False, f"neither KDMV nor # Disk DescriptorFile at byte 0, but {found}")
 
 
+def trace(file: ByteSource) -> str:
+    """Tell of the descriptor that a sparse extent has behind its header, when that is gone."""
+    return "a descriptor stands at byte 0x200" if is_descriptor(file.pread(512, PROBED)) else ""
+
+
 FORMAT = Format(
     "vmdk",
     __name__,
@@ -70,4 +75,5 @@ FORMAT = Format(
     takes=("open_extent", "prefer_redundant"),
     is_written=True,
     subformats=("monolithicSparse", "streamOptimized", "monolithicFlat"),
+    trace=trace,
 )
