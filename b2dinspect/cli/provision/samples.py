@@ -40,7 +40,8 @@ def incidents(
 
     Example: b2dprovision incidents /tmp/broken key-regenerated
 
-    Then ask `b2dinspect machines DIR` and `b2dinspect doctor DIR/NAME`. Everybody has their keys.
+    Then ask `b2dinspect machines DIR` and `b2dinspect doctor DIR/NAME`; of the second door (door-open and
+    what follows it) with `--at 2019-06-01`, when their certificates were good. Everybody has their keys.
     """
     from b2dinspect.provisioning.samples.door_incidents import DOOR_INCIDENTS, make_door, rebuild_door
     from b2dinspect.provisioning.samples.incidents import INCIDENTS, make, rebuild

@@ -26,7 +26,7 @@ from b2dinspect.provisioning.host.certificates import (
     Maker,
     write_pair,
 )
-from b2dinspect.provisioning.samples.incidents import Incident, Tweak, make, pack
+from b2dinspect.provisioning.samples.incidents import Incident, Tweak, make, move_config, pack
 from b2dinspect.provisioning.simulated.root import HOME
 from b2dinspect.provisioning.simulated.simulate import find_data_partition
 
@@ -217,8 +217,7 @@ def make_door(incident: Incident, folder: Path) -> Path:
     final = folder.absolute() / incident.name
     with NewFolder(final) as new, tempfile.TemporaryDirectory(prefix="b2d-incident-") as scratch:
         made = make(incident, Path(scratch) / "machines")
-        config = made / "config.json"
-        config.write_text(config.read_text().replace(str(made.parent.parent), str(final.parent.parent)))
+        move_config(made / "config.json", str(made), str(made.parent.parent), final)
         for path in made.iterdir():
             shutil.move(path, new.temporary / path.name)
     return final

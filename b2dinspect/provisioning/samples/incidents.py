@@ -22,7 +22,7 @@ from b2dinspect.containers.writers import new_disk
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import profile_named
 from b2dinspect.identity import PINNED_TIME, Identities
-from b2dinspect.machine.config import STORE
+from b2dinspect.machine.config import STORE, store_folder
 from b2dinspect.machine.packed import unpack_into
 from b2dinspect.newfile import NewFile, NewFolder
 from b2dinspect.partitions import read_table
@@ -281,10 +281,6 @@ def make(incident: Incident, folder: Path) -> Path:
     return folder / incident.name
 
 
-def _store(folder: Path) -> str:
-    return str(folder.parent.parent)
-
-
 def pack(folder: Path, readable: tuple[str, ...] = ()) -> bytes:
     """Return a machine directory as the bytes of a tar.xz that depend on nothing but its content.
 
@@ -326,9 +322,23 @@ def unpack(packed: Path, folder: Path) -> Path:
         unpack_into(packed, new.temporary, target.name)
         config = new.temporary / "config.json"
         if config.is_file():
-            text = json.dumps(_store(target))[1:-1]
-            config.write_bytes(config.read_bytes().replace(STORE.encode(), text.encode()))
+            move_config(config, f"{STORE}/machines/{target.name}", STORE, target)
     return target
+
+
+def move_config(config: Path, own: str, store: str, target: Path) -> None:
+    """Let config.json name where a machine lies now: its folder need not be called ``machines``.
+
+    Args:
+        config: The file.
+        own: The machine's directory, as it names it.
+        store: The store, as it names it.
+        target: The machine's directory, absolute.
+    """
+    raw = config.read_bytes()
+    for name, place in ((own, target), (store, store_folder(target))):
+        raw = raw.replace(json.dumps(name)[1:-1].encode(), json.dumps(str(place))[1:-1].encode())
+    config.write_bytes(raw)
 
 
 def rebuild(folder: Path, names: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -127,3 +128,12 @@ def test_a_damaged_one_is_an_error(length: int, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be unpacked"):
         unpack(path, tmp_path / "machines")
     assert list((tmp_path / "machines").iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["machines", "broken"])
+def test_a_machine_knows_its_place_in_any_folder(tmp_path: Path, folder: str) -> None:
+    made = unpack(PACKED / "healthy-virtualbox.tar.xz", tmp_path / folder)
+    driver = json.loads((made / "config.json").read_text())["Driver"]
+    assert Path(driver["SSHKeyPath"]) == made / "id_rsa"
+    assert Path(driver["StorePath"]) == (tmp_path if folder == "machines" else tmp_path / folder)
+    assert answer(made).findings == ()
