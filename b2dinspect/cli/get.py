@@ -70,8 +70,9 @@ def get(
 
     Example: b2dinspect get disk.vdi /var/lib/docker/volumes --tar volumes.tar
 
-    A copy keeps modes, times, holes, and symbolic links as links. What this system cannot take (a name, a
-    device) is reported and left out; a tar keeps everything, with owners, extended attributes and hard links.
+    A copy keeps modes, times, holes, hard links where this system has them, and symbolic links as links. What
+    it cannot take (a name, a device) is reported and left out; a tar keeps everything, with owners and
+    extended attributes.
     Each file appears whole or not at all. A copy is yours; nobody may read it who could not read the file.
 
     Exit status: 0 all copied, 1 something left out or not whole, 2 nothing copied.

@@ -1,6 +1,7 @@
 """Members, made into files of the host: whole or not at all, in their place, and nothing anywhere else.
 
-A file is written under a temporary name and renamed; all of them reach stable storage together, at the end.
+A file is made whole or not at all (``wholefile``); of many, a second process makes a part (``parallel``).
+All of them reach stable storage together, at the end.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ import contextlib
 import errno
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.extraction.members import Fault, Member, absent, filled, missing
+from b2dinspect.extraction.wholefile import CHUNK, Look, Maker, temporary
 from b2dinspect.newfile import sync_filesystem, sync_folder
-from b2dinspect.newfile.hold import hold
 from b2dinspect.source import ByteSource
 
-CHUNK = 1 << 20
+if TYPE_CHECKING:
+    from b2dinspect.extraction.parallel import Batch, SecondProcess
+
 FEW = 32
 """Files that are synced one by one; when there are more, the system is told to sync all, once."""
+MANY = 500
+"""Files after which a second process is worth its start."""
 NO_USE_GOING_ON = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 RESERVED = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -30,7 +36,6 @@ RESERVED = frozenset(
 NOT_ON_WINDOWS = frozenset('<>:"|?*\\') | {chr(number) for number in range(32)}
 
 _IS_WINDOWS = sys.platform == "win32"
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class ExtractionRules(NamedTuple):
@@ -99,11 +104,14 @@ class HostTree:
         self._evidence = evidence
         self._progress = progress or (lambda _: None)
         self._stack: list[_Folder] = []
+        self._left: deque[tuple[int, _Folder]] = deque()
         self._caseless: bool | None = None
-        self._umask = os.umask(0)
-        os.umask(self._umask)
-        self._run = os.urandom(3).hex()
-        self._number = self._told = 0
+        self._maker = Maker(rules.owners)
+        self._links: set[bytes] = set()
+        self._second: SecondProcess | None = None
+        self._is_alone = False
+        self._batch: Batch = []
+        self._batches = self._told = 0
         self.copied = self.size = 0
 
     def take(self, member: Member) -> None:
@@ -112,46 +120,52 @@ class HostTree:
         Raises:
             SourceError: The folder cannot be written at all, or is full.
         """
-        if member.path and not self._enter(member):
-            return
+        place = self._enter(member) if member.path else str(self._top)
+        if place is not None:
+            self._attempt(member, self._make, place)
+
+    def _attempt(self, member: Member, make: Callable[[Member, str], None], place: str) -> None:
+        """Make something, or tell why not."""
         try:
-            self._make(member)
+            make(member, place)
         except (EvidenceError, UsageError) as error:
             if not member.path and member.type == "directory":
                 raise
             self._fault(member.path, error)
         except (OSError, OverflowError, ValueError) as error:
-            self._refused(member, error)
+            self._refused(member, place, error)
 
-    def _refused(self, member: Member, error: OSError | OverflowError | ValueError) -> None:
+    def _refused(self, member: Member, place: str, error: OSError | OverflowError | ValueError) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         if isinstance(error, OSError) and error.errno in NO_USE_GOING_ON:
-            raise SourceError(f"cannot write {self._place(member)}: {reason}") from error
+            raise SourceError(f"cannot write {place}: {reason}") from error
         if not member.path:
             raise SourceError(f"cannot create {self._top}: {reason}") from error
         self._fault(member.path, UsageError(reason or type(error).__name__))
 
-    def _enter(self, member: Member) -> bool:
-        """Go to the directory that a member belongs into; whether it was made, and the name is possible."""
+    def _enter(self, member: Member) -> str | None:
+        """Go to the directory that a member belongs into; return its place, None when it can have none."""
         parent, _, name = member.path.rpartition(b"/")
         while self._stack and self._stack[-1].path != parent:
             if not parent.startswith(self._stack[-1].path + b"/") and self._stack[-1].path:
                 self._leave(self._stack.pop())
             else:
-                return False  # the directory between was left out, and said so
+                return None  # the directory between was left out, and said so
         if not self._stack:
-            return False
-        if reason := self._obstacle(name, self._stack[-1]):
-            self._fault(member.path, UsageError(reason))
-            return False
-        return True
-
-    def _obstacle(self, name: bytes, folder: _Folder) -> str:
-        """Return why the host cannot take a name here; "" when it can."""
+            return None
+        folder = self._stack[-1]
         try:
             text = os.fsdecode(name)
+            reason = self._obstacle(name, text, folder)
         except UnicodeDecodeError:
-            return "its name is no text, as this system wants one"
+            reason = "its name is no text, as this system wants one"
+        if reason:
+            self._fault(member.path, UsageError(reason))
+            return None
+        return f"{folder.place}{os.sep}{text}"
+
+    def _obstacle(self, name: bytes, text: str, folder: _Folder) -> str:
+        """Return why the host cannot take a name here; "" when it can."""
         if _IS_WINDOWS and (reason := windows_obstacle(text)):
             return reason
         if folder.names is None:
@@ -159,13 +173,8 @@ class HostTree:
         first = folder.names.setdefault(text.casefold(), name)
         return "" if first == name else f"this folder does not tell it from {os.fsdecode(first)}"
 
-    def _place(self, member: Member) -> str:
-        if not member.path:
-            return str(self._top)
-        return f"{self._stack[-1].place}{os.sep}{os.fsdecode(member.path.rpartition(b'/')[2])}"
-
-    def _make(self, member: Member) -> None:
-        place, kind = self._place(member), member.type
+    def _make(self, member: Member, place: str) -> None:
+        kind = member.type
         if kind == "file":
             self._file(member, place)
         elif kind == "directory":
@@ -196,6 +205,19 @@ class HostTree:
         self._stack.append(_Folder(member.path, place, member if made else None, names))
 
     def _leave(self, folder: _Folder) -> None:
+        """Remember a directory that is complete but for what the second process makes."""
+        self._left.append((self._batches, folder))
+        self._finish()
+
+    def _finish(self) -> None:
+        """Complete the directories of which no file is on its way any more."""
+        on_its_way = self._batches + (not self._batch)
+        if self._second is not None and self._second.batches:
+            on_its_way = self._second.batches[0].number
+        while self._left and self._left[0][0] < on_its_way:
+            self._complete(self._left.popleft()[1])
+
+    def _complete(self, folder: _Folder) -> None:
         """Give a directory its mode and times, now that nothing is made in it any more."""
         if folder.member is None:
             return
@@ -214,44 +236,62 @@ class HostTree:
 
     def _symlink(self, member: Member, place: str) -> None:
         self._refuse_existing(place)
-        temporary = self._temporary(place)
-        os.symlink(os.fsdecode(member.node.link), temporary)  # noqa: PTH211
+        new = temporary(place)
+        os.symlink(os.fsdecode(member.node.link), new)  # noqa: PTH211
         try:
             if self._rules.owners:
-                os.chown(temporary, member.node.uid, member.node.gid, follow_symlinks=False)
+                os.chown(new, member.node.uid, member.node.gid, follow_symlinks=False)
             with contextlib.suppress(NotImplementedError):
-                os.utime(temporary, ns=_times(member), follow_symlinks=False)
-            os.replace(temporary, place)  # noqa: PTH105
+                os.utime(new, ns=_times(member), follow_symlinks=False)
+            os.replace(new, place)  # noqa: PTH105
         except BaseException:
-            os.unlink(temporary)  # noqa: PTH108
+            os.unlink(new)  # noqa: PTH108
             raise
         self.copied += 1
 
     def _file(self, member: Member, place: str) -> None:
         self._refuse_existing(place)
-        data = member.small(CHUNK)
-        content = self._readable(member) if data is None else None
-        temporary = self._temporary(place)
-        fd = os.open(temporary, _FLAGS, member.node.mode & 0o777 | 0o600)
+        if member.node.links > 1:
+            if not self._hard_link(member, place):
+                self._whole(member, place)
+            self._links.add(member.path)
+        elif self.copied < MANY or self._is_alone or (start := member.place(CHUNK)) is None:
+            self._whole(member, place)
+        else:
+            self._order(member, place, start)
+
+    def _hard_link(self, member: Member, place: str) -> bool:
+        """Make a file another name of one that this run made; False where it has to be copied."""
+        if member.twin not in self._links:
+            return False
+        first = os.path.join(self._top, *os.fsdecode(member.twin).split("/"))  # noqa: PTH118
+        new = temporary(place)
         try:
-            try:
-                hold(fd)
-                if content is not None:
-                    self._pour(content, fd)
-                elif data and os.write(fd, data) < len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                self._seal(member, fd)
-            finally:
-                os.close(fd)
-            if os.utime not in os.supports_fd:
-                os.utime(temporary, ns=_times(member))
-            os.replace(temporary, place)  # noqa: PTH105
+            os.link(first, new, follow_symlinks=False)
+        except (OSError, NotImplementedError):  # a filesystem without, or no more names for this file
+            return False
+        try:
+            os.replace(new, place)  # noqa: PTH105
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
+            os.unlink(new)  # noqa: PTH108
             raise
         self.copied += 1
-        self.size += member.node.size
+        return True
+
+    def _whole(self, member: Member, place: str) -> None:
+        data = member.small(CHUNK)
+        content = self._readable(member) if data is None else None
+
+        def pour(fd: int) -> None:
+            if content is not None:
+                self._pour(content, fd)
+
+        self._maker.make(place, _look(member), data, pour, sync=self.copied < FEW)
+        self._count(1, member.node.size)
+
+    def _count(self, files: int, size: int) -> None:
+        self.copied += files
+        self.size += size
         if self.size - self._told > CHUNK:
             self._told = self.size
             self._progress(self.size)
@@ -269,19 +309,6 @@ class HostTree:
             self._fault(member.path, filled(gone))
         return content
 
-    def _seal(self, member: Member, fd: int) -> None:
-        """Give a file that is written its owner, mode and times; the first ones are synced at once."""
-        node = member.node
-        if self._rules.owners:
-            os.fchown(fd, node.uid, node.gid)
-            os.fchmod(fd, node.mode & 0o7777)
-        elif (node.mode | 0o600) & 0o777 & self._umask and hasattr(os, "fchmod"):
-            os.fchmod(fd, node.mode & 0o777 | 0o600)
-        if os.utime in os.supports_fd:
-            os.utime(fd, ns=_times(member))
-        if self.copied < FEW:
-            os.fsync(fd)
-
     def _pour(self, content: ByteSource, fd: int) -> None:
         for extent in content.extents():
             if extent.kind != "data":
@@ -295,12 +322,37 @@ class HostTree:
                 self._progress(self.size + offset)
         os.ftruncate(fd, content.size)
 
-    def _temporary(self, place: str) -> str:
-        """Return a new name in the same folder, as ``newfile.hold`` knows it for one of ours."""
-        self._number += 1
-        folder = self._stack[-1].place if self._stack else os.path.dirname(place)  # noqa: PTH120
-        name = f".{self._run}{self._number & 0xFFFFFF:06x}.part"
-        return f"{folder}{os.sep}{name}" if folder else name
+    def _order(self, member: Member, place: str, start: int) -> None:
+        """Have a small file made with others, by the second process if that has time."""
+        from b2dinspect.extraction.parallel import AT_ONCE, Order, second_process
+
+        if self._second is None:
+            self._second = second_process(member.files, self._maker)
+            self._is_alone = self._second is None
+        if self._second is None or member.files is not self._second.files:
+            self._whole(member, place)
+            return
+        if not self._batch:
+            self._batches += 1
+        self._batch.append((member, Order(place, _look(member), start, member.node.size)))
+        if len(self._batch) == AT_ONCE:
+            self._pass_on(self._second)
+
+    def _pass_on(self, second: SecondProcess) -> None:
+        batch, self._batch = self._batch, []
+        self._take_in(second, wait=False)
+        if not second.take(self._batches, batch):
+            for member, order in batch:
+                self._attempt(member, self._whole, order.place)
+        self._finish()
+
+    def _take_in(self, second: SecondProcess, *, wait: bool) -> None:
+        """Count what the second process made, and make what it could not."""
+        for member, order, is_made in second.made(wait=wait):
+            if is_made:
+                self._count(1, order.size)
+            else:
+                self._attempt(member, self._whole, order.place)
 
     def _refuse_existing(self, place: str) -> None:
         """Refuse to replace what is there: always the evidence, and with no leave to, anything.
@@ -325,8 +377,17 @@ class HostTree:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        while self._stack:
-            self._leave(self._stack.pop())
+        try:
+            if kind is None and self._second is not None:
+                if self._batch:
+                    self._pass_on(self._second)
+                self._take_in(self._second, wait=True)
+        finally:
+            self._batch = []
+            if self._second is not None:
+                self._second.close()
+            while self._stack:
+                self._leave(self._stack.pop())
         if kind is None:
             sync_folder(self._top if self._top.is_dir() else self._top.parent)
             if self.copied >= FEW:
@@ -352,11 +413,16 @@ def _times(member: Member) -> tuple[int, int]:
     return node.atime_ns or mtime, mtime
 
 
+def _look(member: Member) -> Look:
+    node = member.node
+    return node.mode, node.uid, node.gid, *_times(member)
+
+
 def _is_caseless(folder: str) -> bool:
     """Tell whether a folder takes names that differ in case for one."""
     probe = os.path.join(folder, f".{os.urandom(6).hex()}.part")  # noqa: PTH118
     try:
-        os.close(os.open(probe, _FLAGS, 0o600))
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:
         return sys.platform in ("win32", "darwin")
     try:

@@ -63,6 +63,14 @@ class Member(NamedTuple):
         """
         return self.files.content(self.body or self.entry)
 
+    def place(self, most: int) -> int | None:
+        """Return where on its filesystem a file's content begins, as ``Ext4.place``.
+
+        Raises:
+            EvidenceError: The structures that say where it is make no sense.
+        """
+        return self.files.place(self.body or self.entry, most)
+
     def small(self, most: int) -> bytes | None:
         """Return a file's content when that is in one piece and not more than ``most`` bytes; else None.
 

@@ -13,8 +13,7 @@ import pytest
 
 from b2dinspect.cli import get
 from b2dinspect.extraction import host
-from b2dinspect.extraction.host import HostTree
-from b2dinspect.extraction.members import Member
+from b2dinspect.extraction.wholefile import Look, Maker
 from tests.cli.conftest import LINK, TIME, Disk
 from tests.cli.helpers import PROGRAM, b2d, invoke, snapshot
 from tests.disks import change_ext
@@ -169,16 +168,53 @@ def test_a_place_that_cannot_be_written_is_trouble(disk: Disk, tmp_path: Path, d
 def test_stopped_halfway_leaves_no_part_of_a_file(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException, status: int, path: str
 ) -> None:
-    def fails(self: HostTree, member: Member, fd: int) -> None:
-        if member.entry.name == b"b.bin":
-            assert os.fstat(fd).st_size == member.node.size
+    size = (disk.tree / "docs/sub/deep/b.bin").stat().st_size
+
+    def fails(self: Maker, fd: int, look: Look) -> None:
+        if os.fstat(fd).st_size == size:
             raise fault
 
-    monkeypatch.setattr(HostTree, "_seal", fails)
+    monkeypatch.setattr(Maker, "_seal", fails)
     done = invoke("get", disk.image, path, tmp_path / "copy")
     assert done.returncode == status
     assert not [name for name in names(tmp_path) if "b.bin" in name or ".part" in name or name == "copy/copy"]
     assert not (tmp_path / "copy").is_file()
+
+
+def test_hard_links_are_links_again(disk: Disk, tmp_path: Path) -> None:
+    image = Path(shutil.copy(disk.image, tmp_path))
+    change_ext(image, "ln docs/a.txt docs/sub/twin", "set_inode_field docs/a.txt links_count 2")
+    for options in ((), ("--force",)):
+        done = invoke("get", *options, image, "docs", tmp_path / "copy")
+        assert b"7 files" in done.stderr
+        first, second = (tmp_path / "copy" / name for name in ("a.txt", "sub/twin"))
+        assert first.samefile(second)
+        assert (first.stat().st_nlink, second.read_bytes()) == (2, b"hello\n")
+        assert not [name for name in names(tmp_path) if ".part" in name]
+
+
+def test_a_hard_link_is_copied_where_there_are_none(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    image = Path(shutil.copy(disk.image, tmp_path))
+    change_ext(image, "ln docs/a.txt docs/sub/twin", "set_inode_field docs/a.txt links_count 2")
+    monkeypatch.setattr(os, "link", refuses)
+    invoke("get", image, "docs", tmp_path / "copy")
+    assert not (tmp_path / "copy/a.txt").samefile(tmp_path / "copy/sub/twin")
+    assert (tmp_path / "copy/sub/twin").read_bytes() == b"hello\n"
+
+
+def test_no_link_is_made_to_what_this_run_did_not_make(disk: Disk, tmp_path: Path) -> None:
+    image = Path(shutil.copy(disk.image, tmp_path))
+    change_ext(image, "ln docs/a.txt docs/sub/twin", "set_inode_field docs/a.txt links_count 2")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/a.txt").write_bytes(b"mine")
+    assert b"left out: a.txt" in invoke("get", image, "docs", tmp_path / "copy").stderr
+    assert (tmp_path / "copy/sub/twin").read_bytes() == b"hello\n"
+    assert (tmp_path / "copy/a.txt").read_bytes() == b"mine"
 
 
 @needs("debugfs")

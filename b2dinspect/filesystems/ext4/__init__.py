@@ -15,7 +15,7 @@ from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.filesystems.ext4.reader import ExtReader
 from b2dinspect.filesystems.node import Node
 from b2dinspect.filesystems.sleuthkit import EXT, SleuthKit
-from b2dinspect.source import ByteSource, Closing, MemorySource, RunsSource
+from b2dinspect.source import ByteSource, Closing, MemorySource, RunsSource, read_exactly
 
 MAX_DEPTH = 128
 
@@ -188,22 +188,43 @@ class Ext4(Closing):
             return MemorySource(inline) if inline else RunsSource(self._fs, [], entry.node.size)
         return RunsSource(self._fs, runs, entry.node.size)
 
+    def place(self, entry: DirectoryEntry, most: int) -> int | None:
+        """Return the byte of the filesystem where a file's content begins, if that is in one piece.
+
+        Args:
+            entry: The file.
+            most: Bytes that it may have; None is returned for a larger one.
+
+        Raises:
+            EvidenceError: The structures that say where it is make no sense.
+        """
+        size = entry.node.size
+        if size > most:
+            return None
+        if not size:
+            return 0
+        runs = self._kit.runs(entry.node.inode)
+        return runs[0].parent_offset if runs and runs[0].length >= size else None
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return bytes of the filesystem, all of them.
+
+        Raises:
+            EvidenceError: They are not there.
+        """
+        return read_exactly(self._fs, start, length, FilesystemError, "file content") if length else b""
+
     def small(self, entry: DirectoryEntry, most: int) -> bytes | None:
         """Return a file's content if that is quickly had: in one piece, and not more than ``most`` bytes.
 
         Raises:
             EvidenceError: It cannot be read.
         """
-        size = entry.node.size
-        if size > most:
+        start = self.place(entry, most)
+        if start is None:
             return None
-        if not size:
-            return b""
-        runs = self._kit.runs(entry.node.inode)
-        if not runs or runs[0].parent_offset is None or runs[0].length < size:
-            return None
-        data = self._fs.pread(runs[0].parent_offset, size)
-        return data if len(data) == size else None
+        data = self._fs.pread(start, entry.node.size)
+        return data if len(data) == entry.node.size else None
 
     def close(self) -> None:
         """Let the helper process go."""

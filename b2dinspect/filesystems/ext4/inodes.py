@@ -6,6 +6,7 @@ where meta_bg puts descriptors. Tables of thousands are unpacked with ``struct``
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ NANOSECONDS = 1_000_000_000
 
 _INODE = packer(layout.INODE)
 _EXTRA = packer(layout.INODE_EXTRA)
+_BOTH = struct.Struct(f"{_INODE.format}{_EXTRA.format.lstrip('<')}")
 _TABLE_LO = offset_of(layout.GROUP_DESCRIPTOR, "inode_table_lo")
 _TABLE_HI = size_of(layout.GROUP_DESCRIPTOR) + offset_of(layout.GROUP_DESCRIPTOR_HIGH, "inode_table_hi")
 _WHOLE = 128 + size_of(layout.INODE_EXTRA)
@@ -218,16 +220,13 @@ class Inodes:
 
 def unpacked(number: int, raw: bytes) -> Inode:
     """Return an inode out of its bytes, 128 or more of them."""
+    used = min(128 + int.from_bytes(raw[128:130], "little"), len(raw))
+    whole = raw if used >= _WHOLE else raw[:used].ljust(_WHOLE, b"\0")
     (
         mode, uid, size, atime, ctime, mtime, _, gid, links, sectors, flags, _, block, generation,
         xattr_block, size_hi, _, sectors_hi, xattr_block_hi, uid_hi, gid_hi, _, _,
-    ) = _INODE.unpack_from(raw)  # fmt: skip
-    used = min(128 + int.from_bytes(raw[128:130], "little"), len(raw))
-    if used >= _WHOLE:
-        _, _, ctime_extra, mtime_extra, atime_extra, _, _, _, _ = _EXTRA.unpack_from(raw, 128)
-    else:
-        short = _EXTRA.unpack(raw[128:used].ljust(_EXTRA.size, b"\0"))
-        ctime_extra, mtime_extra, atime_extra = short[2:5]
+        _, _, ctime_extra, mtime_extra, atime_extra, _, _, _, _,
+    ) = _BOTH.unpack_from(whole)  # fmt: skip
     return Inode(
         number,
         mode,

@@ -122,9 +122,10 @@ class ExtReader(Closing):
         """
         found = self._inode(inode)
         mode, link, device = found.mode, b"", (0, 0)
-        if stat.S_ISLNK(mode):
+        kind = stat.S_IFMT(mode)
+        if kind == stat.S_IFLNK:
             link = self._target(found)
-        elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             device = device_of(found.block)
         return Node(
             inode,
