@@ -12,7 +12,6 @@ from b2dinspect.cli.common import as_path, examine
 from b2dinspect.errors import FilesystemError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
-from b2dinspect.filesystems.superblock import unread
 from b2dinspect.inspection.walk import volume_for
 
 Path = Annotated[str, typer.Argument(metavar="PATH", help="Path on the data partition.")]
@@ -48,10 +47,5 @@ def opened(
             raise FilesystemError(
                 f"{volume.partition.place} holds {volume.filesystem}, not ext2, 3 or 4, ISO 9660 or FAT"
             )
-        if feature := unread(volume.superblock) if volume.is_ext else "":
-            text = (
-                f"{volume.partition.place} is {volume.filesystem} with {feature}, which is only not read here"
-            )
-            raise FilesystemError(text)
         with Ext4(volume.source, volume.file_kind) as files:
             yield files, files.find(as_path(path))

@@ -11,7 +11,6 @@ from b2dinspect.docker.files import Files
 from b2dinspect.docker.places import PLACES
 from b2dinspect.errors import EvidenceError, UsageError
 from b2dinspect.filesystems.ext4 import Ext4, show
-from b2dinspect.filesystems.superblock import unread
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
 
@@ -66,7 +65,7 @@ def _open(facts: Inspection, stack: ExitStack) -> Iterator[tuple[Volume, Ext4]]:
     data = facts.data.volume if facts.data else None
     volumes = sorted((*facts.volumes, *facts.living), key=lambda one: one is not data)
     for volume in volumes:
-        if volume.is_ext and not unread(volume.superblock):
+        if volume.is_ext:
             try:
                 yield volume, stack.enter_context(Ext4(volume.source))
             except EvidenceError:

@@ -73,7 +73,6 @@ EXT4_ONLY_RO_COMPAT = ~(0x1 | 0x2 | 0x4)
 STATE_CLEAN, STATE_ERRORS = 0x1, 0x2
 NEEDS_RECOVERY = 0x4
 JOURNAL_DEVICE = 0x8
-BIGALLOC = 0x200
 
 SUPERBLOCK = Struct(
     "inodes_count" / Int32ul * "inodes in all",
@@ -268,11 +267,6 @@ def kind(block: Any) -> str:
     if block.feature_incompat & EXT4_ONLY_INCOMPAT or block.feature_ro_compat & EXT4_ONLY_RO_COMPAT:
         return "ext4"
     return "ext3" if block.feature_compat & 0x4 else "ext2"
-
-
-def unread(block: Any) -> str:
-    """Return the feature for which The Sleuth Kit refuses a filesystem that is whole; "" for none."""
-    return "bigalloc" if block.feature_ro_compat & BIGALLOC else ""
 
 
 def checksum_fault(block: Any, raw: bytes) -> str:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError
-from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
 from b2dinspect.guests import USERDATA_PATHS
@@ -68,16 +67,13 @@ def on_data_partitions(data: DataChoice | None) -> DataFiles:
     )
 
 
-def _unread(volume: Volume, feature: str = "") -> DataFiles:
+def _unread(volume: Volume) -> DataFiles:
     """Return that the files are there, and that nobody here reads them."""
-    kind = f"{volume.filesystem} with {feature}" if feature else volume.filesystem
-    text = f"{volume.partition.place} is {kind}: its files, and the keys, are only not read here"
+    text = f"{volume.partition.place} is {volume.filesystem}: its files, and the keys, are only not read here"
     return DataFiles(problems=(Finding("filesystem-unread", "warning", text, volume.sign),))
 
 
 def _on_volume(volume: Volume) -> DataFiles:
-    if feature := superblock.unread(volume.superblock):
-        return _unread(volume, feature)
     try:
         with Ext4(volume.source) as files:
             names = _names_in(files, b"/var/lib")

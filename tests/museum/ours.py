@@ -113,15 +113,14 @@ def btrfs_ours() -> Path:
 
 
 @exhibit(
-    "ext4 with bigalloc: whole, and The Sleuth Kit refuses it. Never damaged.",
+    "ext4 with bigalloc: whole, though The Sleuth Kit refuses it.",
     "ours",
     lives=(0,),
-    readable=False,
     programs=EXT4,
 )
 def bigalloc() -> Path:
     path = make_disk(300 * MIB)
-    run("mkfs.ext4", "-q", "-O", "bigalloc", "-L", LABEL, path)
+    make_ext(path, 300 * MIB, "-O", "bigalloc", files=FILES)
     return path
 
 
