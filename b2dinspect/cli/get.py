@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path as HostPath
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +30,7 @@ from b2dinspect.errors import B2dError, SourceError, UsageError
 if TYPE_CHECKING:
     from b2dinspect.extraction.members import Member
     from b2dinspect.extraction.tar import Style
+    from b2dinspect.findings import Finding
 
 IS_WINDOWS = sys.platform == "win32"
 
@@ -132,6 +133,12 @@ class Said:
 
         what = "not whole" if isinstance(error, NotWholeError) else "left out"
         complain(f"{what}: {self._where}{path.decode('utf-8', 'surrogateescape') or '/'}: {advised(error)}")
+
+    def problems(self, found: Iterable[Finding]) -> None:
+        """Say what else is not known, and so may be missing of what comes out."""
+        for one in found:
+            self.times += 1
+            complain(one.message)
 
 
 def to_tar(

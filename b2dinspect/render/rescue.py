@@ -11,7 +11,7 @@ from b2dinspect.docker.recreate import create_words, network_of
 from b2dinspect.docker.rescue import EMPTY, EMPTY_SIZE, IMAGES, Rescued, RescuedPart
 from b2dinspect.render import json
 from b2dinspect.render.shell import System, command_line, this_system
-from b2dinspect.render.text import as_text, size, visible
+from b2dinspect.render.text import as_text, size, typed, visible
 
 HELPER, HELPER_IMAGE = "b2d-put-back", "b2d-rescue:empty"
 PLACE = "/to"
@@ -92,7 +92,8 @@ def _volume(volume: DockerVolume, kept: RescuedPart, system: System) -> Iterator
     name = _name(volume.name, kept)
     used = f", used by {', '.join(volume.used_by)}" if volume.used_by else ""
     yield from ("", f"### {_code(volume.name)}", "", f"{size(kept.size)}{_text(used)}")
-    labels = [word for pair in volume.labels.items() for word in ("--label", "=".join(pair))]
+    pairs = ["=".join(pair) for pair in volume.labels.items()]
+    labels = [word for pair in pairs if typed(pair) == pair for word in ("--label", pair)]
     yield from _block(
         command_line(("docker", "volume", "create", *labels, name), system),
         command_line(
@@ -126,8 +127,8 @@ def _container(container: DockerContainer, kept: RescuedPart, image: str, system
     name = _name(container.name, kept)
     yield from ("", f"#### {_code(container.name)}")
     words = create_words(container, image, name)
-    if any("\n" in word or "\r" in word for word in words):
-        yield "A word of its command has line breaks: take it from the `.json`."
+    if any(typed(word) != word for word in words):
+        yield "A word of its command has what cannot be typed, as a line break: take it from the `.json`."
     else:
         is_fixed = "--read-only" in words[: words.index(image)]
         has_changes = kept.size > EMPTY_SIZE
@@ -152,7 +153,7 @@ def _fed(words: tuple[str, ...], file: str, system: System) -> str:
 
 
 def _block(*commands: str) -> Iterator[str]:
-    yield from ("", "```sh", *map(visible, commands), "```", "")
+    yield from ("", "```sh", *map(typed, commands), "```", "")
 
 
 def _code(text: str) -> str:

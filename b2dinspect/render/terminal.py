@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.table import Table as _Table
 from rich.text import Text
 
-from b2dinspect.render.text import BACKSLASH, column, visible
+from b2dinspect.render.text import column, typed, visible
 
 __all__ = ["Line", "Screen", "Table", "Typed", "Verbatim", "console", "lines"]
 
@@ -64,7 +64,7 @@ class Typed(Verbatim):
 
     def __init__(self, command: str, style: str | Style = "", *, indent: int = 0) -> None:
         super().__init__("", style)
-        Text.append(self, " " * indent + visible(command).replace(BACKSLASH, "\\"))
+        Text.append(self, " " * indent + typed(command))
 
 
 def lines(*parts: Line | str) -> Text:

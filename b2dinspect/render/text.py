@@ -48,6 +48,15 @@ BACKSLASH = "\\" if sys.platform == "win32" else "\\\\"
 _SHORT = {" ": " ", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": BACKSLASH}
 
 
+def typed(command: str) -> str:
+    r"""Return a command as it is printed to be typed: as ``visible``, but a backslash stays one.
+
+    >>> typed("type C:\\new\x1b")
+    'type C:\\\\new\\\\x1b'
+    """
+    return visible(command).replace(BACKSLASH, "\\")
+
+
 def _escaped(char: str) -> str:
     if char in _SHORT:
         return _SHORT[char]

@@ -28,7 +28,7 @@ from b2dinspect.errors import FilesystemError, UsageError
 if TYPE_CHECKING:
     from b2dinspect.docker.facts import Contents, DockerContainer
     from b2dinspect.docker.facts import DataRoot as Root
-    from b2dinspect.extraction.members import Fault, Member
+    from b2dinspect.extraction.members import Member
 
 Output = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="File to write; - for standard output.")
@@ -67,7 +67,7 @@ def cp(
     said = Said()
     with opened(image, data_root, format_name, rules(folders)) as found, ProgressBar() as progress:
         root, container = container_named(found, name)
-        members = _of_container(found, root, container, as_path(path), said.fault)
+        members = _of_container(found, root, container, as_path(path), said)
         first = next(members)
         base = os.fsdecode(path.rstrip("/").rpartition("/")[2])
         is_content = base in ("", ".") or path.endswith("/.")
@@ -111,6 +111,7 @@ def export(
         root, container = container_named(found, name)
         if not container.layers:
             raise FilesystemError(f"no layer of {container.name} is on this disk", layer="layers")
+        said.problems(container.problems)
         merged = MergedLayers(root.files, container.layers, said.fault)
         _tar(merged.members(merged.root()), output, force, said, fill, progress)
     _end(said)
@@ -140,6 +141,7 @@ def volume(
     with opened(image, data_root, format_name, rules(folders)) as found, ProgressBar() as progress:
         root, chosen = volume_named(found, name)
         members = volume_members(root, chosen, said.fault)
+        said.problems(chosen.problems)
         _tar(members, output, force, said, fill, progress, dot=True)
     _end(said)
 
@@ -172,6 +174,8 @@ def save(
     with opened(image, data_root, format_name, rules(folders)) as found, sink(output, force) as write:
         named = [image_named(found, reference) for reference in references]
         chosen = {(root.path, one.driver, one.id): (root, one) for root, one in named}
+        for _, chosen_image in chosen.values():
+            said.problems(chosen_image.problems)
         saved = save_images(write, [*chosen.values()], said.fault)
         if not saved:
             raise FilesystemError("no image can be saved", layer="image")
@@ -187,7 +191,7 @@ def save(
 
 
 def _of_container(
-    found: Sequence[Contents], root: Root, container: DockerContainer, path: bytes, fault: Fault
+    found: Sequence[Contents], root: Root, container: DockerContainer, path: bytes, said: Said
 ) -> Iterator[Member]:
     """Return what a container sees at a path and below: of its layers, or of the volume mounted there."""
     from b2dinspect.docker.merge import MergedLayers
@@ -199,12 +203,13 @@ def _of_container(
     if on_volume is not None:
         volume_root, chosen, rest = on_volume
         top = volume_root.files.find(chosen.path + b"/" + rest)
-        return walk(volume_root.files, top, fault)
+        return walk(volume_root.files, top, said.fault)
     for mount in container.mounts:
         inside = mount.destination.encode("utf-8", "surrogateescape")
         if inside.startswith(clean + b"/") or inside == clean:
             complain(f"{mount.destination} was mounted ({mount.type}): only what lies under it is copied")
-    merged = MergedLayers(root.files, container.layers, fault)
+    said.problems(container.problems)
+    merged = MergedLayers(root.files, container.layers, said.fault)
     return merged.members(merged.find(clean))
 
 
