@@ -11,7 +11,7 @@ from typing import Any
 from b2dinspect.containers import qcow2, raw, vdi, vhd, vhdx, vmdk
 from b2dinspect.containers.base import Container
 from b2dinspect.containers.formats import Format, Probe
-from b2dinspect.errors import ContainerError, UsageError
+from b2dinspect.errors import ContainerError, MissingDataError, UsageError
 from b2dinspect.source import ByteSource
 
 __all__ = ["FORMATS", "Container", "Format", "Probe", "format_of", "open_container"]
@@ -48,7 +48,11 @@ def format_of(file: ByteSource, format_name: str | None = None) -> Format:
 def _refuse_what_lost_its_signature(file: ByteSource) -> None:
     """Refuse to take for the disk itself what is a container with its first bytes gone."""
     for known in FORMATS.values():
-        if trace := known.trace(file):
+        try:
+            trace = known.trace(file)
+        except MissingDataError:
+            continue  # a piece of the file is not there: what stood in it cannot tell
+        if trace:
             raise ContainerError(
                 f"this seems to be {known.name} whose first bytes are gone: {trace}. What lies in it is not "
                 "where a disk would have it: do not let a tool for disks (testdisk, gdisk) write to it"
