@@ -61,6 +61,7 @@ def bench(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Write the generated pages anew, and build the site in a temporary folder; a warning fails."""
     session.run(PYTHON, "docs/reference.py")
+    session.run(PYTHON, "docs/replay.py")
     session.run(PYTHON, "-m", "pip", "install", "-q", "-e", ".[docs]")
     site = tempfile.mkdtemp(prefix="b2dinspect-site-")
     session.run(installed("mkdocs"), "build", "--quiet", "--strict", "-f", "docs/mkdocs.yml", "-d", site)

@@ -154,6 +154,31 @@ class Difference(View):
         super().__init__(lambda: [console.comparison(found)])
 
 
+class Replay:
+    """A page of its own within a notebook.
+
+    Attributes:
+        page: The page, as HTML.
+    """
+
+    def __init__(self, page: str, height: int) -> None:
+        self.page = page
+        self._height = height
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the page; see ``NewFile`` for errors."""
+        from b2dinspect.newfile import NewFile
+
+        with NewFile(path, force=force) as file:
+            file.pwrite(0, self.page.encode("utf-8", "replace"))
+
+    def _repr_html_(self) -> str:
+        from b2dinspect.render.markup import Html
+
+        frame = '<iframe sandbox="allow-scripts" width="100%" height="{}" srcdoc="{}"></iframe>'
+        return str(Html.of(frame, self._height, Html.page(self.page)))
+
+
 class Stages(View):
     """A provision, stage by stage.
 
@@ -172,6 +197,14 @@ class Stages(View):
         self.folder, self.disk = folder, disk
         self.logged_in = any(isinstance(one, Finished) and one.logged_in for one in events)
         super().__init__(lambda: [part for one in events if (part := stages.event(one)) is not None])
+
+    def replay(self, language: Literal["en", "zh"] = "en", height: int = 720) -> Replay:
+        """Return the page that plays it again, in a frame of ``height`` pixels."""
+        from b2dinspect.provisioning.story import gather, recorded
+        from b2dinspect.render.events import event_json
+        from b2dinspect.render.story import page
+
+        return Replay(page(gather(recorded(map(event_json, self.events))), language), height)
 
     def __iter__(self) -> Iterator[tuple[Started, Done]]:
         """Yield each stage's beginning and end."""
@@ -418,6 +451,7 @@ def provision(
         keeps_stages=keeps_stages,
         ids=Identities.from_seed(seed),
         docker=docker,
+        decodes=True,
     )
     events = list(perform(plan))
     machine = Path(folder).absolute() / name

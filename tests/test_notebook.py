@@ -78,6 +78,12 @@ def test_a_provision(tmp_path: Path) -> None:
     assert [begun.id for begun, _ in made][:3] == ["key", "tar", "disk"]
     with b2d.open(made.disk) as disk:
         assert disk.state == "provisioned"
+    replay = made.replay("zh")
+    replay.save(tmp_path / "replay.html")
+    assert (tmp_path / "replay.html").read_text(encoding="utf-8") == replay.page
+    shown = replay._repr_html_()
+    assert shown.startswith('<iframe sandbox="allow-scripts"')
+    assert shown.count('"') == 8  # the page ends none of them
     broken = b2d.provision(tmp_path, "broken", fault="userdata-lost")
     assert not broken.logged_in
     with pytest.raises(UsageError):

@@ -77,7 +77,7 @@ def _on_volume(volume: Volume) -> DataFiles:
     try:
         with Ext4(volume.source) as files:
             names = _names_in(files, b"/var/lib")
-            found = [item for path in USERDATA_PATHS if (item := _userdata_at(files, volume, path))]
+            found = [item for path in USERDATA_PATHS if (item := userdata_at(files, volume, path))]
     except EvidenceError as error:
         return _unreadable(volume, error)
     userdata = tuple(item for item in found if isinstance(item, Userdata))
@@ -106,7 +106,7 @@ def _names_in(files: Ext4, path: bytes) -> frozenset[bytes]:
         return frozenset()
 
 
-def _userdata_at(files: Ext4, volume: Volume, path: bytes) -> Userdata | Finding | None:
+def userdata_at(files: Ext4, volume: Volume, path: bytes) -> Userdata | Finding | None:
     """Return the tar at a path, what is there instead of one, or None."""
     try:
         entry = files.find(path)

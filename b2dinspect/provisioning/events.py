@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from b2dinspect.views.annotation import Region
+    from b2dinspect.views.diskmap import MapPart
 
 StageStatus = Literal["done", "skipped", "failed"]
 
@@ -81,6 +85,22 @@ class Done(NamedTuple):
     writes: tuple[Write, ...]
 
 
+class Decoded(NamedTuple):
+    """What a stage left where it wrote: the disk as a picture, and the structures that it made or changed.
+
+    Attributes:
+        size: Virtual size in bytes.
+        parts: The disk from its first byte to its last.
+        marks: What lies inside of these: the marker, the tar with the key.
+        regions: The structures, by offset.
+    """
+
+    size: int
+    parts: tuple[MapPart, ...]
+    marks: tuple[MapPart, ...]
+    regions: tuple[Region, ...]
+
+
 class Serving(NamedTuple):
     """The guest stays up until the consumer closes the event stream."""
 
@@ -105,4 +125,4 @@ class Finished(NamedTuple):
     snapshots: tuple[str, ...]
 
 
-Event = Started | Took | Gave | Console | Done | Serving | Finished
+Event = Started | Took | Gave | Console | Decoded | Done | Serving | Finished

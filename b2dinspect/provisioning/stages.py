@@ -66,6 +66,7 @@ class Plan(NamedTuple):
         force: Replace an existing machine directory.
         qemu: For that engine.
         docker: Whether it goes on behind the login, to a daemon behind TLS.
+        decodes: Whether the structures that a stage wrote are told too.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Plan(NamedTuple):
     force: bool = False
     qemu: QemuOptions = QemuOptions()
     docker: bool = False
+    decodes: bool = False
 
     @property
     def disk_name(self) -> str:
@@ -230,5 +232,9 @@ def perform(stage: Stage, state: State) -> Generator[Event, None, State]:
         step.close()
     if state.disk is not None:
         writes += state.disk.changes()
+    if writes and state.plan.decodes:
+        from b2dinspect.provisioning.disk.decoding import decoded_at  # slow imports, for those who ask
+
+        yield decoded_at(state.disk or state.disk_path, writes)
     yield Done(state.number, stage.id, status, reason, time.perf_counter() - begin, tuple(writes))
     return state

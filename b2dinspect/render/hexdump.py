@@ -155,35 +155,12 @@ def value(found: object) -> str:
         if not stripped:
             return f"{len(found)} zeros" if found else "nothing"
         return f'"{as_text(stripped[:MAX_VALUE])}"' + ("…" if len(stripped) > MAX_VALUE else "")
-    return f"{found} ({found:#x})" if isinstance(found, int) and found > 9 else str(found)
+    if isinstance(found, int) and found > 9:
+        return f"{found} ({found:#x})"
+    shown = str(found)
+    return shown if len(shown) <= MAX_VALUE else f"{shown[:MAX_VALUE]}…"
 
 
 def dump_json(path: str, regions: Sequence[Region]) -> dict[str, Any]:
     """Return the document of ``hexdump --json``."""
-    return {
-        "path": path,
-        "regions": [
-            {
-                "title": region.title,
-                "space": region.space,
-                "offset": region.offset,
-                "file_offset": region.file_offset,
-                "data": region.data.hex(),
-                "missing": [{"offset": region.offset + a, "length": b - a} for a, b in region.missing],
-                "fields": [
-                    {
-                        "offset": span.offset,
-                        "size": span.field.size,
-                        "structure": span.structure,
-                        "name": span.field.name,
-                        "value": json.value(span.field.value),
-                        "meaning": span.field.meaning,
-                        "doc": span.field.doc,
-                        "odd": span.is_odd,
-                    }
-                    for span in sorted(region.spans, key=lambda one: one.offset)
-                ],
-            }
-            for region in regions
-        ],
-    }
+    return {"path": path, "regions": [json.region(one) for one in regions]}

@@ -58,7 +58,7 @@ def _sections(report: Report) -> Iterator[Html]:
         drawn = svg.drawn(report.map, "map of the disk")
         yield _section("Map", Html.of('<div class="scroll">{}</div>', drawn))
     if report.regions:
-        yield _section("Annotated bytes", Html.join(_region(one) for one in report.regions))
+        yield _section("Annotated bytes", Html.join(region(one) for one in report.regions))
     if disk is not None:
         yield _section("Headers", Html.join(_headers(disk)))
     yield _section("Evidence", _evidence(report))
@@ -234,7 +234,8 @@ def _engine(summary: Summary, found: Contents) -> Html:
     )
 
 
-def _region(region: Region) -> Html:
+def region(region: Region, among: str = "") -> Html:
+    """Return annotated bytes, to be folded away; ``among`` tells them from others of the same title."""
     where = f"{region.space} offset {offset(region.offset)}, {len(region.data)} bytes"
     rows = Html.join(_rows(region), "\n")
     fields = _fields(
@@ -246,7 +247,7 @@ def _region(region: Region) -> Html:
         '<div class="bytes scroll" tabindex="0" role="region" aria-label="{}">{}</div>{}</details>',
         region.title,
         where,
-        region.title,
+        f"{region.title} {among}".strip(),
         rows,
         fields,
     )

@@ -18,7 +18,7 @@ from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdat
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import Tarball, TarEntry
-from b2dinspect.views.annotation import all_headers
+from b2dinspect.views.annotation import Region, all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.containers import Container
@@ -124,6 +124,31 @@ def headers(facts: Inspection) -> list[dict[str, Any]]:
         }
         for header in all_headers(facts)
     ]
+
+
+def region(found: Region) -> dict[str, Any]:
+    """Return annotated bytes."""
+    return {
+        "title": found.title,
+        "space": found.space,
+        "offset": found.offset,
+        "file_offset": found.file_offset,
+        "data": found.data.hex(),
+        "missing": [{"offset": found.offset + a, "length": b - a} for a, b in found.missing],
+        "fields": [
+            {
+                "offset": span.offset,
+                "size": span.field.size,
+                "structure": span.structure,
+                "name": span.field.name,
+                "value": value(span.field.value),
+                "meaning": span.field.meaning,
+                "doc": span.field.doc,
+                "odd": span.is_odd,
+            }
+            for span in sorted(found.spans, key=lambda one: one.offset)
+        ],
+    }
 
 
 def fields(header: Header) -> dict[str, Any]:

@@ -62,6 +62,11 @@ class Html(Markup):
         """Return a character for each byte, as the last column of a dump has it."""
         return cls(escape(column(data)))
 
+    @classmethod
+    def page(cls, text: str) -> Self:
+        """Return a whole document, as the value of an attribute that holds one."""
+        return cls(escape(text))
+
     @staticmethod
     def _quote(shown: str) -> str:
         return escape(shown)

@@ -1,18 +1,26 @@
-"""The events of a provision, as lines on a screen and as JSON."""
+"""The events of a provision, as lines on a screen."""
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Group, RenderableType
 
-from b2dinspect.provisioning.events import Console, Done, Event, Finished, Gave, Serving, Started, Took, Write
+from b2dinspect.provisioning.events import (
+    Console,
+    Decoded,
+    Done,
+    Event,
+    Finished,
+    Gave,
+    Serving,
+    Started,
+    Took,
+    Write,
+)
 from b2dinspect.render.ending import ending, places
 from b2dinspect.render.shell import command_line
 from b2dinspect.render.terminal import Line, Table, lines
 from b2dinspect.render.text import offset, size
 
-SCHEMA_VERSION = 1
 SHOWN_WRITES = 4
 SHOWN_BYTES = 8
 STATUS_STYLES = {"done": "green", "skipped": "dim", "failed": "bold red"}
@@ -29,6 +37,8 @@ def event(happened: Event) -> RenderableType | None:
             return _row("out", happened.text)
         case Console():
             return _row("", happened.text, "dim")
+        case Decoded():
+            return None
         case Done():
             return _done(happened)
         case Serving():
@@ -75,12 +85,3 @@ def _write(write: Write) -> Line:
 def _finished(end: Finished) -> RenderableType:
     told = [Line(f"  {name:<8} ", "dim").append(value, "not dim") for name, value in places(end)]
     return lines("", Line(ending(end), "bold green" if end.logged_in else "bold"), *told)
-
-
-def event_json(happened: Event) -> str:
-    """Return one event as one line of JSON; see schemas/provision.schema.json."""
-    fields = happened._asdict()
-    if isinstance(happened, Done):
-        fields["writes"] = [write._asdict() | {"head": write.head.hex()} for write in happened.writes]
-    name = type(happened).__name__.lower()
-    return json.dumps({"schema_version": SCHEMA_VERSION, "event": name, **fields})

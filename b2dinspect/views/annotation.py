@@ -94,6 +94,12 @@ def all_headers(facts: Inspection) -> Iterator[Header]:
                 yield header._replace(name=f"{item.source} {header.name}", space="virtual", offset=virtual)
 
 
+def structure(header: Header, file_offset: int | None) -> Region:
+    """Return a decoded structure with its fields, at most MAX_LENGTH bytes of it."""
+    data = header.data[:MAX_LENGTH]
+    return Region(header.name, header.space, header.offset, data, (), tuple(_fields(header)), file_offset)
+
+
 def region(facts: Inspection, space: Space, offset: int, length: int, title: str = "") -> Region:
     """Return ``length`` bytes at ``offset`` with their fields.
 
@@ -134,8 +140,12 @@ def _read(source: ByteSource, offset: int, length: int) -> tuple[bytes, tuple[tu
 def _spans(facts: Inspection, space: Space) -> Iterator[Span]:
     for header in all_headers(facts):
         if header.space == space:
-            for field in header.fields():
-                yield Span(header.offset + field.offset, header.name, field)
+            yield from _fields(header)
+
+
+def _fields(header: Header) -> Iterator[Span]:
+    for field in header.fields():
+        yield Span(header.offset + field.offset, header.name, field)
 
 
 def map_table(facts: Inspection) -> MapTable | None:

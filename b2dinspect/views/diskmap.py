@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.containers.tables import MAX_TABLES
 from b2dinspect.inspection.facts import Inspection
+from b2dinspect.inspection.volumes import Volume
+from b2dinspect.partitions import PartitionTable
 from b2dinspect.source import SECTOR, Extent
 from b2dinspect.userdata.tarball import GUEST_KEEPS
 
@@ -97,13 +99,14 @@ def draw(facts: Inspection) -> DiskMap:
     looked = [*islice(facts.container.extents(), MAX_PIECES)]
     extents = [one for one in looked if one.kind != "zero"]
     size = facts.container.size
+    parts = tuple(layout(size, facts.table, (*facts.volumes, *facts.living)))
     end = looked[-1].offset + looked[-1].length if len(looked) == MAX_PIECES else size
     unseen = [MapPart("missing", f"not looked at: {MAX_PIECES} pieces come before", end, size - end)]
     stored = (*_joined(_stored(extents)), *(unseen if end < size else ()))
     return DiskMap(
         _file(facts, extents, is_whole=end == size),
-        Strip("the disk", 0, size, tuple(_layout(facts)), stored, tuple(_marks(facts))),
-        _cut(Strip("its first MiB", 0, size, tuple(_layout(facts)), stored, tuple(_marks(facts))), MIB),
+        Strip("the disk", 0, size, parts, stored, tuple(_marks(facts))),
+        _cut(Strip("its first MiB", 0, size, parts, stored, tuple(_marks(facts))), MIB),
     )
 
 
@@ -175,10 +178,10 @@ def _between(known: list[tuple[int, int]] | None, rest: str, start: int, end: in
     return _joined(parts)
 
 
-def _layout(facts: Inspection) -> Iterator[MapPart]:
-    """Yield the virtual disk from its first byte to its last: table, gaps, partitions."""
-    size, position = facts.container.size, 0
-    for part in sorted(_fixed(facts), key=lambda one: (one.offset, -one.length)):
+def layout(size: int, table: PartitionTable, volumes: Iterable[Volume]) -> Iterator[MapPart]:
+    """Yield a virtual disk of ``size`` bytes from its first to its last: table, gaps, partitions."""
+    position = 0
+    for part in sorted(_fixed(size, table, volumes), key=lambda one: (one.offset, -one.length)):
         start, end = max(part.offset, position), min(part.end, size)
         if start >= end:
             continue
@@ -190,14 +193,13 @@ def _layout(facts: Inspection) -> Iterator[MapPart]:
         yield MapPart("gap", "not in use", position, size - position)
 
 
-def _fixed(facts: Inspection) -> Iterator[MapPart]:
-    size = facts.container.size
-    if facts.table.kind == "mbr":
+def _fixed(size: int, table: PartitionTable, volumes: Iterable[Volume]) -> Iterator[MapPart]:
+    if table.kind == "mbr":
         yield MapPart("table", "MBR", 0, SECTOR)
-    elif facts.table.kind == "gpt":
+    elif table.kind == "gpt":
         yield MapPart("table", "GPT", 0, GPT_SECTORS * SECTOR)
         yield MapPart("table", "backup GPT", max(0, size - 33 * SECTOR), 33 * SECTOR)
-    for volume in (*facts.volumes, *facts.living):
+    for volume in volumes:
         part, name = volume.partition, volume.filesystem
         label = f" {volume.label.decode('utf-8', 'surrogateescape')!r}" if volume.label else ""
         kind: Kind = "swap" if name == "swap" else "data" if volume.is_ext else "other"

@@ -25,6 +25,8 @@ from b2dinspect.inspection.choice import Candidate, choose_among
 from b2dinspect.provisioning import events
 from b2dinspect.provisioning.repair.backup import FileChange, Patch
 from b2dinspect.provisioning.repair.merge import EntryChange, KeyChange, MergedTar
+from b2dinspect.provisioning.story import gather as story_of
+from b2dinspect.provisioning.story import recorded
 from b2dinspect.render import (
     console,
     diskmap,
@@ -37,13 +39,15 @@ from b2dinspect.render import (
     markdown,
     repair,
     stages,
+    story,
     svg,
 )
+from b2dinspect.render.events import event_json
 from b2dinspect.render.terminal import Screen
 from b2dinspect.render.text import visible
-from b2dinspect.views.annotation import overview
+from b2dinspect.views.annotation import Region, Span, overview
 from b2dinspect.views.comparison import compare, disk_side
-from b2dinspect.views.diskmap import draw
+from b2dinspect.views.diskmap import MapPart, draw
 from b2dinspect.views.logs import Deleted, Log, Logs
 from tests.cli.helpers import unpacked
 from tests.incidents import case, incident
@@ -279,11 +283,18 @@ class Planned:
     actions = (Action(),)
 
 
+def told() -> events.Decoded:
+    part = MapPart("data", "partition", 0, 4096)
+    span = Span(0, "header", Field(0, 4, "field", "value", "meaning", "doc"))
+    return events.Decoded(8192, (part,), (part,), (Region("title", "virtual", 0, b"abcd", (), (span,)),))
+
+
 def happened() -> list[events.Event]:
     write = events.Write(0, None, 4, 0, b"abcd")
     return [
         events.Started(1, "id", "host", "does", "command"),
         *(events.Took("in"), events.Gave("out"), events.Console("line")),
+        told(),
         events.Done(1, "id", "failed", "reason", 0.1, (write,)),
         events.Serving(("ssh", "host")),
         events.Finished(True, "folder", "disk", "message", ("one",)),
@@ -325,6 +336,7 @@ def test_in_documents(facts: Any, machine: Any) -> None:
     bad = planted(machine)
     check_markup(html.page(bad))
     check_markdown(markdown.page(bad))
+    check_markup(story.page(story_of(recorded(event_json(planted(one)) for one in happened()))))
     found = planted(draw(facts))
     check_markup(svg.picture(found, HOSTILE))
     check_markup(svg.page(found, HOSTILE))
@@ -339,7 +351,7 @@ def test_in_json(facts: Any, machine: Any) -> None:
     check_json(diskmap.picture_json(HOSTILE, planted(draw(facts))))
     check_json(doctor.diagnosis_json(report.diagnosis, report.evidence_bytes))
     for one in happened():
-        assert stages.event_json(planted(one)).isascii()
+        assert event_json(planted(one)).isascii()
 
 
 def test_in_the_explorer(facts: Any) -> None:

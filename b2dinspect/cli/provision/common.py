@@ -209,10 +209,11 @@ class _Screen:
     """Where events go: lines for people, the guest's console as one moving line on a terminal; or JSON."""
 
     def __init__(self, as_json: bool) -> None:
-        from b2dinspect.render import stages
+        from b2dinspect.render import events, stages
         from b2dinspect.render.terminal import console
 
         self._as_json = as_json
+        self._json = events.event_json
         self._stages = stages
         self._console = console()
         self._status: Any = None
@@ -220,7 +221,7 @@ class _Screen:
     def show(self, happened: Event) -> None:
         """Show one event."""
         if self._as_json:
-            print(self._stages.event_json(happened), flush=True)  # noqa: T201
+            print(self._json(happened), flush=True)  # noqa: T201
         elif isinstance(happened, Console) and self._console.is_terminal:
             self._move(happened)
         else:

@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "b2dinspect.cli.provision.run:run",
     "build": "b2dinspect.cli.provision.build:build",
     "boot": "b2dinspect.cli.provision.boot:boot",
+    "story": "b2dinspect.cli.provision.story:story",
     "convert": "b2dinspect.cli.provision.convert:convert",
     "env": "b2dinspect.cli.provision.env:env",
     "repair": "b2dinspect.cli.provision.repair:repair",

@@ -29,6 +29,7 @@ from b2dinspect.cli.provision.common import (
     SeedOption,
     SizeOption,
 )
+from b2dinspect.cli.provision.story import LanguageOption, Told
 from b2dinspect.errors import UsageError
 from b2dinspect.guests import profile_named
 from b2dinspect.provisioning.host.drivers import DRIVERS
@@ -70,6 +71,11 @@ def run(
         typer.Option("--docker", help="Go on as docker-machine does: hostname, certificates, daemon, TLS."),
     ] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Keep the guest up until Ctrl-C.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page too that plays it again, stage by stage."),
+    ] = None,
+    language: LanguageOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,6 +115,7 @@ def run(
         serves=serve,
         force=force,
         docker=docker,
+        decodes=as_json or html is not None,
     )
     if docker and (chosen.product != "docker-machine" or plan.profile.name == "minikube"):
         raise UsageError("--docker is what docker-machine does; minikube provisions its guests otherwise")
@@ -119,4 +126,6 @@ def run(
     if docker and tamper:
         raise UsageError("--tamper is a lesson about the login, --docker goes on behind it: choose one")
     common.name_leftovers(folder)
-    common.exit_by(common.follow(provision(plan), as_json=as_json, is_stepping=step))
+    with Told(html, language, force=force) as told:
+        finished = common.follow(told.heard(provision(plan)), as_json=as_json, is_stepping=step)
+    common.exit_by(finished)

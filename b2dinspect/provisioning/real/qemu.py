@@ -28,7 +28,7 @@ from b2dinspect.provisioning.disk.claims import claimed
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.pages import Pages
 from b2dinspect.provisioning.disk.rework import alone, keep_snapshot, opened
-from b2dinspect.provisioning.events import Console, Done, Event, Gave, StageStatus, Started, Took
+from b2dinspect.provisioning.events import Console, Done, Event, Gave, StageStatus, Started, Took, Write
 from b2dinspect.provisioning.keypair import make_key
 from b2dinspect.provisioning.programs import need_program
 from b2dinspect.provisioning.real import leash
@@ -88,6 +88,7 @@ def attend(state: State, stages: Sequence[Stage]) -> Generator[Event, None, Stat
                     if state.session is not None:
                         state.session.run("sync")
                     happened = happened._replace(writes=pages.update(guest.image))
+                    yield from _decoded(state, guest, happened.writes)
                 yield happened
         except StopIteration as end:
             state = end.value
@@ -344,6 +345,7 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
         elif verb == "end":
             taken = time.perf_counter() - begin
             writes = pages.update(guest.image)
+            yield from _decoded(state, guest, writes)
             yield Done(state.number, text, status, reason, taken, writes)
             with opened(guest.image) as disk:
                 state = keep_snapshot(state, text, disk)
@@ -353,6 +355,13 @@ def _follow(guest: QemuGuest, state: State) -> Generator[Event, None, State]:
     if not state.number or reason != "the power fails":
         raise ToolError(f"the guest went off before its sshd was up; its last words: {last}")
     return state
+
+
+def _decoded(state: State, guest: QemuGuest, writes: Sequence[Write]) -> Iterator[Event]:
+    if writes and state.plan.decodes:
+        from b2dinspect.provisioning.disk.decoding import decoded_at  # slow imports, for those who ask
+
+        yield decoded_at(guest.image, writes)
 
 
 def _started(name: str, state: State) -> Started:
