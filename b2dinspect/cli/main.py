@@ -17,6 +17,7 @@ COMMANDS = {
     "ls": "b2dinspect.cli.ls:ls",
     "cat": "b2dinspect.cli.cat:cat",
     "get": "b2dinspect.cli.get:get",
+    "query": "b2dinspect.cli.query:query",
     "hexdump": "b2dinspect.cli.hexdump:hexdump",
     "map": "b2dinspect.cli.map:map_",
     "report": "b2dinspect.cli.report:report",

@@ -33,6 +33,11 @@ def dumps(document: dict[str, Any]) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2)
 
 
+def plain(found: object) -> str:
+    """Return a part of a document, ASCII-only too."""
+    return json.dumps(found, indent=2)
+
+
 def stream(document: dict[str, Any], name: str, items: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Yield the document with a list in it, piece by piece, each item on a line as soon as it is there."""
     head = dumps({**document, name: []}).rstrip("}\n ")

@@ -29,7 +29,7 @@ MANIFEST: dict[str, dict[str, Any]] = json.loads((SAMPLES / "manifest.json").rea
 SCHEMAS = Path(b2dinspect.render.__file__).parent / "schemas"
 COMMANDS = (
     *("show", "keys", "diff", "ls", "cat", "get", "verify"),
-    *("logs", "doctor", "choice", "hexdump", "map", "report"),
+    *("logs", "doctor", "choice", "query", "hexdump", "map", "report"),
 )
 USERDATA_PATH = "/var/lib/boot2docker/userdata.tar"
 

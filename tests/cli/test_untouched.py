@@ -27,6 +27,7 @@ def every_command(image: Path, folder: Path) -> list[tuple[object, ...]]:
         ("doctor", "--json", image),
         ("logs", image),
         ("choice", image),
+        ("query", image, "state"),
         ("hexdump", image),
         ("map", image),
         ("report", image),
