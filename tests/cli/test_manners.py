@@ -123,7 +123,8 @@ def test_unreadable_evidence(tmp_path: Path, command: str, case: str) -> None:
         path.mkdir()
     elif case == "fifo":
         os.mkfifo(path)
-    done = invoke(command, path, *{"cat": ["x"], "get": ["x", tmp_path / "copy"]}.get(command, []))
+    more = {"cat": ["x"], "get": ["x", tmp_path / "copy"], "query": ["state"]}
+    done = invoke(command, path, *more.get(command, []))
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"b2dinspect: ")
     assert done.stderr.count(b"\n") == 1
