@@ -17,7 +17,7 @@ from b2dinspect.errors import UserdataError
 from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.render import console
-from b2dinspect.userdata.authorized_keys import MAX_LINES, parse
+from b2dinspect.userdata.authorized_keys import MAX_LINE, MAX_LINES, parse
 from b2dinspect.userdata.private_key import public_line
 from b2dinspect.views.annotation import all_headers
 from b2dinspect.views.diskmap import MAX_PIECES, draw
@@ -115,6 +115,24 @@ def test_no_byte_of_a_long_file_is_lost(count: int, end: bytes) -> None:
     lines = parse(text)
     assert b"\n".join(line.raw for line in lines) == text.removesuffix(b"\n")
     assert len(lines) == min(count, MAX_LINES + 1)
+
+
+@pytest.mark.parametrize("piece", [b"A", b'environment="a=b",', b'\\"'], ids=["word", "options", "quotes"])
+def test_a_line_of_four_mebibytes(piece: bytes) -> None:
+    """It would take seven hundred mebibytes to take it to pieces."""
+    line = piece * ((4 << 20) // len(piece)) + b" ssh-rsa AAAA"
+    with in_time(1.0):
+        (found,) = parse(line)
+    assert found.kind == "broken"
+    assert found.error.endswith(f"{MAX_LINE} bytes are the most")
+    assert found.raw == line
+
+
+def test_the_longest_line_is_read() -> None:
+    start = b'command="'
+    line = start + b"a" * (MAX_LINE - len(start) - 1) + b'"'
+    assert parse(line)[0].error == "no key after the options"
+    assert "are the most" in parse(line + b" ")[0].error
 
 
 def integer(value: int) -> bytes:

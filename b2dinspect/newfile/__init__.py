@@ -10,7 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from b2dinspect.errors import SourceError, UsageError
-from b2dinspect.newfile.hold import hold, hold_folder, old_name, remove_folder, temporary_name
+from b2dinspect.newfile.hold import (
+    data_name,
+    hold,
+    hold_folder,
+    old_name,
+    remove_folder,
+    temporary_name,
+)
 from b2dinspect.sparse import make_sparse
 
 if TYPE_CHECKING:
@@ -65,25 +72,38 @@ class NewFile:
         path: The final name.
         force: Replace an existing file.
         mode: Permission bits from the first byte on.
+        named_in: The new file that names this one, and gets its own name after it. Until that stands this one
+            keeps the temporary name too: by that a killed run is known to have left it.
 
     Raises:
         UsageError: The file exists and ``force`` is not given, or it is a directory.
         SourceError: The file cannot be made.
     """
 
-    def __init__(self, path: str | Path, *, force: bool = False, mode: int = 0o644) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        force: bool = False,
+        mode: int = 0o644,
+        named_in: NewFile | None = None,
+    ) -> None:
         self.path = Path(path)
         self._force = force
+        self._data: NewFile | None = None
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
             raise UsageError(f"{self.path} exists").naming("force")
-        self.temporary = temporary_name(self.path)
+        self.temporary = data_name(named_in.temporary) if named_in else temporary_name(self.path)
+        self._is_named = named_in is not None
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(self.temporary, flags, mode)
         except OSError as error:
             raise SourceError(f"cannot create {self.path}: {error.strerror}") from error
+        if named_in is not None:
+            named_in._data = self
         hold(self._fd)
         make_sparse(self._fd)
         self.size = 0
@@ -240,17 +260,39 @@ class NewFile:
                 raise UsageError(f"{self.path} exists").naming("force")
             if self._replaced is not None and _version(self.path.stat()) != _version(self._replaced):
                 raise UsageError(f"{self.path} was changed by another program meanwhile: it stays as it is")
-            self.temporary.replace(self.path)
+            self._take_name()
         except BaseException:
             self.discard()
             raise
-        self._sync_folder()
+        try:
+            self._sync_folder()
+        finally:
+            if self._data is not None:
+                self._data.let_go(keep=True)
+
+    def _take_name(self) -> None:
+        if self._is_named and not os.path.lexists(self.path):
+            with contextlib.suppress(OSError):  # a filesystem that gives a file one name only
+                os.link(self.temporary, self.path)
+                return
+        self.temporary.replace(self.path)
 
     def discard(self) -> None:
-        """Remove the temporary file."""
+        """Remove the temporary file, and the one that it would have named."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self._data is not None:
+            self._data.let_go(keep=not self.temporary.exists())  # an interrupt may come when it has its name
+        if self._is_named:
+            self.let_go(keep=False)
+        self.temporary.unlink(missing_ok=True)
+
+    def let_go(self, keep: bool) -> None:
+        """Give the temporary name up, and unless ``keep`` is given the final one that ``commit`` gave."""
+        with contextlib.suppress(OSError):
+            if not keep and self.temporary.samefile(self.path):
+                self.path.unlink()
         self.temporary.unlink(missing_ok=True)
 
     def _sync_folder(self) -> None:

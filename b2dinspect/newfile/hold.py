@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-PART = re.compile(r"\.[0-9a-f]{12}\.part")
+PART = re.compile(r"\.[0-9a-f]{12}(\.data)?\.part")
 OLD = re.compile(r"(?P<name>.+)\.[0-9a-f]{12}\.old")
 SCRATCH = "b2dprovision-"
 SCRATCH_NAME = re.compile(rf"({SCRATCH}|b2dinspect-)[a-z0-9_]{{8}}")
@@ -31,6 +31,17 @@ STALE = 3600.0
 def temporary_name(path: Path) -> Path:
     """Return a new name beside a path, for what is to have that name."""
     return path.with_name(f".{os.urandom(6).hex()}.part")
+
+
+def data_name(temporary: Path) -> Path:
+    """Return the temporary name of a file that is named in the one with another temporary name."""
+    return temporary.with_suffix(f".data{temporary.suffix}")
+
+
+def named_in(data: Path) -> Path | None:
+    """Return the temporary name of the file that names this one; None for a name of another kind."""
+    part = data.with_suffix("")
+    return part.with_suffix(data.suffix) if part.suffix == ".data" else None
 
 
 def old_name(path: Path) -> Path:

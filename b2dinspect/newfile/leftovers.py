@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import SourceError
 from b2dinspect.newfile import sync_folder
-from b2dinspect.newfile.hold import OLD, PART, SCRATCH_NAME, is_held, remove_folder
+from b2dinspect.newfile.hold import OLD, PART, SCRATCH_NAME, is_held, named_in, remove_folder
 
 
 class Leftover(NamedTuple):
@@ -30,7 +30,7 @@ def leftovers(folder: Path) -> list[Leftover]:
         paths = sorted(folder.iterdir())
     except OSError:
         return []
-    return [found for path in paths if (found := _leftover(path)) and not is_held(found.path)]
+    return [found for path in paths if (found := _leftover(path)) and not _is_held(found.path)]
 
 
 def scratch_leftovers() -> list[Leftover]:
@@ -62,6 +62,24 @@ def _leftover(path: Path) -> Leftover | None:
     return None
 
 
+def _is_held(path: Path) -> bool:
+    namer = named_in(path)
+    return is_held(path) or (namer is not None and is_held(namer))
+
+
+def _twins(path: Path) -> list[Path]:
+    """Return the other names that a file has in its folder."""
+    one = path.lstat()
+    with os.scandir(path.parent) as entries:
+        return [
+            Path(entry.path)
+            for entry in entries
+            if entry.name != path.name
+            and not entry.is_symlink()
+            and os.path.samestat(one, entry.stat(follow_symlinks=False))
+        ]
+
+
 def sweep(found: Leftover) -> None:
     """Remove what was left behind; but what is the only copy of something gets its name back.
 
@@ -71,6 +89,11 @@ def sweep(found: Leftover) -> None:
     try:
         if found.belongs is not None:
             found.path.rename(found.belongs)
+        elif (namer := named_in(found.path)) is not None:
+            if namer.exists():  # which has not got its name: what it names is nobody's
+                for twin in _twins(found.path):
+                    twin.unlink()
+            found.path.unlink(missing_ok=True)
         elif found.path.is_dir() and not found.path.is_symlink():
             remove_folder(found.path)
             if found.path.exists():

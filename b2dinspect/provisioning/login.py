@@ -43,14 +43,17 @@ class Attempt(NamedTuple):
 
 
 def ssh_command(guest: RunningGuest, user: str, key: Path, known_hosts: Path) -> tuple[str, ...]:
-    """Return the ssh command that a person can type; no password and no other key can be used by it."""
-    is_known = bool(guest.host_key)
+    """Return the ssh command that a person can type; no password and no other key can be used by it.
+
+    Where there is no way to write the path of the known hosts, the guest, on this machine, is not proven.
+    """
+    is_known = bool(guest.host_key) and is_tellable(str(known_hosts))
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
         "StrictHostKeyChecking": "yes" if is_known else "no",
-        "UserKnownHostsFile": quoted(str(known_hosts)),
+        "UserKnownHostsFile": quoted(str(known_hosts)) if is_known else os.devnull,
         "GlobalKnownHostsFile": os.devnull,
         "PasswordAuthentication": "no",
         "ConnectTimeout": str(TIME_LIMIT // 2),

@@ -121,6 +121,8 @@ class KeyLine(NamedTuple):
 
 MAX_LINES = 1 << 14
 """Lines of a file that are read: more is no file of keys, and each costs memory."""
+MAX_LINE = 1 << 18
+"""Bytes of a line that is read: one character of its options may cost two hundred. sshd has no such limit."""
 
 
 def parse(text: bytes) -> tuple[KeyLine, ...]:
@@ -177,6 +179,9 @@ class _Found(NamedTuple):
 
 
 def _read_line(number: int, raw: bytes) -> KeyLine:
+    if len(raw) > MAX_LINE:
+        error = f"this line, {len(raw)} bytes, is not read: {MAX_LINE} bytes are the most"
+        return KeyLine(number, "broken", raw, error=error)
     whole = raw.removesuffix(b"\r").lstrip(b" \t")
     seen = whole.partition(b"\0")[0]
     if not seen:

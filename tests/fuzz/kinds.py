@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from b2dinspect.inspection.keys import MAX_KEY_FILE
 from tests.fuzz import inputs
 from tests.fuzz.edits import MAX_GROWN
 from tests.fuzz.readers import (
@@ -129,7 +128,7 @@ def _keys() -> Iterator[Kind]:
         needs = () if kind == "pem" else ("ssh-keygen",)
         private = _with(inputs.private_key, kind=kind)
         yield Kind(f"private key {kind}", private, (*PRIVATE, *KEY), True, needs)
-    yield Kind("authorized_keys", inputs.key_lines, (*LINES, *KEY), True, most=MAX_KEY_FILE)
+    yield Kind("authorized_keys", inputs.key_lines, (*LINES, *KEY), True)
 
 
 KINDS = {kind.name: kind for kind in _kinds()}

@@ -137,7 +137,10 @@ def flat_pair(folder: Path, old: State, new: State) -> str:
     data = folder / text.partition('FLAT "')[2].partition('"')[0]
     is_new = hashlib.sha256((folder / "disk.vmdk").read_bytes()).hexdigest() == new["disk.vmdk"]
     expected = (folder / "source.img").read_bytes() if is_new else b"old".ljust(MIB, b"\0")
-    return "" if data.is_file() and data.read_bytes() == expected else f"{data.name} is not the disk's data"
+    if not data.is_file() or data.read_bytes() != expected:
+        return f"{data.name} is not the disk's data"
+    others = {path.name for path in folder.glob("*-flat.vmdk")} - {data.name, *(old if is_new else ())}
+    return f"data that nobody names: {', '.join(others)}" if others else ""
 
 
 def _differing(now: State, *others: State) -> list[str]:

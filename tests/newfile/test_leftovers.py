@@ -161,6 +161,60 @@ def test_what_a_killed_run_leaves_is_named_and_swept(tmp_path: Path, monkeypatch
     assert [*folder.iterdir(), *temporary.iterdir()] == []
 
 
+def left_pair(folder: Path, *, is_named: bool) -> Path:
+    """Make what is there when the data have their name, and the file that names them perhaps its own."""
+    data = folder / "disk-1-flat.vmdk"
+    data.write_text("data")
+    (folder / ".0123456789ab.data.part").hardlink_to(data)
+    (folder / ("disk.vmdk" if is_named else ".0123456789ab.part")).write_text(data.name)
+    return data
+
+
+@NO_FLOCK
+def test_data_that_nothing_names_go_with_their_temporary_name(tmp_path: Path) -> None:
+    left_pair(tmp_path, is_named=False)
+    (tmp_path / "disk-flat.vmdk").write_text("data")
+    found = leftovers(tmp_path)
+    assert len(found) == 2
+    for one in found:
+        sweep(one)
+    assert [path.name for path in tmp_path.iterdir()] == ["disk-flat.vmdk"]
+
+
+@NO_FLOCK
+def test_data_that_are_named_stay(tmp_path: Path) -> None:
+    data = left_pair(tmp_path, is_named=True)
+    (found,) = leftovers(tmp_path)
+    sweep(found)
+    assert {path.name for path in tmp_path.iterdir()} == {data.name, "disk.vmdk"}
+
+
+@NO_FLOCK
+def test_data_are_held_by_who_names_them(tmp_path: Path) -> None:
+    with NewFile(tmp_path / "disk.vmdk") as namer:
+        data = NewFile(tmp_path / "disk-flat.vmdk", named_in=namer)
+        data.commit()
+        assert data.path.samefile(data.temporary)
+        assert leftovers(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"disk.vmdk", "disk-flat.vmdk"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "a filesystem without links"])
+def test_data_go_when_what_names_them_fails(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_link)
+    with pytest.raises(KeyboardInterrupt), NewFile(tmp_path / "disk.vmdk") as namer:
+        NewFile(tmp_path / "disk-flat.vmdk", named_in=namer).commit()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ([] if links else ["disk-flat.vmdk"])
+
+
+def no_link(*_: object) -> None:
+    raise PermissionError
+
+
 UNPACKING = """
 import os, signal, sys
 from b2dinspect.doctor.case import open_case

@@ -115,3 +115,14 @@ def test_a_guest_of_unknown_host_key_is_believed() -> None:
     words = ssh_command(guest, "docker", Path("/key"), Path("/hosts"))
     assert "StrictHostKeyChecking=no" in words
     assert "StrictHostKeyChecking=yes" in ssh_command(GUEST, "docker", Path("/key"), Path("/hosts"))
+
+
+@needs("ssh")
+def test_a_work_folder_that_ssh_cannot_be_told_does_not_stop_the_login(tmp_path: Path) -> None:
+    """``${`` cannot be written in UserKnownHostsFile: ssh would end before it connects."""
+    hosts = tmp_path / "${HOME" / "known_hosts"
+    words = ssh_command(GUEST, "docker", tmp_path / "key", hosts)
+    done = subprocess.run([words[0], "-G", *words[1:]], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert "StrictHostKeyChecking=no" in words
+    assert not any("${" in word for word in words)

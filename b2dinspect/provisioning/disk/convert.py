@@ -91,7 +91,7 @@ def convert(
     # the descriptor gets its name last: whoever sees it finds the data too, and the old one keeps its own
     with (
         NewFile(out, force=force, mode=mode) if apart else nullcontext() as beside,
-        NewFile(apart or out, force=force, mode=mode) as file,
+        NewFile(apart or out, force=force, mode=mode, named_in=beside) as file,
     ):
         with WriteBehind(file) as sink:
             writer = new_disk(format_name, sink, disk.size, ids, subformat=subformat)
