@@ -95,7 +95,7 @@ class NewFile:
             raise UsageError(f"{self.path} is a directory; name a file in it")
         if not force and os.path.lexists(self.path):
             raise UsageError(f"{self.path} exists").naming("force")
-        self.temporary = data_name(named_in.temporary) if named_in else temporary_name(self.path)
+        self.temporary: Path = data_name(named_in.temporary) if named_in else temporary_name(self.path)
         self._is_named = named_in is not None
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
