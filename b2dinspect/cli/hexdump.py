@@ -85,12 +85,13 @@ def _regions(facts: Inspection, at: str | None, length: int | None, space: Space
 
 def _export(path: str, regions: list[Region], svg: Path | None, html: Path | None, force: bool) -> None:
     from b2dinspect.newfile import NewFile
-    from b2dinspect.render import export
+    from b2dinspect.render import annotated, export
     from b2dinspect.render import hexdump as render
 
-    parts = [part for region in regions for part in (*render.dump(region), "")]
-    title = f"b2dinspect hexdump {path}"
-    for target, draw in ((svg, export.svg), (html, export.page)):
-        if target is not None:
-            with NewFile(target, force=force) as file:
-                file.pwrite(0, draw(parts, title).encode())
+    if svg is not None:
+        parts = [part for region in regions for part in (*render.dump(region), "")]
+        with NewFile(svg, force=force) as file:
+            file.pwrite(0, export.svg(parts, f"b2dinspect hexdump {path}").encode())
+    if html is not None:
+        with NewFile(html, force=force) as file:
+            file.pwrite(0, annotated.page(path, regions).encode("utf-8", "replace"))

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from b2dinspect.render import style, svg
+from b2dinspect.render.annotated import annotated, finder, script
+from b2dinspect.render.annotated import style as annotated_style
 from b2dinspect.render.docker import status
 from b2dinspect.render.doctor import healthy, here, remedies
-from b2dinspect.render.hexdump import ROW, owner_colours, value
+from b2dinspect.render.hexdump import value
 from b2dinspect.render.markup import Html
 from b2dinspect.render.text import offset, size
 from b2dinspect.userdata.certificate import Certificate, day
-from b2dinspect.views.annotation import Region, all_headers
+from b2dinspect.views.annotation import all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.docker.facts import Contents
@@ -29,13 +31,16 @@ def page(report: Report) -> str:
     title = Html.of("b2dinspect report: {}", case.machine.name if case.machine else case.subject)
     document = Html.of(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<title>{}</title><style>{}</style></head>\n"
-        "<body><main><h1>{}</h1>{}</main></body></html>\n",
+        '<meta name="viewport" content="width=device-width, initial-scale=1">{}'
+        "<title>{}</title><style>{}{}</style></head>\n"
+        "<body><main><h1>{}</h1>{}</main>{}</body></html>\n",
+        Html.policy(script.SCRIPT),
         title,
         Html(style.PAGE),
+        Html(annotated_style.PAGE),
         title,
         Html.join(_sections(report)),
+        Html(script.ELEMENT),
     )
     return str(document)
 
@@ -58,7 +63,8 @@ def _sections(report: Report) -> Iterator[Html]:
         drawn = svg.drawn(report.map, "map of the disk")
         yield _section("Map", Html.of('<div class="scroll">{}</div>', drawn))
     if report.regions:
-        yield _section("Annotated bytes", Html.join(region(one) for one in report.regions))
+        regions = Html.join(annotated(one, f"({number})") for number, one in enumerate(report.regions, 1))
+        yield _section("Annotated bytes", finder() + regions)
     if disk is not None:
         yield _section("Headers", Html.join(_headers(disk)))
     yield _section("Evidence", _evidence(report))
@@ -232,43 +238,6 @@ def _engine(summary: Summary, found: Contents) -> Html:
         + _table(("volume", "used by", "on the filesystem", "in the guest"), volumes)
         + problems
     )
-
-
-def region(region: Region, among: str = "") -> Html:
-    """Return annotated bytes, to be folded away; ``among`` tells them from others of the same title."""
-    where = f"{region.space} offset {offset(region.offset)}, {len(region.data)} bytes"
-    rows = Html.join(_rows(region), "\n")
-    fields = _fields(
-        (span.offset, span.field.size, span.field.name, span.field.value, span.field.meaning, span.field.doc)
-        for span in sorted(region.spans, key=lambda one: one.offset)
-    )
-    return Html.of(
-        '<details open><summary>{}</summary><p class="dim">{}</p>'
-        '<div class="bytes scroll" tabindex="0" role="region" aria-label="{}">{}</div>{}</details>',
-        region.title,
-        where,
-        f"{region.title} {among}".strip(),
-        rows,
-        fields,
-    )
-
-
-def _rows(region: Region) -> Iterator[Html]:
-    colours = owner_colours(region)
-    owners = region.owners()
-    for at in range(0, len(region.data), ROW):
-        cells = []
-        for i, byte in enumerate(region.data[at : at + ROW]):
-            owner = owners[at + i]
-            is_missing = any(start <= at + i < end for start, end in region.missing)
-            shown = "??" if is_missing else f"{byte:02x}"
-            kind = (
-                "" if owner is None else f"c{colours[owner]}" + (" x" if region.spans[owner].is_odd else "")
-            )
-            cells.append(Html.of('<b class="{}">{}</b>', kind, shown) if kind else Html.of("{}", shown))
-        gap = "   " * (ROW - len(cells))
-        plain = Html.column(region.data[at : at + ROW])
-        yield Html.of("{}  {}{}  {}", f"{region.offset + at:08x}", Html.join(cells, " "), gap, plain)
 
 
 def _fields(rows: Iterable[tuple[int, int, str, object, str, str]]) -> Html:

@@ -15,7 +15,7 @@ from b2dinspect.errors import MissingDataError, UsageError
 from b2dinspect.fields import Field, Header
 from b2dinspect.findings import Space
 from b2dinspect.inspection.facts import Inspection
-from b2dinspect.source import SECTOR, ByteSource
+from b2dinspect.source import SECTOR, ByteSource, Extent
 
 MAX_LENGTH = 64 << 10
 SHORT = 256
@@ -62,6 +62,7 @@ class Region(NamedTuple):
         missing: Ranges of ``data`` that the evidence does not hold, as (start, end).
         spans: The fields, by offset; of two that overlap, the inner one comes later.
         file_offset: Where the first byte of a virtual region is in the file; None when it is not stored.
+        extents: How the bytes of a virtual region lie in the file; empty when nobody asked.
     """
 
     title: str
@@ -71,6 +72,21 @@ class Region(NamedTuple):
     missing: tuple[tuple[int, int], ...]
     spans: tuple[Span, ...]
     file_offset: int | None = None
+    extents: tuple[Extent, ...] = ()
+
+    def in_file(self, at: int) -> int | None:
+        """Return where a byte of a virtual region is in the file; None when it is not stored, or not known.
+
+        Args:
+            at: Counted from the first byte of the region.
+        """
+        if at == 0:
+            return self.file_offset
+        for one in self.extents:
+            within = self.offset + at - one.offset
+            if 0 <= within < one.length:
+                return None if one.file_offset is None else one.file_offset + within
+        return None
 
     def owners(self) -> list[int | None]:
         """Return for each byte the index of the innermost span that holds it."""
@@ -94,10 +110,11 @@ def all_headers(facts: Inspection) -> Iterator[Header]:
                 yield header._replace(name=f"{item.source} {header.name}", space="virtual", offset=virtual)
 
 
-def structure(header: Header, file_offset: int | None) -> Region:
-    """Return a decoded structure with its fields, at most MAX_LENGTH bytes of it."""
-    data = header.data[:MAX_LENGTH]
-    return Region(header.name, header.space, header.offset, data, (), tuple(_fields(header)), file_offset)
+def structure(header: Header, disk: ByteSource) -> Region:
+    """Return a decoded structure of a disk with its fields, at most MAX_LENGTH bytes of it."""
+    data, at = header.data[:MAX_LENGTH], header.offset
+    extents = tuple(disk.extents(at, len(data)))
+    return Region(header.name, "virtual", at, data, (), tuple(_fields(header)), disk.locate(at), extents)
 
 
 def region(facts: Inspection, space: Space, offset: int, length: int, title: str = "") -> Region:
@@ -118,7 +135,8 @@ def region(facts: Inspection, space: Space, offset: int, length: int, title: str
     spans.sort(key=lambda span: (-span.field.size, span.offset))
     located = facts.container.locate(offset) if space == "virtual" else None
     found = title or f"{length} bytes of the {'disk' if space == 'virtual' else 'file'}"
-    return Region(found, space, offset, data, missing, tuple(spans), located)
+    extents = tuple(source.extents(offset, length)) if space == "virtual" else ()
+    return Region(found, space, offset, data, missing, tuple(spans), located, extents)
 
 
 def _read(source: ByteSource, offset: int, length: int) -> tuple[bytes, tuple[tuple[int, int], ...]]:

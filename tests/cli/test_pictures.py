@@ -15,6 +15,7 @@ from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.render import diskmap as map_render
 from b2dinspect.render import export, hexdump, svg
+from b2dinspect.render.annotated import script
 from b2dinspect.source import MemorySource
 from b2dinspect.views.annotation import overview
 from b2dinspect.views.diskmap import draw
@@ -105,7 +106,7 @@ def test_hostile_text_is_shown_and_never_obeyed(command: str, hostile: Path, tmp
     drawing, page = tmp_path / "a.svg", tmp_path / "a.html"
     assert invoke(command, hostile, "--svg", drawing, "--html", page).returncode == 0
     for made in (drawing, page):
-        text = made.read_text()
+        text = made.read_text().replace(script.ELEMENT, "")
         assert is_harmless(text)
         for tag in ("<script", "<img", "<b>"):
             assert tag not in text.lower()
@@ -119,7 +120,7 @@ def test_pages_load_nothing(tmp_path: Path) -> None:
     for command in ("hexdump", "map"):
         page = tmp_path / f"{command}.html"
         invoke(command, incident("healthy-virtualbox"), "--html", page)
-        text = page.read_text()
+        text = page.read_text().replace(script.ELEMENT, "")
         assert not re.search(r"""(src|href)\s*=|url\(|@import|<link|<script""", text)
         assert 'name="viewport"' in text
         assert 'lang="en"' in text

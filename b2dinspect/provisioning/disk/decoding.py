@@ -39,7 +39,7 @@ def decoded(disk: ByteSource, writes: Sequence[Write]) -> Decoded:
     headers = [*table.headers, *(header for volume in volumes for header in volume.headers)]
     headers += [header for _, found in tars for header in found]
     regions = [
-        structure(one, disk.locate(one.offset))
+        structure(one, disk)
         for one in sorted(headers, key=lambda one: one.offset)
         if any(one.offset < end and start < one.offset + len(one.data) for start, end in map(_run, writes))
     ]

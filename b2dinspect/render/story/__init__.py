@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from b2dinspect.provisioning.events import Console, Decoded, Done, Took, Write
 from b2dinspect.provisioning.story import Scene, Story
-from b2dinspect.render import html
+from b2dinspect.render.annotated import annotated
 from b2dinspect.render.markup import Html
 from b2dinspect.render.story import player, strips, style
 from b2dinspect.render.story.words import Language, sentence, word
@@ -27,11 +27,10 @@ def page(story: Story, language: Language = "en") -> str:
     begin = story.scenes[0].started if story.scenes else None
     document = Html.of(
         '<!DOCTYPE html>\n<html lang="{}"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">{}'
         "<title>b2dprovision: {}</title><style>{}</style></head>\n<body><main>{}{}</main>{}</body></html>\n",
         "zh-Hans" if language == "zh" else "en",
+        Html.policy(player.SCRIPT),
         begin.sentence if begin else "",
         Html(style.PAGE),
         _head(story),
@@ -194,7 +193,7 @@ def _bytes(scene: Scene, stage: int) -> Iterator[Html]:
     """Yield the structures that a stage wrote, byte by byte; none for a stage that wrote none."""
     regions: Iterable[Region] = scene.decoded.regions if scene.decoded else ()
     writes = scene.done.writes if isinstance(scene.done, Done) else ()
-    shown = [html.region(region, f"({stage}.{number})") for number, region in enumerate(regions, 1)] or [
+    shown = [annotated(region, f"({stage}.{number})") for number, region in enumerate(regions, 1)] or [
         *map(_plain, writes[:MAX_WRITES])
     ]
     if shown:

@@ -5,6 +5,8 @@ Keys: arrows and space, Home and End, p or Enter on the button to play and pause
 
 from __future__ import annotations
 
+from b2dinspect.render.annotated import script
+
 SECONDS = 4
 SCRIPT = """
 "use strict";
@@ -70,6 +72,7 @@ SCRIPT = """
   });
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.closest("input")) return;
     if (event.target.closest("button, summary, a, .bytes") && [" ", "Enter"].includes(event.key)) return;
     const names = {ArrowRight: "on", ArrowLeft: "back", " ": "on", Home: "first", End: "last", p: "play"};
     const name = names[event.key];
@@ -83,4 +86,5 @@ SCRIPT = """
   follow();
 })();
 """.replace("SECONDS", str(SECONDS))
+SCRIPT += script.SCRIPT
 ELEMENT = f"<script>{SCRIPT}</script>"

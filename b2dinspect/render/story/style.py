@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from b2dinspect.render import style
+from b2dinspect.render.annotated import style as annotated
 
 OURS = """
 html:lang(zh-Hans) body {
@@ -85,4 +86,4 @@ html:not(.scripted) .controls, html:not(.scripted) .languages { display: none; }
   .found:not([open]) { display: none; }
 }
 """
-PAGE = style.PAGE + OURS
+PAGE = style.PAGE + annotated.PAGE + OURS
