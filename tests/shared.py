@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.locking import lock
 
 _VARIABLE = "B2DINSPECT_TESTS"
 if _VARIABLE not in os.environ:  # pytest itself; its workers and their children inherit the folder
@@ -24,8 +25,8 @@ def once(name: str, make: Callable[[], Path]) -> Path:
         make: Makes it and returns its path. It may ask for other things that are made once.
     """
     note = SHARED / f"{name}.made"
-    with (SHARED / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (SHARED / f"{name}.lock").open("w") as file:
+        lock(file)
         if not note.exists():
             note.write_text(str(make()))
     return Path(note.read_text())

@@ -167,11 +167,18 @@ def docker(
     return Met(done.returncode == 0, {"said": said}, "" if done.returncode == 0 else complaint or said)
 
 
-def command(port: int, credentials: Credentials, *arguments: str) -> tuple[str, ...]:
-    """Return the docker command that a person can type."""
+def command(port: int, credentials: Credentials, *arguments: str, host: str = HOST) -> tuple[str, ...]:
+    """Return the docker command that a person can type.
+
+    Args:
+        port: On this machine.
+        credentials: The client's; all three files.
+        arguments: What to do.
+        host: By which of this machine's names to come, as the server's certificate must have it.
+    """
     return (
         "docker",
-        *("-H", f"tcp://{HOST}:{port}", "--tlsverify"),
+        *("-H", f"tcp://{host}:{port}", "--tlsverify"),
         *("--tlscacert", str(credentials.authority)),
         *("--tlscert", str(credentials.certificate)),
         *("--tlskey", str(credentials.key)),

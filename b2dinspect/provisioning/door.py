@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,30 +235,56 @@ def connect(state: State, *, with_docker: bool = True) -> Step:
         state: The guest and the machine directory.
         with_docker: Whether docker's own client comes in, too, where there is one.
     """
-    folder = _folder(state)
-    port = state.guest.daemon_port if state.guest else 0
-    if not port:
-        why = state.guest.daemon_words if state.guest else "the guest is off"
-        raise StageFailed(f"nothing listens on port {commands.PORT}{': ' if why else ''}{why}")
-    clock = clock_of(state.plan.ids)
-    credentials = Credentials.of(folder)
-    yield Took(f"ca.pem, cert.pem and key.pem of {folder.name}; port {port} on {HOST}")
-    met = ask(port, credentials, clock=clock)
-    if not met.works:
-        raise StageFailed(met.reason, state._replace(has_daemon=False))
-    yield Gave(f"the daemon answers: version {met.answer.get('Version')}, {_platform(met)}")
-    if with_docker and clock is None:  # the client has the system's clock, and no other
+    port, credentials = yield from _client(state, HOST)
+    if with_docker and clock_of(state.plan.ids) is None:  # the client has the system's clock, and no other
         real = docker(port, credentials, "version", "--format", "{{.Server.Version}}", work=state.work)
         if real is not None and not real.works:
             raise StageFailed(f"docker: {real.reason}", state._replace(has_daemon=False))
         if real is not None:
             yield Gave(f"docker version says: {real.answer['said']}")
-    for who, stranger in _strangers(state, credentials):
-        refused = ask(port, stranger, clock=clock)
+    yield from _refused(state, port, _strangers(state, credentials))
+    return state._replace(has_daemon=True)
+
+
+def _come(state: State) -> Step:
+    """Let the client of a machine that is there come in, as its address; nothing of its store is made."""
+    from b2dinspect.machine.folder import open_machine
+
+    port, credentials = yield from _client(state, open_machine(_folder(state)).config.ip or HOST)
+    nobody = ("a client without a certificate", Credentials(credentials.authority))
+    yield from _refused(state, port, [nobody])
+    return state._replace(has_daemon=True)
+
+
+def _client(state: State, host: str) -> Generator[Event, None, tuple[int, Credentials]]:
+    """Come in with the machine's certificates, and return the port and what was shown there."""
+    folder = _folder(state)
+    port = state.guest.daemon_port if state.guest else 0
+    if not port:
+        why = state.guest.daemon_words if state.guest else "the guest is off"
+        raise StageFailed(f"nothing listens on port {commands.PORT}{': ' if why else ''}{why}")
+    credentials = Credentials.of(folder)
+    yield Took(f"ca.pem, cert.pem and key.pem of {folder.name}; port {port} on {HOST}")
+    met = ask(port, credentials, clock=clock_of(state.plan.ids), host=host)
+    if not met.works:
+        raise StageFailed(met.reason, state._replace(has_daemon=False))
+    yield Gave(f"the daemon answers: version {met.answer.get('Version')}, {_platform(met)}")
+    return port, credentials
+
+
+def _refused(
+    state: State, port: int, strangers: Iterable[tuple[str, Credentials]]
+) -> Generator[Event, None, None]:
+    """Let strangers knock.
+
+    Raises:
+        StageFailed: One of them was let in.
+    """
+    for who, stranger in strangers:
+        refused = ask(port, stranger, clock=clock_of(state.plan.ids))
         if refused.works:
             raise StageFailed(f"{who} was let in too", state._replace(has_daemon=False))
         yield Gave(f"{who} is refused: {refused.reason}")
-    return state._replace(has_daemon=True)
 
 
 def _platform(met: Met) -> str:
@@ -335,6 +361,11 @@ CONNECT = Stage(
 )
 CONNECT_AGAIN = CONNECT._replace(perform=lambda state: connect(state, with_docker=False))
 """After the second boot, where docker's own client has nothing new to tell."""
+CONNECT_THERE = CONNECT._replace(
+    sentence="Come in as a Docker client through TLS; one without a certificate is refused.",
+    perform=_come,
+)
+"""After the boot of a machine that was there."""
 DOOR_STAGES = (
     Stage(
         "provisioner",

@@ -102,9 +102,15 @@ class Decoded(NamedTuple):
 
 
 class Serving(NamedTuple):
-    """The guest stays up until the consumer closes the event stream."""
+    """The guest stays up until the consumer closes the event stream.
+
+    Attributes:
+        ssh: The command to log in with.
+        docker: With which a Docker client comes in; empty when none does.
+    """
 
     ssh: tuple[str, ...]
+    docker: tuple[str, ...] = ()
 
 
 class Finished(NamedTuple):
@@ -116,6 +122,7 @@ class Finished(NamedTuple):
         disk: The disk image, "" when none is left.
         message: One sentence.
         snapshots: Copies of the disk after each stage that changed it.
+        has_daemon: Whether a Docker client came in through TLS, and strangers did not.
     """
 
     logged_in: bool
@@ -123,6 +130,7 @@ class Finished(NamedTuple):
     disk: str
     message: str
     snapshots: tuple[str, ...]
+    has_daemon: bool = False
 
 
 Event = Started | Took | Gave | Console | Decoded | Done | Serving | Finished

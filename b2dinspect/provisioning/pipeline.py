@@ -53,10 +53,11 @@ def provision(plan: Plan) -> Iterator[Event]:
 def boot_image(plan: Plan, image: Path, folder: Path | None, *, is_kept: bool = True) -> Iterator[Event]:
     """Boot an image that is there, and log in if the plan has a key or the folder is a machine's.
 
-    The image is changed as the guest changes it.
+    The image is changed as the guest changes it. With ``plan.docker`` its daemon starts, too, and the
+    machine's client comes in.
 
     Args:
-        plan: The guest, the engine and the key; the rest of it is not used.
+        plan: The guest, the engine, the key, and whether to go on to the daemon; the rest is not used.
         image: A disk that can be written.
         folder: The machine directory that holds it, if it does.
         is_kept: Whether the image is still there afterwards.
@@ -71,6 +72,10 @@ def boot_image(plan: Plan, image: Path, folder: Path | None, *, is_kept: bool = 
         state = state._replace(disk_path=image, folder=folder, key=key)
         state = yield from boot(state)
         state = yield from perform(LOGIN, state)
+        if plan.docker:
+            from b2dinspect.provisioning.door import CONNECT_THERE  # slow imports
+
+            state = yield from perform(CONNECT_THERE, state)
         yield from _end(state, is_kept)
 
 
@@ -193,12 +198,24 @@ def _end(state: State, is_kept: bool = True) -> Iterator[Event]:
         key = state.login_key or (state.folder / "id_rsa" if state.folder else state.work / "id_rsa")
         user = state.plan.profile.owner[0]
         shown = plain_key(key.absolute(), state.work)
-        yield Serving(ssh_command(state.guest, user, shown, know_host(state.guest, state.work)))
+        ssh = ssh_command(state.guest, user, shown, know_host(state.guest, state.work))
+        yield Serving(ssh, _docker(state))
     if state.guest is not None:
         state.guest.stop()
     disk = str(state.disk_path) if is_kept and state.disk_path else ""
     is_in = state.logged_in and (state.has_daemon or not state.plan.docker)
-    yield Finished(is_in, str(state.folder or ""), disk, _outcome(state), state.snapshots)
+    folder = str(state.folder or "")
+    yield Finished(is_in, folder, disk, _outcome(state), state.snapshots, state.has_daemon)
+
+
+def _docker(state: State) -> tuple[str, ...]:
+    """Return the command of a Docker client that is let in, by the name that every machine answers to."""
+    if not state.has_daemon or state.guest is None or state.folder is None:
+        return ()
+    from b2dinspect.provisioning.client import Credentials, command
+
+    credentials = Credentials.of(state.folder.absolute())
+    return command(state.guest.daemon_port, credentials, "version", host="localhost")
 
 
 def _outcome(state: State) -> str:

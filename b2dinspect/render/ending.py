@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from b2dinspect.provisioning.events import Finished
+from b2dinspect.render.shell import command_line
 
 
 def ending(end: Finished) -> str:
@@ -22,6 +22,7 @@ def places(end: Finished) -> Iterator[tuple[str, str]]:
     for snapshot in end.snapshots:
         yield "stage", snapshot
     if end.disk:
-        yield "look", f"b2dinspect show {shlex.quote(end.disk)}"
+        yield "look", command_line(["b2dinspect", "show", end.disk])
     if end.folder:
-        yield "log in", f"b2dprovision boot {shlex.quote(end.folder)} --serve"
+        daemon = ["--docker"] if end.has_daemon else []
+        yield "log in", command_line(["b2dprovision", "boot", end.folder, *daemon, "--serve"])

@@ -42,7 +42,7 @@ def event(happened: Event) -> RenderableType | None:
         case Done():
             return _done(happened)
         case Serving():
-            return lines("", "The guest is up until Ctrl-C. Log in with:", command_line(happened.ssh))
+            return _serving(happened)
         case Finished():
             return _finished(happened)
 
@@ -80,6 +80,11 @@ def _write(write: Write) -> Line:
     at = f"at {write.head_offset:#x}: " if write.head_offset != write.virtual_offset else ""
     line = Line(f"{start}{place} {write.length} bytes  {at}{shown.hex()}  ")
     return line.append_column(shown)
+
+
+def _serving(guest: Serving) -> RenderableType:
+    daemon = ["Come in as a Docker client with:", command_line(guest.docker)] if guest.docker else []
+    return lines("", "The guest is up until Ctrl-C. Log in with:", command_line(guest.ssh), *daemon)
 
 
 def _finished(end: Finished) -> RenderableType:

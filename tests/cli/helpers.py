@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import os
-import pty
 import subprocess
 import sys
 import unicodedata
@@ -73,6 +72,8 @@ def invoke(*args: object, columns: int = 80) -> Done:
 
 def on_terminal(*args: object, env: dict[str, str] | None = None) -> tuple[int, bytes]:
     """Run the program on a pseudo-terminal; return its status and what it printed there."""
+    import pty  # Windows has none
+
     ours, theirs = pty.openpty()
     try:
         command = [*PROGRAM, *(str(arg) for arg in args)]

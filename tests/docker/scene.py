@@ -5,7 +5,6 @@ All of it goes onto one disk, whose data-root is where boot2docker has it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tests.disks import LABEL
 from tests.docker.daemon import CannotRunError, Daemon
+from tests.locking import lock
 from tests.oracles import PATH, run
 
 DRIVERS = ("overlay2", "vfs")
@@ -81,8 +81,8 @@ def scene(shared: Path, driver: str) -> Scene:
     """
     folder = shared / f"docker-{driver}"
     folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / "lock").open("w") as file:
+        lock(file)
         note = folder / "said.json"
         if not note.exists():
             try:

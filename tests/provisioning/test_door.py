@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.identity import Identities
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning import commands
-from b2dinspect.provisioning.events import Started
+from b2dinspect.provisioning.client import Credentials, ask
+from b2dinspect.provisioning.events import Serving, Started
 from b2dinspect.provisioning.host.drivers import DRIVERS
-from b2dinspect.provisioning.pipeline import provision
+from b2dinspect.provisioning.pipeline import boot_image, provision
 from b2dinspect.provisioning.simulated.root import Root
 from tests.oracles import needs
 from tests.provisioning.plans import Story, plan, tell
@@ -87,6 +89,36 @@ def test_what_lies_on_the_disk_is_what_lies_on_the_host(made: tuple[Story, Path]
     options = json.loads((folder / "config.json").read_bytes())["HostOptions"]["AuthOptions"]
     assert options["CaPrivateKeyPath"] == str(store / "certs" / "ca-key.pem")
     assert options["ServerCertPath"] == str(folder / "server.pem")
+
+
+@pytest.fixture
+def again(made: tuple[Story, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of that machine, and its disk."""
+    folder = Path(shutil.copytree(made[1] / "machines" / "default", tmp_path / "default"))
+    return folder, folder / Path(made[0].end.disk).name
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_there_is_booted_to_its_daemon(again: tuple[Path, Path]) -> None:
+    folder, disk = again
+    ids = Identities.from_seed("door")
+    events = boot_image(plan(folder.parent, docker=True, serves=True, ids=ids), disk, folder)
+    serving = next(event for event in events if isinstance(event, Serving))
+    port = serving.docker[2].removeprefix("tcp://localhost:")
+    assert serving.docker[-2:] == (str(folder / "key.pem"), "version")
+    assert ask(int(port), Credentials.of(folder), clock=float(ids.time), host="localhost").works
+    assert tell(events).end.has_daemon
+
+
+@pytest.mark.slow
+def test_no_client_comes_in_under_another_address(again: tuple[Path, Path]) -> None:
+    folder, disk = again
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("127.0.0.1", "192.168.99.100"))
+    ids = Identities.from_seed("door")
+    story = tell(boot_image(plan(folder.parent, docker=True, ids=ids), disk, folder))
+    assert (story.failed, story.end.logged_in, story.end.has_daemon) == (["connect"], False, False)
+    assert "192.168.99.100" in story.done["connect"].reason
 
 
 @needs("ssh", "e2fsck", "qemu-img")

@@ -52,6 +52,10 @@ def boot(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Keep the copy that the guest changed.")
     ] = None,
+    docker: Annotated[
+        bool,
+        typer.Option("--docker", help="Start the daemon, too, and come in with the machine's certificates."),
+    ] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Keep the guest up until Ctrl-C.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -60,7 +64,8 @@ def boot(
 
     Example: b2dprovision boot machines/default --serve
 
-    Exit status: 0 logged in, 1 nobody can log in, 2 it could not be done.
+    With --docker it goes on to the daemon, which simulate plays, with the certificates that lie on the disk.
+    Exit status: 0 logged in (and, with --docker, a client came in), 1 nobody can, 2 it could not be done.
     """
     from b2dinspect.containers.writers import written_formats
     from b2dinspect.inspection.walk import inspect
@@ -79,6 +84,11 @@ def boot(
     private = machine_folder.keys.private
     key_path = key or (private.file.path if private and not private.file.error else None)
     pair = load_key(key_path) if key_path else KeyPair(b"", b"")
+    machine = folder if private and (folder / "config.json").is_file() and key is None else None
+    if docker and machine is None:
+        raise UsageError("--docker comes with a machine's certificates: name its directory, and no --key")
+    if docker and (iso or initrd):
+        raise UsageError("--docker starts the daemon of a guest of ours: leave --iso and --initrd away")
     common.name_leftovers(out.parent if out else image.parent)
     player, qemu = common.engine_options(engine, kernel, initrd, iso, kvm, script)
     with ExitStack() as cleanup:
@@ -95,6 +105,7 @@ def boot(
                 mkfs=common.chosen_mkfs(mkfs, engine),
                 qemu=qemu,
                 serves=serve,
+                docker=docker,
             )
             if not in_place:
                 image = _copy(facts, plan, out, cleanup, force)
@@ -106,7 +117,6 @@ def boot(
                 if not force:
                     _check_harmless(facts, plan)
         is_kept = in_place or out is not None
-        machine = folder if private and (folder / "config.json").is_file() and key is None else None
         common.exit_by(common.follow(boot_image(plan, image, machine, is_kept=is_kept), as_json=as_json))
 
 
