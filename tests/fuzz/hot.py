@@ -43,6 +43,9 @@ def hot_places(image: Path) -> Hot:
             fields += [one for one in found if one.offset + one.size <= size]
             gpts = [one.offset for one in found if one.name == "GPT signature"]
             stretches += virtual
+        with contextlib.suppress(FileNotFoundError):
+            marked = json.loads(image.with_name(".places").read_text())
+            stretches += 20 * [Place(*one) for one in marked]  # files that are the point of it
         step = max(4096, size // 8192 // 4096 * 4096)
         stored = [at for at in range(0, size, step) if pread(at, min(step, 4096)).strip(b"\0")]
         stretches += [Place(at, min(4096, size - at), "stored") for at in stored[:400]]

@@ -307,7 +307,57 @@ def docker(folder: Path) -> Path:
                 made.add(place)
             edits.write(name.encode(), content)
         edits.flush()
+    disk = path.read_bytes()
+    found = [(disk.find(content), len(content), name) for name, content in _data_root() if len(content) > 9]
+    (folder / ".places").write_text(json.dumps([one for one in found if one[0] >= 0]))
     return path
+
+
+def docker_file(folder: Path, name: str) -> Path:
+    """One file of a data-root, as its reader gets it."""
+    from tests.docker.handmade import podman_database
+    from tests.docker.test_hostile import small_bolt
+
+    contents = dict(_data_root())
+    if name == "bolt":
+        data = small_bolt()
+    elif name == "sqlite":
+        data = podman_database()
+    elif name == "local log":
+        data = b"".join(_frame(b"line %d" % number) for number in range(8))
+    elif name == "tar-split":
+        segment = {"type": 2, "payload": "AAAA", "position": 0}
+        file = {"type": 1, "name": "bin/sh", "size": 2, "payload": "AA==", "position": 1}
+        raw = {"type": 1, "name_raw": "/w==", "size": 0, "position": 2}
+        data = b"".join(json.dumps(one).encode() + b"\n" for one in (segment, file, raw, segment))
+    else:
+        data = next(content for path, content in contents.items() if path.endswith(name))
+    path = folder / "file"
+    path.write_bytes(data)
+    return path
+
+
+def _frame(text: bytes) -> bytes:
+    """An entry of the log driver ``local``."""
+    body = b"\x0a\x06stdout\x10\xac\x02\x1a" + bytes([len(text)]) + text
+    length = len(body).to_bytes(4, "big")
+    return length + body + length
+
+
+def certificate(folder: Path) -> Path:
+    """A server's certificate, beside the authority that signed it, both without PEM around them."""
+    from b2dinspect.userdata.certificate import read_certificates
+    from tests.certificates import authority, server
+
+    for name, one in (("authority", authority()), ("server", server())):
+        (folder / name).write_bytes(read_certificates(one.certificate)[0].der)
+    return folder / "server"
+
+
+def door(folder: Path, target: str) -> Path:
+    """A machine that was provisioned, with certificates."""
+    _incident(folder, "second-door/door-open")
+    return folder / target
 
 
 def _data_root() -> Iterator[tuple[str, bytes]]:

@@ -12,7 +12,10 @@ from tests.fuzz import inputs
 from tests.fuzz.edits import MAX_GROWN
 from tests.fuzz.readers import (
     BACKUP,
+    CERTIFICATE,
     DOCKER,
+    DOCKER_FILES,
+    DOOR,
     FILES,
     IMAGE,
     KEY,
@@ -81,6 +84,7 @@ def _kinds() -> Iterator[Kind]:
     yield from _containers()
     yield from _machines()
     yield from _keys()
+    yield from _docker_files()
 
 
 def _disks() -> Iterator[Kind]:
@@ -118,6 +122,9 @@ def _containers() -> Iterator[Kind]:
 def _machines() -> Iterator[Kind]:
     for target in ("config.json", "id_rsa", "id_rsa.pub"):
         yield Kind(f"machine's {target}", _with(inputs.machine, target=target), MACHINE, True)
+    for target in ("ca.pem", "server.pem"):
+        yield Kind(f"machine's {target}", _with(inputs.door, target=target), DOOR, True)
+    yield Kind("certificate", inputs.certificate, CERTIFICATE, True)
     yield Kind("machine's NAME.vbox", inputs.snapshot, (*SETTINGS, *MACHINE), True)
     yield Kind("backup of a repair", inputs.backup, BACKUP, True)
     yield Kind("ssh requests", inputs.requests, REQUESTS, True)
@@ -129,6 +136,11 @@ def _keys() -> Iterator[Kind]:
         private = _with(inputs.private_key, kind=kind)
         yield Kind(f"private key {kind}", private, (*PRIVATE, *KEY), True, needs)
     yield Kind("authorized_keys", inputs.key_lines, (*LINES, *KEY), True)
+
+
+def _docker_files() -> Iterator[Kind]:
+    for name, probes in DOCKER_FILES.items():
+        yield Kind(f"docker's {name}", _with(inputs.docker_file, name=name), probes, True)
 
 
 KINDS = {kind.name: kind for kind in _kinds()}

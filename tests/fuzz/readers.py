@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import shutil
@@ -141,6 +142,92 @@ def _requests(folder: Path) -> None:
         output.encode()  # what cannot be sent ends the connection
 
 
+def _bolt(data: bytes) -> None:
+    from b2dinspect.docker.bolt import Bolt, Bucket
+
+    def walk(bucket: Bucket) -> None:
+        for _, value in bucket.items():
+            if isinstance(value, Bucket):
+                walk(value)
+
+    walk(Bolt(data).root)
+
+
+def _document(data: bytes) -> None:
+    from b2dinspect.docker.files import parse_json
+
+    with contextlib.suppress(ValueError):
+        parse_json(data)
+
+
+def _log(kind: str, data: bytes) -> None:
+    from b2dinspect.docker.logs import DECODERS, timestamp
+
+    class Nowhere:
+        def complain(self, reason: str) -> None:
+            assert reason
+
+    for line in DECODERS[kind]([data[:1000], data[1000:]], Nowhere()):  # type: ignore[arg-type]
+        timestamp(line.time)
+
+
+def _notes(data: bytes) -> None:
+    import binascii
+
+    from b2dinspect.docker.tarsplit import _part
+
+    for line in data.splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, binascii.Error):
+            _part(line)
+
+
+def _sqlite(data: bytes) -> None:
+    from types import SimpleNamespace
+
+    from b2dinspect.docker.files import Files
+    from b2dinspect.docker.podman import _Database
+
+    class OneFile(Files):
+        def __init__(self) -> None:
+            self.problems = []
+
+        def read(self, path: bytes, most: int = 0) -> bytes | None:
+            return data
+
+        def entry(self, path: bytes) -> None:
+            return None
+
+    _Database(OneFile(), SimpleNamespace(path=b""))  # type: ignore[arg-type]
+
+
+def _door(folder: Path) -> None:
+    from b2dinspect.machine.certificates import is_open, read_certificates_of
+    from b2dinspect.userdata.certificate import signature_fault
+
+    found = read_certificates_of(folder)
+    certificates = [one.certificate for one in found if one is not None and one.certificate is not None]
+    for one in certificates:
+        for other in certificates:
+            signature_fault(one, other)
+    [is_open(one) for one in found if one is not None]
+
+
+def _certificates(folder: Path) -> None:
+    import base64
+
+    from b2dinspect.userdata.certificate import read_certificates, signature_fault, told
+
+    def pem(name: str) -> bytes:
+        body = base64.encodebytes((folder / name).read_bytes())
+        return b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+
+    (authority,) = read_certificates(pem("authority"))
+    (found,) = read_certificates(pem((folder / ".target").read_text()))
+    signature_fault(found, authority), signature_fault(authority, found)
+    found.wrong_name("192.168.99.100"), found.is_good_at(1_600_000_000)
+    told(found).encode("ascii", "backslashreplace")
+
+
 COMMANDS = (
     *(_cli("show", "@"), _cli("show", "--headers", "@"), _cli("show", "--json", "--headers", "@")),
     *(_cli("keys", "@", raw=True), _cli("keys", "--fingerprints", "@"), _cli("diff", "@")),
@@ -168,9 +255,23 @@ MACHINE = (
     Probe("read machine", _machine, weight=200),
     *(_cli("doctor", "%"), _cli("doctor", "--json", "%"), _cli("show", "%"), _cli("report", "%")),
 )
+DOOR = (
+    Probe("read machine's certificates", _door, weight=50),
+    *(_cli("doctor", "%"), _cli("doctor", "--json", "%"), _cli("report", "%")),
+)
 KEY = (_cli("diff", "@", str(OWNER)), _cli("diff", "@", "@"))
 PRIVATE, LINES = (_parsed("read key", _private, 40),), (_parsed("read lines", _lines, 40),)
 TAR, SETTINGS = (_parsed("read tar", _tar, 2000),), (_parsed("read settings", _settings, 2000),)
+DOCKER_FILES = {
+    "config.v2.json": (_parsed("read JSON", _document, 1),),
+    "sqlite": (_parsed("read SQLite", _sqlite, 1),),
+    "bolt": (_parsed("read BoltDB", _bolt, 1),),
+    "-json.log": (_parsed("read JSON log", functools.partial(_log, "json-file"), 1),),
+    "local log": (_parsed("read local log", functools.partial(_log, "local"), 1),),
+    "tar-split": (_parsed("read tar-split", _notes, 1),),
+}
+"""Files of a data-root, and who reads each alone."""
+CERTIFICATE = (Probe("read certificate", _certificates),)
 BACKUP, REQUESTS = (Probe("undo", _backup),), (Probe("requests", _requests),)
 COMMAND_NAMES = frozenset(one.name for one in (*COMMANDS, *DOCKER[1:], *PACKED[1:], *MACHINE[1:], *KEY))
 """Probes that are a whole command."""
