@@ -1,7 +1,8 @@
 """``python notebooks/make.py`` builds the notebooks from ``src/`` and runs them; ``--check`` only runs them.
 
 A source is Markdown. A block of ``python`` is a code cell; ``python exercise`` one that the reader changes;
-what follows as ``python solution`` is its answer, folded away. ``--solve`` runs with every answer in place.
+what follows as ``python solution`` is its answer, folded away. ``--solve`` runs with every answer in place,
+``--en`` and ``--zh`` those of one language.
 Needs nbformat, nbclient and ipykernel (the extra ``test``).
 """
 
@@ -93,7 +94,9 @@ def _forget_place(value: dict[str, object]) -> None:
 def main() -> None:
     """Build or check every notebook."""
     is_check, solve = "--check" in sys.argv, "--solve" in sys.argv
-    for language, folder in LANGUAGES.items():
+    chosen = [name for name in LANGUAGES if f"--{name}" in sys.argv]
+    for language in chosen or LANGUAGES:
+        folder = LANGUAGES[language]
         for path in sources(language):
             notebook = build(path, language, solve=solve)
             run(notebook, folder)

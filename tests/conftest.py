@@ -7,14 +7,16 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import coverage
 import pytest
 from hypothesis import settings
 
 from tests import shared
 from tests.opened import KEPT
 
-settings.register_profile("any-machine", deadline=None)
-settings.load_profile("any-machine")
+settings.register_profile("any-machine", deadline=None, max_examples=50)
+settings.register_profile("ci", settings.get_profile("any-machine"), derandomize=True)
+settings.load_profile("ci" if "CI" in os.environ else "any-machine")
 
 assert shared.SHARED.is_dir()  # made before the workers start
 
@@ -25,6 +27,20 @@ sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every program of the tests would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker is a child too: measured before pytest-cov begins, and again wherever a test is not.
+    while begun := coverage.Coverage.current():
+        begun.stop()
+
+
+@pytest.fixture(autouse=True)
+def children_are_measured_as_their_test_is(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure no child of a test that is not measured: to begin and to save costs as much as a command."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("no_cover"):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ def in_time(seconds: float = 8.0) -> Iterator[None]:
 # --- VirtualBox settings ------------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 def test_settings_with_many_disks_and_many_devices() -> None:
     disks = "".join(f'<HardDisk uuid="m{number:x}"/>' for number in range(30_000))
     devices = '<AttachedDevice type="HardDisk">' + '<Image uuid="none"/>' * 30_000 + "</AttachedDevice>"
@@ -45,6 +46,7 @@ def test_settings_with_many_disks_and_many_devices() -> None:
         assert len(found.media) == len(found.attached) == 30_000
 
 
+@pytest.mark.no_cover
 def test_settings_with_a_long_chain_of_snapshots() -> None:
     count = 20_000
     disks = "".join(f'<HardDisk uuid="m{number}">' for number in range(count)) + "</HardDisk>" * count
@@ -85,6 +87,7 @@ def forged(alternating: bytes, disk_size: int = 1 << 34) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_tables_of_small_pieces() -> None:
     path = forged(struct.pack(">QQ", 0, 512))
     with in_time(20.0), inspect(str(path)) as facts:
@@ -100,6 +103,7 @@ def test_tables_of_small_pieces() -> None:
 # --- keys ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover
 def test_a_mebibyte_of_newlines() -> None:
     with in_time():
         lines = parse(b"\n" * (1 << 20))
@@ -175,6 +179,7 @@ def test_a_long_key_is_read_without_proving_its_factors() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_tar_of_a_thousand_entries_shows_some_of_its_headers() -> None:
     facts = look(make_disk(4 << 20, (0, TAR[:1536] + TAR[1024:1536] * 1000)))
     count = len([*all_headers(facts)])

@@ -137,6 +137,7 @@ def flip(dice: random.Random, path: Path) -> list[Patch]:
 @needs("qemu-img")
 @pytest.mark.parametrize("name", DISKS)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_random_faults(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(sleuthkit, "SECONDS_PER_ANSWER", 1)
     path, dice = DISKS[name](), random.Random(name)
@@ -148,6 +149,7 @@ def test_random_faults(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 @needs("qemu-img")
 @pytest.mark.parametrize("name", DISKS)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_truncation(name: str) -> None:
     path, dice = DISKS[name](), random.Random(name)
     size = open_file(path).size

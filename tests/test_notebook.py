@@ -29,6 +29,7 @@ def check(view: View) -> None:
 
 @pytest.mark.parametrize("name", MANIFEST)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_every_sample_shows_itself(name: str) -> None:
     with b2d.open(unpacked(name)) as disk:
         for view in (disk, disk.header, disk.userdata, disk.keys, disk.map, disk.hexdump()):
@@ -40,6 +41,7 @@ def test_every_sample_shows_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_every_incident_is_diagnosed(name: str) -> None:
     found = b2d.diagnose(incident(name))
     check(found)

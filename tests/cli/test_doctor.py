@@ -30,6 +30,7 @@ def test_the_first_lines_are_enough_to_act(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_it_fits_the_screen(name: str, columns: int) -> None:
     text = invoke("doctor", incident(name), columns=columns).stdout.decode()
     assert is_harmless(text)

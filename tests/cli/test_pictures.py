@@ -40,6 +40,7 @@ def hostile(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("name", MANIFEST)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_they_fit_the_screen(name: str, columns: int) -> None:
     for command in ("map", "hexdump"):
         done = invoke(command, unpacked(name), columns=columns)

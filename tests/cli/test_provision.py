@@ -309,7 +309,8 @@ def is_gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.no_cover
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 @pytest.mark.slow
 def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) -> None:
@@ -331,6 +332,7 @@ def test_killed_at_any_moment(how: signal.Signals, seed: int, tmp_path: Path) ->
 
 
 @needs("qemu-system-x86_64", "sshd", "busybox", "dash")
+@pytest.mark.slow
 def test_killed_qemu_runs_leave_no_qemu(tmp_path: Path) -> None:
     if not list(Path("/boot").glob("vmlinuz-*")):
         pytest.skip("not installed: a Linux kernel in /boot")

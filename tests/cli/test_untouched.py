@@ -43,6 +43,7 @@ def listing(folder: Path) -> list[tuple[str, int, int]]:
 
 @pytest.mark.parametrize("name", MANIFEST)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_the_evidence_is_the_same_after_every_command(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

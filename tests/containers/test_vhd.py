@@ -674,6 +674,7 @@ class Endless(ByteSource):
 
 @pytest.mark.parametrize("filler", [b"\0", b"\xff", b"\x01", b"\x7f"])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_huge_file_with_a_huge_bat_is_no_hang(filler: bytes) -> None:
     start = vhd_footer(current_size=1 << 40) + vhd_header(1 << 26, 16384)
     begin = time.process_time()

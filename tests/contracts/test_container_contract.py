@@ -419,6 +419,7 @@ def test_everything_in_one_read(disk: Container) -> None:
 
 @pytest.mark.parametrize("unit_share", ["511", "512", "unit-1", "unit", "unit+1", "2 units", "3 units"])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_everything_in_strides(disk: Container, row: Row, unit_share: str) -> None:
     unit = row.unit
     strides = {"unit-1": unit - 1, "unit": unit, "unit+1": unit + 1, "2 units": 2 * unit, "3 units": 3 * unit}
@@ -434,6 +435,7 @@ def edges(unit: int) -> list[int]:
     return sorted({0, SIZE, *units[:: max(1, len(units) // 40)], *(place for pair in DATA for place in pair)})
 
 
+@pytest.mark.no_cover
 def test_single_bytes_around_every_edge(disk: Container, row: Row) -> None:
     for edge in edges(row.unit):
         start = max(0, edge - 20)
@@ -443,6 +445,7 @@ def test_single_bytes_around_every_edge(disk: Container, row: Row) -> None:
         )
 
 
+@pytest.mark.no_cover
 def test_reads_across_every_edge(disk: Container, row: Row) -> None:
     for edge in edges(row.unit):
         for length in (2, 513, row.unit + 2, 2 * row.unit + 2):
@@ -453,6 +456,7 @@ def test_reads_across_every_edge(disk: Container, row: Row) -> None:
 @settings(max_examples=60)
 @given(offset=st.integers(0, SIZE + 10), length=st.integers(0, 3 * MIB))
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_any_range(disk: Container, offset: int, length: int) -> None:
     assert disk.pread(offset, length) == PAYLOAD[offset : offset + length]
 
@@ -460,6 +464,7 @@ def test_any_range(disk: Container, offset: int, length: int) -> None:
 @pytest.mark.parametrize(
     ("offset", "length"), [(SIZE - 1, 2), (SIZE, 1), (SIZE + 1, 1), (10**20, 1), (SIZE - 1024, MIB), (0, 0)]
 )
+@pytest.mark.no_cover
 def test_reads_past_the_end_are_clamped(disk: Container, offset: int, length: int) -> None:
     assert disk.pread(offset, length) == PAYLOAD[offset : offset + length]
 
@@ -476,6 +481,7 @@ def test_reads_past_the_end_are_clamped(disk: Container, offset: int, length: in
         (7, 5 * MIB),
     ],
 )
+@pytest.mark.no_cover
 def test_extents_cover_the_range(disk: Container, offset: int, length: int | None) -> None:
     position = offset
     for extent in disk.extents(offset, length):
@@ -492,6 +498,7 @@ def test_no_extents_past_the_end(disk: Container) -> None:
     assert list(disk.extents(0, 0)) == []
 
 
+@pytest.mark.no_cover
 def test_extents_point_to_the_very_bytes(disk: Container, path: Path, row: Row) -> None:
     stored = path.read_bytes()
     for offset, length, kind, file_offset in disk.extents():
@@ -505,6 +512,7 @@ def test_extents_point_to_the_very_bytes(disk: Container, path: Path, row: Row) 
             assert not expected.strip(b"\0")
 
 
+@pytest.mark.no_cover
 def test_locate_points_to_the_very_byte(disk: Container, path: Path, row: Row) -> None:
     stored = path.read_bytes()
     for edge in edges(row.unit):
@@ -544,6 +552,7 @@ def compare_readers(disk: Container, other: Container) -> None:
 @needs("qemu-img")
 @pytest.mark.parametrize("readable", [pytest.param(row, id=row.name) for row in ROWS if row.qemu_reads])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_qemu_reads_the_same(readable: Row, tmp_path: Path) -> None:
     readable.make(tmp_path / "image")
     name = QEMU_NAMES.get(readable.format, readable.format)

@@ -160,6 +160,7 @@ def commands(disk: Path, out: Path) -> Iterator[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("make", DISKS)
+@pytest.mark.no_cover
 def test_a_command_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: Path) -> None:
     disk = make(tmp_path)
     statuses = {}
@@ -173,6 +174,7 @@ def test_a_command_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: P
 
 
 @pytest.mark.parametrize("name", MANIFEST)
+@pytest.mark.no_cover
 def test_a_view_leaves_nothing_open(name: str) -> None:
     with nothing_is_left(name):
         with b2d.open(unpacked(name)) as disk:
@@ -229,6 +231,7 @@ def with_few_descriptors(*words: object) -> tuple[int, bytes, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_sixty_machines_with_forty_descriptors(tmp_path: Path) -> None:
     model = incident("snapshot")
     for number in range(60):
@@ -240,6 +243,7 @@ def test_sixty_machines_with_forty_descriptors(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["doctor", "show", "keys", "diff", "report", "map", "hexdump"])
+@pytest.mark.no_cover
 def test_a_chain_with_forty_descriptors(command: str, tmp_path: Path) -> None:
     shutil.copy(unpacked(SOURCE), tmp_path / "0.vdi")
     for number in range(1, 12):

@@ -132,6 +132,7 @@ def settle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @needs("e2fsck", "qemu-img", "ssh")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.no_cover
 def test_every_command_works_as_printed(name: str, place: Path) -> None:
     folder = copy_of(name, place)
     _, found, text = doctor(folder)
@@ -161,6 +162,7 @@ def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.no_cover
 def test_a_packed_machine_opens(name: str, place: Path) -> None:
     shutil.copy(PACKED / f"{name}.tar.xz", place)
     status, found, _ = doctor(Path(f"{name}.tar.xz"))

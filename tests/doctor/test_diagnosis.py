@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -39,6 +40,7 @@ ID = re.compile(rf'"((?:{"|".join(FAMILIES + OTHERS + MORE + SECOND)})-[a-z0-9-]
 NO_FINDINGS = {*FAULTS, "data-volume", "ext4-only", "disk-name", "config-2"}
 
 
+@functools.cache
 def all_ids() -> set[str]:
     """Return every finding id in the sources: what looks like one, and is given to Finding or a like."""
     found = set()

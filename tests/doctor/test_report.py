@@ -75,6 +75,7 @@ def test_every_incident(name: str) -> None:
 
 @pytest.mark.parametrize("name", MANIFEST)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_every_sample_with_its_hash(name: str, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     done = invoke("report", unpacked(name), "-o", page)
@@ -138,6 +139,7 @@ def test_output(tmp_path: Path) -> None:
 @needs("chromium")
 @pytest.mark.parametrize("width", [400, 1100])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_browser_shows_it_without_complaint(width: int, tmp_path: Path) -> None:
     page, picture = tmp_path / "r.html", tmp_path / "r.png"
     invoke("report", incident("userdata-lost"), "-o", page)
@@ -151,6 +153,7 @@ def test_a_browser_shows_it_without_complaint(width: int, tmp_path: Path) -> Non
 @needs("chromium")
 @pytest.mark.parametrize("words", [("report", "-o"), ("map", "--html"), ("hexdump", "--html")], ids=" ".join)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_axe_finds_no_fault(words: tuple[str, str], tmp_path: Path) -> None:
     page = tmp_path / "a.html"
     invoke(words[0], incident("userdata-lost"), words[1], page)

@@ -17,8 +17,8 @@ from b2dinspect.evidence.pieces import PieceName, named
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.newfile import NewFile
 from b2dinspect.source import Extent
+from tests.disks import needs_disks, provisioned
 from tests.evidence.handmade import MIB, ids, told
-from tests.museum.ours import PROVISION, minikube
 from tests.oracles import needs, run
 
 SIZE = 5 * MIB // 2
@@ -38,13 +38,14 @@ def cut(tmp_path: Path) -> Callable[..., list[Path]]:
     return cut
 
 
-@needs("split", "cmp", *PROVISION)
+@needs_disks
+@needs("split", "cmp")
 @pytest.mark.parametrize(
     "options", [("-d", "-a", "3"), ("--numeric-suffixes=1", "-a", "3"), ("-d", "-a", "2")]
 )
 def test_what_split_cut_is_the_disk_again(options: tuple[str, ...], tmp_path: Path) -> None:
-    whole = minikube()
-    run("split", "-b", "50M", *options, whole, tmp_path / "disk.img.")
+    whole = provisioned("minikube", size=64 * MIB)
+    run("split", "-b", "15M", *options, whole, tmp_path / "disk.img.")
     first = min(tmp_path.glob("disk.img.*"))
     done = CliRunner().invoke(provision, ["convert", str(first), str(tmp_path / "joined.raw"), "--verify"])
     assert done.exit_code == 0, done.stderr
@@ -150,9 +151,11 @@ def test_a_container_in_pieces(cut: Callable[..., list[Path]], tmp_path: Path) -
         assert opened.container.pread(0, 8 * MIB) == whole.container.pread(0, 8 * MIB)
 
 
+@needs_disks
+@needs("split")
 def test_pieces_are_not_changed_in_place(tmp_path: Path) -> None:
-    whole = minikube()
-    run("split", "-b", "100M", "-d", "-a", "3", whole, tmp_path / "disk.")
+    whole = provisioned("minikube", size=64 * MIB)
+    run("split", "-b", "30M", "-d", "-a", "3", whole, tmp_path / "disk.")
     words = ["repair", str(tmp_path / "disk.000"), "--new-key", "--in-place"]
     before = [path.read_bytes() for path in sorted(tmp_path.glob("disk.*"))]
     done = CliRunner().invoke(provision, words)

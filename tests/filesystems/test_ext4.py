@@ -130,6 +130,7 @@ def dump(path: Path, name: str) -> bytes:
 
 @pytest.mark.parametrize("name", [*CONTENTS, "sparse", "scattered"])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_content_is_what_debugfs_dumps(path: Path, files: Ext4, name: str) -> None:
     found = content(files, name.encode())
     assert found == CONTENTS.get(name, found)
@@ -143,6 +144,7 @@ def test_the_scattered_file_is_scattered(files: Ext4) -> None:
 
 @pytest.mark.parametrize("name", ["blocks", "large", "sparse", "scattered"])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_file_offsets_point_to_the_very_bytes(path: Path, files: Ext4, name: str) -> None:
     source = files.content(files.find(name.encode()))
     expected = source.pread(0, source.size)
@@ -623,6 +625,7 @@ def targets(path: Path) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize("kind", ["ext4", "ext2"])
 @pytest.mark.parametrize("what", ["superblock", "descriptors", "inodes", "root", "userdata"])
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_changed_bytes_raise_nothing_but_evidence_errors(
     monkeypatch: pytest.MonkeyPatch, kind: str, what: str
 ) -> None:

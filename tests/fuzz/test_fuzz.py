@@ -23,6 +23,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_few_inputs_of_every_kind(name: str, scratch: Path) -> None:
     kind = KINDS[name]
     if not kind.is_possible:

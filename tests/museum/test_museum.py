@@ -114,6 +114,7 @@ def test_what_lives_is_found(one: Exhibit) -> None:
 
 
 @of("ours", "other", "unknown", lives=True)
+@pytest.mark.no_cover
 def test_what_lives_can_be_opened(one: Exhibit) -> None:
     for offset in one.lives if one.readable else ():
         status, said = say(inspecting, "ls", one.make(), "/", "--offset", offset, "--json")
@@ -158,11 +159,13 @@ def test_what_is_not_in_the_file_is_not_damaged(name: str) -> None:
 
 @of("other", "unknown")
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_no_repair_is_advised_for_what_is_not_ours(one: Exhibit) -> None:
     assert not REPAIRS.search(all_said(one.name)), one.line
 
 
 @of("other", "unknown")
+@pytest.mark.no_cover
 def test_what_is_not_ours_is_not_repaired(one: Exhibit) -> None:
     status, said = say(provisioning, "repair", "--dry-run", one.make())
     assert status == 2, (one.line, said)
@@ -170,6 +173,7 @@ def test_what_is_not_ours_is_not_repaired(one: Exhibit) -> None:
 
 @of("ours", "other", "unknown", lives=True)
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_nothing_destructive_is_advised_over_what_lives(one: Exhibit) -> None:
     found = DESTRUCTIVE.search(all_said(one.name))
     assert found is None, (one.line, all_said(one.name)[found.start() - 200 : found.end() + 200])
@@ -177,6 +181,7 @@ def test_nothing_destructive_is_advised_over_what_lives(one: Exhibit) -> None:
 
 @of("ours", "other", "unknown", "nobody")
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_the_evidence_stays_as_it_is(one: Exhibit) -> None:
     path = one.make()
     before = digest(path)

@@ -88,12 +88,15 @@ def test_the_stored_notebook_is_its_source_with_outputs(name: str, language: str
 
 
 @needs("mke2fs", "debugfs", "ssh")
+@pytest.mark.no_cover
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_all_run_and_every_solution_is_right() -> None:
-    command = [sys.executable, str(NOTEBOOKS / "make.py"), "--solve"]
+    """In one language: that the code of both is the same is a test of its own."""
+    command = [sys.executable, str(NOTEBOOKS / "make.py"), "--solve", "--en"]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    assert done.stdout.decode().count("cells") == 2 * len(NAMES)
+    assert done.stdout.decode().count("cells") == len(NAMES)
 
 
 @pytest.mark.parametrize("language", FOLDERS)

@@ -46,7 +46,7 @@ MAX_CYLINDERS = 65535
 SILENCE = 3.0
 HAS_DESCRIPTORS = os.name == "posix"
 """Whether a program can be given files that are open already."""
-KERNEL_COMMAND = "console=ttyS0 panic=-1 no_timer_check quiet"
+KERNEL_COMMAND = "console=ttyS0 panic=-1 no_timer_check quiet nokaslr mitigations=off"
 """Linux without a processor for a moment takes its timer for broken and panics, unless told not to look."""
 STAGES = {stage.id: stage for stage in (*GUEST_STAGES, DAEMON_STAGE)}
 DOCKER_MEMORY = "2048"

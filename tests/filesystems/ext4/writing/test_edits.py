@@ -49,6 +49,7 @@ def test_random_changes_leave_what_e2fsck_calls_clean(rng: random.Random, steps:
 
 @needs("mke2fs", "e2fsck")
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.no_cover
 def test_so_they_do_on_every_kind_of_ext(kind: str, tmp_path: Path) -> None:
     partition = mke2fs(tmp_path / "fs", *KINDS[kind])
     model = tree(partition)
