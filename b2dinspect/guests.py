@@ -98,7 +98,8 @@ class GuestProfile(NamedTuple):
         directories: Names in /var/lib on the data partition that only this generation makes.
         falls_back: Whether, without label and magic, it takes the first ext4 or btrfs partition there is.
         commands: What the original runs.
-        makes: Directories that it makes on the data partition, parents first.
+        makes: Directories that it makes on the data partition, parents first. What other scripts make at the
+            same boot is not among them: /var/lib/boot2docker/log (bootscript.sh, and 18.09's bootlocal).
         open_to_all: Those of them with mode 1777: its own /tmp, which it moves there.
         owner: User and group of the home directory, and their numbers (the group's is assumed for minikube).
         owns: What it gives them of the home, when it has unpacked userdata.tar; b"" for all of it.
@@ -120,6 +121,14 @@ class GuestProfile(NamedTuple):
     owner: tuple[str, str, int, int]
     owns: bytes = b""
     knows_old_layout: bool = False
+
+    def data_directory(self, has_old_layout: bool) -> str:
+        """Return what of a data partition is its /var/lib/boot2docker, by whether there is a ``vm`` on it."""
+        return OLD_DIRECTORY if has_old_layout and self.knows_old_layout else DATA_DIRECTORY
+
+    def userdata_path(self, has_old_layout: bool) -> str:
+        """Return where on a data partition it looks for userdata.tar."""
+        return f"/{self.data_directory(has_old_layout)}/userdata.tar"
 
 
 _BOOT2DOCKER_MAKES = ("tmp", "var", "var/lib", "var/lib/docker", "var/lib/boot2docker")

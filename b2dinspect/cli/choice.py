@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from b2dinspect.cli.common import FINDINGS, AllowChain, Json, command, examine, out, rules
+from b2dinspect.cli.common import FINDINGS, TROUBLE, AllowChain, Json, command, examine, out, rules
 
 
 @command
@@ -23,7 +23,7 @@ def choice(
     Example: b2dinspect choice sample_images/magic-damaged.vdi.gz
 
     Ask this before you boot a recovered disk. Exit status: 0 none would format anything but a fresh disk, 1
-    one would, or several disks carry the label, 2 a disk could not be read.
+    one would, or several partitions carry the label, 2 what a guest looks at is not in the files.
     """
     from b2dinspect.guests import PROFILES
     from b2dinspect.inspection.choice import Candidate, Hardware, choose_among
@@ -41,6 +41,8 @@ def choice(
         print(json.dumps(render.choices_json(paths, found)))  # noqa: T201
     else:
         out(render.choices(paths, found))
+    if not all(chosen.is_told for _, _, chosen in found):
+        raise typer.Exit(TROUBLE)
     for _, _, chosen in found:
         if chosen.rivals:
             raise typer.Exit(FINDINGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,7 @@ from b2dinspect.cli.common import (
     rules,
     visit_of,
 )
-from b2dinspect.errors import B2dError, UsageError
+from b2dinspect.errors import B2dError, ContainerError, UsageError
 
 if TYPE_CHECKING:
     from b2dinspect.doctor.diagnosis import Diagnosis
@@ -65,6 +65,7 @@ def doctor(
 
     visit, subject = visit_of(at, address), subject or _only_machine()
     with (
+        _advising(),
         ProgressBar() as progress,
         open_case(
             subject, format_name=format_name, rules=rules(folders), progress=progress, visit=visit
@@ -80,6 +81,21 @@ def doctor(
         out(*render.diagnosis(found, evidence))
     if not found.is_healthy:
         raise typer.Exit(FINDINGS)
+
+
+@contextmanager
+def _advising() -> Iterator[None]:
+    """Say what to do about an image whose header is refused."""
+    try:
+        yield
+    except ContainerError as error:
+        if error.offset is not None and error.expected is not None:
+            text = (
+                "a damaged header hides what is in the file and takes none of it away: keep the file as it "
+                "is, look for a backup of it, and try on a copy what may mend its header"
+            )
+            raise B2dError(f"{error}; {text}") from error
+        raise
 
 
 def _only_machine() -> str:
@@ -137,7 +153,8 @@ def machines(
 ) -> None:
     """List machines, a line each: driver, state, disk, size, whether the key fits, and the first finding.
 
-    Where there are certificates, until when each is good; one with a ! is not.
+    Where there are certificates, until when each is good; one with a ! is not. Where the terminal is too
+    narrow, size, disk and driver are left out.
 
     Example: b2dinspect machines ~/.docker/machine
 

@@ -88,7 +88,7 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         yield Finding("magic-damaged", "error", text, at)
     elif magic.copy_offset is not None and not _has_content(facts) and facts.state == "damaged":
         yield Finding("magic-damaged", "error", facts.reason, 0)
-    if _is_worth_saving(facts):
+    if _is_worth_saving(facts) and facts.ownership.is_seen:
         guests = listed(facts.formatters)
         outcome = f"{guests} will format it at the next boot" if guests else "no guest finds its data"
         found = ", ".join(f"{one.filesystem} at sector {one.partition.start}" for one in facts.living)
@@ -179,6 +179,14 @@ def _marker_at_start(facts: Inspection) -> Iterator[Finding]:
 
 
 def _marker_on_foreign(facts: Inspection) -> Iterator[Finding]:
+    """Weigh a marker on somebody else's disk, and say what of ours lives below a filesystem of theirs."""
+    if facts.ownership.evidence and (ours := [one for one in facts.living if one.label == DATA_LABEL]):
+        seems = facts.ownership.seems[0].what if facts.ownership.seems else "another filesystem"
+        text = (
+            f"{seems} was made over a boot2docker disk, whose {ours[0].filesystem} still begins at sector "
+            f"{ours[0].partition.start}: what was not written over can be saved; work on a copy"
+        )
+        yield Finding("filesystem-overwritten", "error", text, ours[0].sign)
     if facts.magic.found and facts.formatters:
         whose = (
             "somebody else's disk"
@@ -201,7 +209,7 @@ def label(facts: Inspection) -> Iterator[Finding]:
         return
     if data.by == "fallback":
         text = (
-            f"partition {data.volume.partition.number} holds the data but is labelled "
+            f"{data.volume.partition.place} holds the data but is labelled "
             f"{data.volume.label.decode('latin-1')!a}, not {DATA_LABEL.decode()!r}; "
             f"{_takers(data)} would mount it all the same"
         )
@@ -220,10 +228,15 @@ def userdata(facts: Inspection) -> Iterator[Finding]:
         facts.state == "provisioned"
         and facts.data
         and facts.data.volume.is_ext
-        and not facts.of_source("data")
+        and not facts.effective
         and not facts.problems
     ):
         text = "the data partition has no var/lib/boot2docker/userdata.tar: no key is unpacked at boot"
+        if facts.has_old_layout and facts.guest.profile == "automount":
+            text = (
+                "the data partition has a directory vm, which is /var/lib/boot2docker for automount, and no "
+                "userdata.tar in it: no key is unpacked at boot"
+            )
         yield Finding("userdata-missing", "error", text, facts.data.volume.sign)
     for item in facts.userdata:
         if not _counts(facts, item.source):

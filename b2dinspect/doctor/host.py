@@ -262,12 +262,8 @@ def lost_label(case: Case) -> Iterator[Finding]:
 
 def unlabelled(disk: Inspection) -> Volume | None:
     """Return the filesystem that lies where a guest makes its own, and lacks the label; None for none."""
-    if (
-        not disk.ownership.is_ours
-        or disk.state != "foreign"
-        or disk.data is None
-        or disk.data.by != "fallback"
-    ):
+    is_lost = disk.state == "damaged" and disk.data is not None and disk.data.by == "fallback"
+    if disk.data is None or not is_lost or not disk.ownership.is_ours:
         return None
     volume = disk.data.volume
     is_there = volume.partition.number == 1 and volume.partition.start in starts(profile_of(disk))

@@ -1,8 +1,8 @@
 """Where something begins that a sector names: by its first sectors, or by a copy that says which copy it is.
 
 A search that looks at every sector meets superblocks, signatures, and copies of both: of btrfs at 64 MiB, of
-XFS in each allocation group, of LUKS 2 behind its first header, of NTFS behind its last sector. Each knows
-how far it is from the beginning.
+XFS in each allocation group, of LUKS 2 behind its first header, of NTFS behind its last sector, of FAT32 in
+its sixth. Each knows how far it is from the beginning.
 
 Source: Linux, fs/btrfs (btrfs_super_block.bytenr), fs/xfs/libxfs/xfs_format.h (xfs_agf.agf_seqno) and
 include/uapi/linux/raid/md_p.h (super_offset); LUKS2 On-Disk Format Specification, 2.1 (hdr_offset); LVM2,
@@ -23,6 +23,7 @@ from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
 LUKS_COPY = Signature("LUKS", 0x4000, b"SKUL\xba\xbe")
 EXT = Signature("ext", superblock.OFFSET + superblock.MAGIC_OFFSET, b"\x53\xef")
+FAT32 = next(one for one in SIGNATURES if one.data == b"FAT32   ")
 SWAP = Signature("swap", swap.PAGE_SIZES[0] - len(swap.SIGNATURE), swap.SIGNATURE)
 SOUGHT = (EXT, SWAP, LUKS_COPY, *(one for one in SIGNATURES if one.is_strong or one.kind == "hfsplus"))
 """What is looked for in every sector."""
@@ -107,8 +108,24 @@ def _sight(disk: ByteSource, one: Signature, sector: int, place: int) -> Sight |
     return found if found and found.start >= 0 and not found.start % SECTOR else None
 
 
+def _fat_backup(disk: ByteSource, sector: int) -> int:
+    """Return how far a FAT32's boot sector is from its beginning: 0, unless it is the backup.
+
+    Its tables begin behind the reserved sectors, with the medium's byte, 0xFF and 0xFF.
+    """
+    size, reserved, behind = (_number(disk, (at, "<H"), sector) for at in (11, 14, 50))
+    medium = read_lenient(disk, sector + 21, 1)
+    for distance in (0, behind * size):
+        table = read_lenient(disk, sector - distance + reserved * size, 3) if sector >= distance else b""
+        if table == medium + b"\xff\xff":
+            return distance
+    return 0
+
+
 def _from_start(disk: ByteSource, one: Signature, sector: int, place: int) -> int:
     """Return how many bytes a sector with a signature is from the beginning of what it names."""
+    if one is FAT32:
+        return _fat_backup(disk, sector)
     known = LUKS_PLACE if one is LUKS_COPY else PLACES.get(one.kind)
     if known:
         field, unit = known

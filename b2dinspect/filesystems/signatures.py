@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from b2dinspect.source import SECTOR, ByteSource, read_lenient
@@ -114,6 +115,50 @@ def by_signature(source: ByteSource) -> str | None:
     head = read_lenient(source, 0, NEAR)
     found = (one for one in SIGNATURES if _carries(source, head, one) and _is_whole(one, head))
     return next((one.kind for one in found), None)
+
+
+def rival_of_ext(source: ByteSource) -> Signature | None:
+    """Return what keeps blkid from naming an ext filesystem whose superblock is sound; None for nothing.
+
+    Of two filesystems it names neither ("ambivalent result"); encryption and a RAID go before both. Those
+    that it takes by their signature alone count, and FAT and XFS where the sizes in their header make sense.
+
+    Source: util-linux 2.38, libblkid/src/superblocks, and blkid -p on an ext4 with each signature.
+    """
+    head = read_lenient(source, 0, SECTOR)
+    rivals = (one for one in SIGNATURES if (one.kind, one.offset) in _RIVALS and _carries(source, head, one))
+    return next((one for one in rivals if _RIVALS[one.kind, one.offset](head)), None)
+
+
+def _is_fat(head: bytes) -> bool:
+    sector, cluster, reserved, tables = (
+        int.from_bytes(head[at:end], "little") for at, end in ((11, 13), (13, 14), (14, 16), (16, 17))
+    )
+    has_sizes = sector in (512, 1024, 2048, 4096) and cluster.bit_count() == 1 and reserved > 0
+    return has_sizes and 0 < tables <= 2 and head[21] >= 0xF0
+
+
+def _is_xfs(head: bytes) -> bool:
+    return 512 <= int.from_bytes(head[4:8], "big") <= 65536 and any(head[8:16])
+
+
+def _is_enough(head: bytes) -> bool:
+    return True
+
+
+_RIVALS: dict[tuple[str, int], Callable[[bytes], bool]] = {
+    ("btrfs", 0x10040): _is_enough,
+    ("ufs", 65536 + 1372): _is_enough,
+    ("exfat", 3): _is_enough,
+    ("ReFS", 3): _is_enough,
+    ("squashfs", 0): _is_enough,
+    ("LUKS", 0): _is_enough,
+    ("linux_raid", 0): _is_enough,
+    ("vfat", 82): _is_fat,
+    ("vfat", 54): _is_fat,
+    ("xfs", 0): _is_xfs,
+}
+"""Kinds and places of a signature that can stand beside an ext superblock, and what more must be so."""
 
 
 def sign_of(source: ByteSource, kind: str) -> int:

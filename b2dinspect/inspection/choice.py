@@ -56,12 +56,15 @@ class Chosen(NamedTuple):
     Attributes:
         disk: Which one it turns to, from 0; None for none of them.
         choice: What it does with it.
-        rivals: Others that it might as well turn to: they carry the label too, and blkid gives any one.
+        rivals: Others that it might as well turn to: they carry the label too, and blkid gives any one. The
+            disk itself is among them when another of its own partitions carries it.
+        is_told: Whether the evidence holds what the guest looks at.
     """
 
     disk: int | None
     choice: Choice
     rivals: tuple[int, ...] = ()
+    is_told: bool = True
 
 
 class Hardware(NamedTuple):
@@ -178,10 +181,12 @@ def _decide(profile: GuestProfile, disks: Sequence[_Sight], hardware: Hardware) 
         for volume in _labelled(one.volumes):
             where = _place(volume)
             why = f"{where} carries the label {DATA_LABEL.decode()}"
-            rivals = [other for other, one in enumerate(disks) if other > number and _labelled(one.volumes)]
+            found = [[other for _ in _labelled(one.volumes)] for other, one in enumerate(disks)]
+            rivals = dict.fromkeys([other for others in found for other in others][1:])
             return _mounts(profile, number, volume, why)._replace(rivals=tuple(rivals))
     if any(one.is_missing for one in disks):
-        return _leaves(profile, "the start of a disk is missing from this evidence: nobody can tell")
+        text = "the start of a disk is missing from this evidence: nobody can tell"
+        return _leaves(profile, text)._replace(is_told=False)
     return _DECISIONS[profile.name](profile, disks, hardware)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Self
 from b2dinspect.containers import Container
 from b2dinspect.evidence.chain import LinkedFile, OpenDisk
 from b2dinspect.findings import Finding
-from b2dinspect.guests import USERDATA_PATHS
+from b2dinspect.guests import profile_named
 from b2dinspect.inspection.generation import Guest
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
@@ -131,11 +131,13 @@ class Resemblance(NamedTuple):
         what: In words, "Ubuntu 22.04".
         sure: ``certain`` when its own bytes say so, ``likely`` when they fit.
         by: What it is told by, and where.
+        of: The part of the disk that it is told of, where that is not all of it; "" for the disk.
     """
 
     what: str
     sure: Sure
     by: str
+    of: str = ""
 
 
 class Ownership(NamedTuple):
@@ -147,12 +149,14 @@ class Ownership(NamedTuple):
         sure: How sure that is.
         evidence: What says that it is ours, or was written over somebody else's, a sentence for each sign.
         seems: What else it seems to be, surest first.
+        is_seen: Whether all was there to be looked at; else something more may be in what is missing.
     """
 
     owner: Owner
     sure: Sure
     evidence: tuple[str, ...] = ()
     seems: tuple[Resemblance, ...] = ()
+    is_seen: bool = True
 
     @property
     def is_ours(self) -> bool:
@@ -167,8 +171,10 @@ class Ownership(NamedTuple):
         if self.seems:
             first = self.seems[0]
             signs = "; ".join(self.evidence)
-            more = f"{signs}, all the same" if signs else "nothing of boot2docker is on it"
-            return f"this seems to be {first.what} ({first.sure}: {first.by}); {more}"
+            place = "is on it" if self.is_seen else "is in what this evidence holds of it"
+            more = f"{signs}, all the same" if signs else f"nothing of boot2docker {place}"
+            by = first.by.removesuffix(f" of {first.of}") if first.of else first.by
+            return f"{first.of or 'this'} seems to be {first.what} ({first.sure}: {by}); {more}"
         if self.owner == "nobody":
             return "blank"
         if self.evidence:
@@ -233,6 +239,7 @@ class Inspection(NamedTuple):
         keys: All key lines found, in the same order.
         problems: What could not be read on the way.
         visit: The time and the address for which it is told whom the keys let in.
+        has_old_layout: Whether the data partition has a directory ``vm``, which is automount's place for it.
         opened: The files, if they are this one's to close.
     """
 
@@ -255,6 +262,7 @@ class Inspection(NamedTuple):
     keys: tuple[FoundKey, ...]
     problems: tuple[Finding, ...]
     visit: Visit
+    has_old_layout: bool = False
     opened: OpenDisk | None = None
 
     def close(self) -> None:
@@ -281,11 +289,12 @@ class Inspection(NamedTuple):
     def effective(self) -> Userdata | None:
         """The tar that decides who may log in: the data partition's, else the one of a fresh disk.
 
-        automount has only the old layout's where both are there.
+        Where the disk has the old layout, automount has no other place for it.
         """
-        old = USERDATA_PATHS[1].decode()
-        places = (one for one in self.userdata if one.source == "data" and one.path == old)
-        data = next(places, None) if self.guest.profile == "automount" else None
+        data = self.of_source("data")
+        if self.has_old_layout and self.guest.profile == "automount":
+            path = profile_named("automount").userdata_path(has_old_layout=True)
+            data = next((one for one in self.userdata if one.source == "data" and one.path == path), None)
         if self.state == "provisioned":
-            return data or self.of_source("data")
-        return self.of_source("fresh") or data or self.of_source("data")
+            return data
+        return self.of_source("fresh") or data

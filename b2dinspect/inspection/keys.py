@@ -9,7 +9,7 @@ from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.filesystems.ext4 import Ext4, show
 from b2dinspect.findings import Finding
-from b2dinspect.guests import USERDATA_PATHS
+from b2dinspect.guests import OLD_DIRECTORY, USERDATA_PATHS
 from b2dinspect.inspection.facts import DataChoice, Magic, Names, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
@@ -46,12 +46,14 @@ class DataFiles(NamedTuple):
         names: Names in /var/lib.
         problems: What stood in the way.
         unreadable: Why the files, or a tar's bytes, cannot be read; "" when they can.
+        has_old_layout: Whether the first of them has a directory ``vm``.
     """
 
     userdata: tuple[Userdata, ...] = ()
     names: Names = None
     problems: tuple[Finding, ...] = ()
     unreadable: str = ""
+    has_old_layout: bool = False
 
 
 def on_data_partitions(data: DataChoice | None) -> DataFiles:
@@ -64,6 +66,7 @@ def on_data_partitions(data: DataChoice | None) -> DataFiles:
         frozenset[bytes]().union(*known) if known else None,
         tuple(problem for one in found for problem in one.problems),
         next((one.unreadable for one in found if one.unreadable), ""),
+        bool(found and found[0].has_old_layout),
     )
 
 
@@ -77,17 +80,18 @@ def _on_volume(volume: Volume) -> DataFiles:
     try:
         with Ext4(volume.source) as files:
             names = _names_in(files, b"/var/lib")
+            has_old_layout = files.is_directory(OLD_DIRECTORY.encode())
             found = [item for path in USERDATA_PATHS if (item := userdata_at(files, volume, path))]
     except EvidenceError as error:
         return _unreadable(volume, error)
     userdata = tuple(item for item in found if isinstance(item, Userdata))
     strange = [item for item in found if isinstance(item, Finding)]
     cut = [fault for item in userdata if (fault := _missing_bytes(item, volume))]
-    return DataFiles(userdata, names, (*strange, *cut), cut[0].message if cut else "")
+    return DataFiles(userdata, names, (*strange, *cut), cut[0].message if cut else "", has_old_layout)
 
 
 def _unreadable(volume: Volume, error: EvidenceError) -> DataFiles:
-    text = f"the files on partition {volume.partition.number} cannot be read: {error}"
+    text = f"the files on {volume.partition.place} cannot be read: {error}"
     fault = Finding("ext4-unreadable", "error", text, volume.partition.offset)
     return DataFiles(problems=(fault,), unreadable=text)
 

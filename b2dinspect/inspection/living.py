@@ -19,8 +19,8 @@ from b2dinspect.containers import Container
 from b2dinspect.filesystems import backups, superblock
 from b2dinspect.filesystems.copies import Sight, sights_in, size_of
 from b2dinspect.filesystems.signatures import strong_signature
-from b2dinspect.guests import SWAP_SECTORS
-from b2dinspect.inspection.volumes import Volume, ext_at, named_at
+from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, starts
+from b2dinspect.inspection.volumes import SEARCHED, UNNAMED, Volume, ext_at, named_at
 from b2dinspect.partitions import Partition
 from b2dinspect.source import SECTOR, read_lenient
 
@@ -57,11 +57,6 @@ REACH = (128 << 10) + PAGE
 """Bytes within which a signature stands."""
 MAX_FOUND = 16
 
-UNNAMED = ("none", "unknown", "unreadable", "missing", "extended")
-"""What is on a partition of which no signature tells."""
-SEARCHED = (*UNNAMED, "swap", "vfat", "iso9660", "LVM", "linux_raid")
-"""What can have been written over something bigger, or can hold it; all else is taken for what it seems."""
-
 
 class _Span(NamedTuple):
     """Bytes that belong to something that is known."""
@@ -82,6 +77,7 @@ def living_on(disk: Container, volumes: Sequence[Volume]) -> tuple[Volume, ...]:
     """
     search = _Search(disk, volumes)
     search.at_starts([part.partition.start for part in volumes])
+    search.beneath()
     search.at_sectors()
     for step, shift, most in STEPS:
         search.at_steps(step, shift, most)
@@ -107,6 +103,16 @@ class _Search:
             offset = start * SECTOR
             if offset < self._disk.size and not self._is_inside(offset) and self._has_anything(offset):
                 self._try_start(offset)
+
+    def beneath(self) -> None:
+        """Look where our guests put their data, in what somebody else's filesystem was made over."""
+        for start in sorted({start for profile in PROFILES for start in starts(profile)}):
+            part = Partition("none", 0, start, self._disk.size // SECTOR - start)
+            primary = read_lenient(self._disk, part.offset + superblock.OFFSET, superblock.SIZE)
+            if self._is_inside(part.offset) and superblock.has_magic(primary):
+                found = self._ext(part)
+                if found is not None and found.label == DATA_LABEL:
+                    self.found.append(found)
 
     def at_steps(self, step: int, shift: int, most: int) -> None:
         """Look at every ``step`` sectors of what is stored behind what was looked at whole."""

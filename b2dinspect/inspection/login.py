@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from b2dinspect.guests import PROFILES, USERDATA_PATHS, GuestProfile, profile_named
+from b2dinspect.guests import PROFILES, GuestProfile, profile_named
 from b2dinspect.inspection.facts import Choice, FoundKey, Inspection, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, kept_file, key_file, key_lines
 from b2dinspect.units import listed
@@ -25,7 +25,11 @@ _NAMES = [one.name for one in PROFILES]
 
 
 def judge(
-    userdata: Sequence[Userdata], choices: Sequence[Choice], guest: str, visit: Visit
+    userdata: Sequence[Userdata],
+    choices: Sequence[Choice],
+    guest: str,
+    visit: Visit,
+    has_old_layout: bool = False,
 ) -> tuple[FoundKey, ...]:
     """Return every key line with whether it is in force, and if not, why.
 
@@ -35,13 +39,14 @@ def judge(
         guest: The generation whose disk it is; any other name when that is not known: then a line is in force
             only if it is for all generations.
         visit: When and from where somebody logs in.
+        has_old_layout: Whether the data partition has a directory ``vm``.
     """
     asked = [one for one in choices if one.guest == guest] or [*choices]
     guests = [one for one in PROFILES if guest not in _NAMES or one.name == guest]
     return tuple(
         key
         for item in userdata
-        for key in _of_tar(item, _why_not_unpacked(item, userdata, asked), guests, visit)
+        for key in _of_tar(item, _why_not_unpacked(item, userdata, asked, has_old_layout), guests, visit)
     )
 
 
@@ -81,30 +86,30 @@ def refusal_of(facts: Inspection, identity: bytes) -> str:
     return next((key.refusal for key in of_key if key.line.key and key.line.key.identity == identity), "")
 
 
-def _why_not_unpacked(item: Userdata, userdata: Sequence[Userdata], choices: Sequence[Choice]) -> str:
+def _why_not_unpacked(
+    item: Userdata, userdata: Sequence[Userdata], choices: Sequence[Choice], has_old_layout: bool
+) -> str:
     """Return which guests do not unpack that tar at their next boot, and why; "" when all do."""
     reasons: dict[str, list[str]] = {}
     for choice in choices:
-        unpacked = _unpacked(userdata, choice)
+        path = profile_named(choice.guest).userdata_path(has_old_layout)
+        unpacked = _unpacked(userdata, choice, path)
         if unpacked is not item:
-            reasons.setdefault(_instead(choice, unpacked), []).append(choice.guest)
+            reasons.setdefault(_instead(choice, unpacked, path), []).append(choice.guest)
     return "; ".join(f"{listed(guests)} {reason}" for reason, guests in reasons.items())
 
 
-def _unpacked(userdata: Sequence[Userdata], choice: Choice) -> Userdata | None:
-    """Return the tar that a guest has in the end."""
+def _unpacked(userdata: Sequence[Userdata], choice: Choice, path: str) -> Userdata | None:
+    """Return the tar that a guest has in the end; ``path`` is where it looks on a data partition."""
     if choice.fails or choice.action == "leave":
         return None
     if choice.action == "mount":
-        there = {one.path: one for one in userdata if one.volume is choice.volume}
-        new, old = (path.decode() for path in USERDATA_PATHS)
-        knows_old = profile_named(choice.guest).knows_old_layout
-        return there.get(old, there.get(new)) if knows_old else there.get(new)
+        return next((one for one in userdata if one.volume is choice.volume and one.path == path), None)
     at_start = (one for one in userdata if one.volume is None and one.virtual_offset == 0)
     return next(at_start, None) if choice.keeps_userdata else None
 
 
-def _instead(choice: Choice, unpacked: Userdata | None) -> str:
+def _instead(choice: Choice, unpacked: Userdata | None, path: str) -> str:
     if choice.fails:
         return f"would {choice.action}, and fail: {choice.fails}"
     if choice.action == "leave":
@@ -113,9 +118,9 @@ def _instead(choice: Choice, unpacked: Userdata | None) -> str:
         kept = "unpack the tar at its start" if choice.keeps_userdata else "keep no tar"
         return f"would FORMAT the disk and {kept}"
     if unpacked is None:
-        return "would mount a partition without a userdata.tar"
-    number = unpacked.volume.partition.number if unpacked.volume else 0
-    return f"would unpack {unpacked.path} of {f'partition {number}' if number else 'the disk'}"
+        return f"would mount a partition without {path}"
+    place = unpacked.volume.partition.place if unpacked.volume else "the disk"
+    return f"would unpack {unpacked.path} of {place}"
 
 
 def _of_tar(item: Userdata, why_not: str, guests: Sequence[GuestProfile], visit: Visit) -> Iterator[FoundKey]:

@@ -14,7 +14,7 @@ from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.filesystems.signatures import name_of
 from b2dinspect.guests import DATA_LABEL, KIN_MARKERS, SWAP_LABEL, USERDATA_PATHS
 from b2dinspect.inspection.facts import Magic, Ownership, Resemblance, Sure, Userdata
-from b2dinspect.inspection.volumes import Volume
+from b2dinspect.inspection.volumes import SEARCHED, Volume
 from b2dinspect.source import ByteSource, read_lenient
 
 LABELS: Mapping[bytes, tuple[str, Sure]] = {
@@ -75,20 +75,22 @@ def tell_owner(
     else on the disk belongs to somebody else: a marker can be written over anything.
     """
     strong = [*_strong(volumes, userdata)]
-    if strong and (userdata or magic.found):
+    is_beneath = any(has_beneath(volume, volumes) for volume in volumes)
+    if strong and (userdata or magic.found) and not is_beneath:
         return Ownership("ours", "certain", tuple(strong))
     seems: list[Resemblance] = [*_kin_marker(magic)]
     signs: list[str] = []
     for volume in volumes:
         more, own = _look_at(volume)
-        seems += more
+        part = volume.partition.place if volume.partition.start or len(volumes) > 1 else ""
+        seems += [one._replace(of=part if _is_sign(one) else "") for one in more]
         signs += own
-    seems.sort(key=lambda one: (not one.by.startswith("os-release"), one.by.startswith("the signature")))
+    seems.sort(key=lambda one: (not one.by.startswith("os-release"), _is_sign(one)))
     sure: Sure = "certain" if any(one.sure == "certain" for one in seems) else "likely"
     is_system = any(one.by.startswith("os-release") for one in seems)
-    if signs and not is_system:
+    if signs and not is_system and not is_beneath:
         return Ownership("ours", "certain", (*strong, *signs))
-    if strong and not is_system:
+    if strong and not is_system and not is_beneath:
         return Ownership("ours", "likely", tuple(strong))  # anybody can give a label
     if seems:
         written = (*strong, *(("the marker is at byte 0",) if magic.found else ()))
@@ -99,6 +101,18 @@ def tell_owner(
     if weak:
         return Ownership("ours", weak[0][1], tuple(text for text, _ in weak))
     return Ownership("unknown", "certain")
+
+
+def has_beneath(volume: Volume, volumes: Sequence[Volume]) -> bool:
+    """Tell whether a filesystem of ours lies within one of somebody else's, which was made over it."""
+    if volume.label == DATA_LABEL or volume.filesystem in SEARCHED:
+        return False
+    within = (one for one in volumes if one.is_ext and one.label == DATA_LABEL)
+    return any(volume.partition.start < one.partition.start < volume.partition.end for one in within)
+
+
+def _is_sign(one: Resemblance) -> bool:
+    return one.by.startswith("the signature")
 
 
 def _strong(volumes: Sequence[Volume], userdata: Sequence[Userdata]) -> Iterator[str]:

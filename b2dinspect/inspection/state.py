@@ -63,6 +63,8 @@ def tell_state(layers: Layers) -> tuple[DiskState, str]:
         numbers = listed([str(number) for number in layers.magic.in_partitions])
         return "damaged", f"the marker is at the start of partition {numbers}, where no guest looks for it"
     if table.kind != "none" and (table.partitions or not layers.volumes):
+        if layers.ownership.is_ours and data is not None:
+            return "damaged", _unlabelled(data, layers.ownership)
         return _partitioned(table, layers.volumes)
     return _without_table(layers)
 
@@ -71,12 +73,13 @@ def _missing(layers: Layers) -> str:
     """Return what the evidence lacks of what would tell the state; "" when it lacks nothing of that."""
     if layers.table.kind == "missing":
         return layers.table.unseen + _seen_all_the_same(layers)
-    volumes = [layers.data.volume] if layers.data else [*layers.volumes]
-    for volume in volumes:
+    data = layers.data
+    is_told = data is not None and data.by == "label" and data.volume not in layers.living
+    for volume in (data.volume,) if data is not None and is_told else layers.volumes:
         if volume.filesystem == "missing":
             return volume.findings[0].message
-        if layers.unreadable and volume.is_incomplete:
-            return f"{layers.unreadable}; some of its bytes are not in this evidence"
+    if data is not None and layers.unreadable and data.volume.is_incomplete:
+        return f"{layers.unreadable}; some of its bytes are not in this evidence"
     return ""
 
 
@@ -98,9 +101,8 @@ def _damage(layers: Layers) -> str:
         if layers.unreadable:
             return layers.unreadable
     elif unreadable := [volume for volume in layers.volumes if volume.filesystem == "unreadable"]:
-        number = unreadable[0].partition.number
         faults = unreadable[0].findings
-        return faults[0].message if faults else f"partition {number} lies outside the disk"
+        return faults[0].message if faults else f"{unreadable[0].partition.place} lies outside the disk"
     return _unnamed(layers)
 
 
@@ -126,18 +128,25 @@ def _format_warning(layers: Layers) -> str:
 
 
 def _provisioned(data: DataChoice) -> str:
-    number = data.volume.partition.number
-    place = f"partition {number}" if number else "the whole disk"
+    place = data.volume.partition.place
     if data.by == "label":
         return f"{place} is {data.volume.filesystem} labelled {DATA_LABEL.decode()}"
     return f"{place} is {data.volume.filesystem} without the label, with /var/lib/boot2docker"
+
+
+def _unlabelled(data: DataChoice, ownership: Ownership) -> str:
+    volume = data.volume
+    return (
+        f"{volume.partition.place} is {volume.filesystem} labelled {volume.label.decode('latin-1')!a}, not "
+        f"{DATA_LABEL.decode()!r}, on a disk that is {ownership.text}"
+    )
 
 
 def _partitioned(table: PartitionTable, volumes: tuple[Volume, ...]) -> tuple[DiskState, str]:
     kind = table.kind.upper()
     others = [volume for volume in volumes if volume.filesystem not in ("none", "swap", "extended")]
     if others:
-        listed = ", ".join(f"{one.filesystem} on partition {one.partition.number}" for one in others)
+        listed = ", ".join(f"{one.filesystem} on {one.partition.place}" for one in others)
         return "foreign", f"{kind} partition table with {listed}; nothing of boot2docker"
     if not volumes:
         return "partitioned", f"{kind} partition table without partitions"

@@ -9,13 +9,17 @@ from typing import Any, Literal, NamedTuple
 from b2dinspect.errors import EvidenceError, FilesystemError, MissingDataError
 from b2dinspect.fields import Header
 from b2dinspect.filesystems import backups, superblock, swap
-from b2dinspect.filesystems.signatures import by_signature, sign_of
+from b2dinspect.filesystems.signatures import by_signature, name_of, rival_of_ext, sign_of
 from b2dinspect.findings import Finding
 from b2dinspect.partitions.base import Partition, PartitionTable
 from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
 __all__ = ["Obstacle", "Volume", "ext_at", "identify", "named_at", "volumes_of", "whole_disk"]
 
+UNNAMED = ("none", "unknown", "unreadable", "missing", "extended")
+"""What is on a partition of which no signature tells."""
+SEARCHED = (*UNNAMED, "swap", "vfat", "iso9660", "LVM", "linux_raid")
+"""What can have been written over something bigger, or can hold it; all else is taken for what it seems."""
 MAX_EXTENTS = 1 << 16
 HEAD = 128 << 10
 """Bytes that must be zeros for a partition to count as empty; every signature lies within."""
@@ -126,7 +130,7 @@ def identify(disk: ByteSource, partition: Partition) -> Volume:
             or _from_backup(partition, source, error)
             or _unrecognised(partition, source, error)
         )
-    return _from_primary(partition, source, block, raw)
+    return _with_rival(_from_primary(partition, source, block, raw))
 
 
 def ext_at(disk: ByteSource, partition: Partition) -> Volume | None:
@@ -227,6 +231,19 @@ def _ext_findings(part: Partition, source: ByteSource, block: Any, where: int) -
     return findings
 
 
+def _with_rival(found: Volume) -> Volume:
+    """Return an ext filesystem with what blkid makes of it where another signature stands beside its own."""
+    rival = rival_of_ext(found.source)
+    if rival is None:
+        return found
+    text = (
+        f"{found.partition.place} has the signature of {name_of(rival.kind)}, too, at its byte "
+        f"{rival.offset:#x}: blkid then does not tell that it is {found.filesystem}, nor its label"
+    )
+    fault = Finding("ext4-ambivalent", "error", text, found.partition.offset + rival.offset)
+    return found._replace(findings=(fault, *found.findings), obstacle=Obstacle("unseen", text))
+
+
 def _from_primary(part: Partition, source: ByteSource, block: Any, raw: bytes) -> Volume:
     """Return the filesystem as its superblock has it, with a copy's descriptors when its own are gone."""
     primary = backups.Copy(superblock.OFFSET, block, raw)
@@ -246,11 +263,15 @@ def _from_backup(part: Partition, source: ByteSource, error: EvidenceError) -> V
     copy = backups.find_backup(source)
     if copy is None:
         return None
-    text = (
-        f"the primary superblock of {part.place} is damaged ({error}); "
-        f"read through its backup in block {copy.number}: {_restore(copy)}"
-    )
-    fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
+    if isinstance(error, MissingDataError):
+        text = f"the primary superblock of {part.place} is not in this evidence; read through its backup"
+        fault = Finding("filesystem-missing", "error", text, part.offset + superblock.OFFSET)
+    else:
+        text = (
+            f"the primary superblock of {part.place} is damaged ({error}); "
+            f"read through its backup in block {copy.number}: {_restore(copy)}"
+        )
+        fault = Finding("ext4-superblock-damaged", "error", text, part.offset + superblock.OFFSET)
     return _ext(part, backups.view(source, copy), copy.block, copy.raw, copy.offset, fault)
 
 

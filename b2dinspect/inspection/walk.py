@@ -78,7 +78,8 @@ def inspect_disk(
     files = on_data_partitions(data)
     userdata = (*files.userdata, *at_start(disk, magic, table, (*volumes, *living)))
     guest = tell_guest(table, volumes, data.volume if data else None, files.names or ())
-    ownership = tell_owner(disk, magic, (*volumes, *living), userdata)
+    is_seen = table.kind != "missing" and not any(one.filesystem == "missing" for one in volumes)
+    ownership = tell_owner(disk, magic, (*volumes, *living), userdata)._replace(is_seen=is_seen)
     tar_end = max((item.size for item in userdata if item.source == "fresh"), default=0)
     names, unreadable = files.names, files.unreadable
     layers = Layers(disk, magic, table, volumes, living, ownership, choices, data, names, unreadable, tar_end)
@@ -100,9 +101,10 @@ def inspect_disk(
         state=state,
         reason=reason,
         userdata=userdata,
-        keys=judge(userdata, choices, guest.profile, visit),
+        keys=judge(userdata, choices, guest.profile, visit, files.has_old_layout),
         problems=files.problems,
         visit=visit,
+        has_old_layout=files.has_old_layout,
     )
 
 

@@ -108,6 +108,8 @@ def _backup_findings(disk: ByteSource, primary: gpt.Gpt) -> tuple[Finding, ...]:
         text = f"the backup GPT belongs to sector {lba}, but the disk ends at {last}: it was cut"
         return (Finding("gpt-backup-outside", "error", text, lba * SECTOR),)
     backup = _try_gpt(disk, lba, "backup")
+    if isinstance(backup, MissingDataError):
+        return (Finding("gpt-backup-missing", "info", f"the backup GPT: {backup}", lba * SECTOR),)
     if isinstance(backup, EvidenceError):
         return (Finding("gpt-backup-damaged", "warning", str(backup), lba * SECTOR),)
     if backup.entries != primary.entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 
 from b2dinspect.render import json
@@ -100,6 +100,9 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
     if more:
         yield Line(f"  and {more} more below")
     yield Padding(Line(first.finding.message), (0, 0, 0, 2))
+    owner = case.disk.ownership if case.disk is not None else None
+    if owner is not None and owner.owner in ("other", "unknown") and first.finding.id != "disk-foreign":
+        yield Padding(Line(f"Whose disk: {owner.text}"), (0, 0, 0, 2))
     yield Padding(Line(f"Sure: {first.explanation.sure}", style="dim"), (0, 0, 0, 2))
 
 
@@ -222,6 +225,10 @@ class MachineList:
     """
 
     COLUMNS = ("name", "driver", "state", "disk", "size", "key")
+    DISPENSABLE = ("size", "disk", "driver")
+    """What is left out, one after the other, where the screen is too narrow for the name of a finding."""
+    FINDING = 26
+    """Columns that are kept for it."""
     USUAL = ("", "virtualbox", "provisioned", "boot2docker.vhd", "195.3 GiB", "differs")
 
     def __init__(self, names: Sequence[str] = ()) -> None:
@@ -230,25 +237,66 @@ class MachineList:
         self._is_whole = not names
         self._is_begun = False
 
-    def part(self, items: Sequence[Diagnosis]) -> Table:
+    def part(self, items: Sequence[Diagnosis]) -> MachineRows:
         """Return the next lines; heads stand over the first ones, and no column gets narrower again."""
         rows = [machine_row(item) for item in items]
         cells = [_machine_cells(row) for row in rows]
         columns = zip(self._widths, *cells, strict=True)
         self._widths = [max(width, *map(len, column)) for width, *column in columns]
-        table = Table(box=None, padding=(0, 1, 0, 0), show_header=not self._is_begun)
-        for name, width in zip(self.COLUMNS, self._widths, strict=True):
-            table.add_column(name, overflow="fold", min_width=None if self._is_whole else width)
-        until = [row["certificates"]["text"] for row in rows]
-        has_column = self._is_whole and any(until)
-        if has_column:
+        until = [row["certificates"]["text"] if self._is_whole else "" for row in rows]
+        first = [
+            Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
+            for row, item in zip(rows, items, strict=True)
+        ]
+        found = MachineRows(cells, until, first, tuple(self._widths), has_heads=not self._is_begun)
+        self._is_begun = True
+        return found
+
+
+class MachineRows:
+    """Some lines of ``machines``, as many columns of them as the screen has room for.
+
+    Args:
+        cells: Of each machine, as ``MachineList.COLUMNS`` go.
+        until: Of each, until when its certificates are good; "" for none, or where nobody asks.
+        first: Of each, its first finding.
+        widths: Of the columns.
+        has_heads: Whether these are the first lines.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Sequence[str]],
+        until: Sequence[str],
+        first: Sequence[Line],
+        widths: Sequence[int],
+        *,
+        has_heads: bool,
+    ) -> None:
+        self._cells, self._until, self._first, self._has_heads = cells, until, first, has_heads
+        self._widths = dict(zip(MachineList.COLUMNS, widths, strict=True))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw for a width."""
+        names = self._chosen(options.max_width)
+        table = Table(box=None, padding=(0, 1, 0, 0), show_header=self._has_heads)
+        for name in names:
+            table.add_column(name, overflow="fold", min_width=self._widths[name])
+        if any(self._until):
             table.add_column("certificates", overflow="fold")
         table.add_column("finding", overflow="fold", no_wrap=True)
-        for row, texts, end, item in zip(rows, cells, until, items, strict=True):
-            first = Line(row["first"] or "none", style="" if item.is_healthy else "bold red")
-            table.add_row(*map(Line, texts), *([Line(end or "-")] if has_column else []), first)
-        self._is_begun = True
-        return table
+        for cells, end, first in zip(self._cells, self._until, self._first, strict=True):
+            texts = [Line(dict(zip(MachineList.COLUMNS, cells, strict=True))[name]) for name in names]
+            table.add_row(*texts, *([Line(end or "-")] if any(self._until) else []), first)
+        yield table
+
+    def _chosen(self, room: int) -> list[str]:
+        """Return the columns that leave room for the findings."""
+        names, left = [*MachineList.COLUMNS], [*MachineList.DISPENSABLE]
+        beside = MachineList.FINDING + (MachineList.FINDING if any(self._until) else 0)
+        while left and sum(self._widths[name] + 1 for name in names) + beside > room:
+            names.remove(left.pop(0))
+        return names
 
 
 def _machine_cells(row: dict[str, Any]) -> list[str]:
@@ -335,8 +383,9 @@ def choices(paths: Sequence[str], found: Sequence[tuple[str, str, Chosen]]) -> T
         where = f"{paths[chosen.disk]}: " if chosen.disk is not None else ""
         kept = ", keeping the key" if chosen.choice.keeps_userdata else ""
         fails = f", and fails: {chosen.choice.fails}" if chosen.choice.fails else ""
-        rivals = listed([paths[number] for number in chosen.rivals])
-        rivals = f"; {rivals} carries it too, and blkid gives the guest any of them" if rivals else ""
+        own = "another partition of it"
+        others = [own if number == chosen.disk else paths[number] for number in chosen.rivals]
+        rivals = f"; {listed(others)} carries it too, and blkid gives the guest any of them" if others else ""
         reason = f"{where}{chosen.choice.reason}{kept}{fails}{rivals} ({program})"
         grid.add_row(Line(name, style="bold"), Line(word, style=style), Line(reason))
     return grid

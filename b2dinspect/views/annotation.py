@@ -234,7 +234,7 @@ def _place(facts: Inspection, name: Place) -> tuple[Space, int, int, str] | None
             "virtual",
             header.offset,
             len(header.data),
-            f"the superblock of partition {volume.partition.number}",
+            f"the superblock of {volume.partition.place}",
         )
     item = facts.effective or next(iter(facts.userdata), None)
     if item is None or item.virtual_offset is None:

@@ -153,7 +153,8 @@ def disk_side(facts: Inspection) -> KeySet:
         UserdataError: The disk is damaged or incomplete, so that nobody can tell which keys were on it.
     """
     item = facts.effective or facts.of_source("residue")
-    if item is None and facts.state in ("damaged", "incomplete"):
+    is_read = facts.data is not None and not (facts.data.volume.obstacle or facts.problems)
+    if item is None and facts.state in ("damaged", "incomplete") and not is_read:
         raise UserdataError(f"no key can be read from this disk: {facts.reason}")
     found = [
         Key(f"{key.source} userdata: {key.file}", _as_the_guest_has_it(key))

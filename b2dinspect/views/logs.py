@@ -72,7 +72,7 @@ def read_logs(facts: Inspection, lines: int, partition: int | None = None) -> Lo
     """
     volume = volume_for(facts, partition)
     if not volume.is_ext:
-        raise UsageError(f"no ext filesystem on partition {volume.partition.number}")
+        raise UsageError(f"no ext filesystem on {volume.partition.place}")
     problems: list[Finding] = []
     with Ext4(volume.source) as files:
         found = [Log(path, entry, _tail(files, entry, lines)) for path, entry in _log_files(files, problems)]

@@ -9,6 +9,8 @@ import pytest
 import typer
 
 from tests.cli.helpers import b2d, document, invoke, is_harmless, unpacked
+from tests.containers.handmade import make_vhd
+from tests.disks import MIB
 from tests.incidents import MANIFEST, NAMES, copy_of, incident
 
 BROKEN = [name for name, entry in MANIFEST.items() if entry["findings"] and entry["repair"] != "nothing"]
@@ -91,6 +93,24 @@ def test_the_names_of_findings_are_kept_whole() -> None:
     for one in ("key-permissions", "disk-not-formatted"):
         assert one in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_refused_header_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vhd"
+    path.write_bytes(bytes(1536) + make_vhd([b"x" * MIB])[1536:])
+    done = invoke("doctor", path)
+    assert done.returncode == 2
+    assert b"cookie makes no sense" in done.stderr
+    assert b"takes none of it away: keep the file as it is" in done.stderr
+
+
+def test_on_a_narrow_screen_the_columns_that_matter_are_left() -> None:
+    folders = [incident("label-lost"), incident("healthy-virtualbox")]
+    lines = invoke("machines", *folders, columns=80).stdout.decode().splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["label-lost", "virtualbox", "damaged", "untold", "label-missing"],
+        ["healthy-virtualbox", "virtualbox", "provisioned", "fits", "none"],
+    ]
 
 
 def test_hostile_names(tmp_path: Path) -> None:

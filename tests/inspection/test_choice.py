@@ -212,6 +212,15 @@ def test_of_two_disks_with_the_label_any_may_be_taken() -> None:
     assert [found.rivals for found in decide(one, blank())] == [()] * 3
 
 
+@needs_disks
+def test_another_partition_with_the_label_is_a_rival() -> None:
+    path = make_disk(64 * MIB)
+    sfdisk(path, "label: gpt\nsize=20MiB\nsize=20MiB\n")
+    for start in (1, 21):
+        make_ext(path, 20 * MIB, offset=start * MIB)
+    assert [found.rivals for found in decide(open_file(path))] == [(0,)] * 3
+
+
 def test_what_is_kept() -> None:
     assert all(one.choice.keeps_userdata for one in decide(fresh()))
     assert not any(one.choice.keeps_userdata for one in decide(blank()))

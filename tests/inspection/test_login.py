@@ -169,8 +169,8 @@ def test_of_two_places_automount_unpacks_the_old_one_and_the_others_the_new() ->
     make_ext(path, 64 * MIB, files=files)
     facts = look(path)
     assert not any(key.in_force for key in facts.keys)
-    assert "automount would unpack /vm/userdata.tar of the disk" in facts.keys[0].why_not
-    text = "autoformat and minikube would unpack /var/lib/boot2docker/userdata.tar of the disk"
+    assert "automount would unpack /vm/userdata.tar of the whole disk" in facts.keys[0].why_not
+    text = "autoformat and minikube would unpack /var/lib/boot2docker/userdata.tar of the whole disk"
     assert text in facts.keys[2].why_not
 
 

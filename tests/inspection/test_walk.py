@@ -228,10 +228,13 @@ def test_without_the_label_it_is_found_by_its_directory() -> None:
 
 
 @needs_disks
-def test_without_label_and_directory_it_is_foreign() -> None:
+def test_without_label_and_directory_its_swap_tells_whose_it_is() -> None:
     facts = look(provision("autoformat", label="other", tar=None, names=("docker",)))
-    assert facts.state == "foreign"
-    assert facts.reason.endswith("ext4 on partition 1; nothing of boot2docker")
+    assert (facts.state, facts.ownership.owner, facts.ownership.sure) == ("damaged", "ours", "likely")
+    assert facts.reason == (
+        "partition 1 is ext4 labelled 'other', not 'boot2docker-data', on a disk that is boot2docker's: "
+        "partition 2 is swap labelled boot2dockerswap"
+    )
 
 
 @needs_disks

@@ -73,6 +73,46 @@ def cloud_image_uefi() -> Path:
 
 
 @exhibit(
+    "An EFI partition, swap, and an empty root: that partition 1 is FAT is no word about the disk.",
+    seems="FAT",
+    lives=(FIRST, 260 * MIB),
+    readable=False,
+    programs=("sgdisk", "mkfs.vfat", *EXT4),
+)
+def esp_and_root() -> Path:
+    path, esp = make_disk(300 * MIB), make_disk(40 * MIB)
+    gpt(path, *("-n", "1:2048:+40M", "-t", "1:ef00"), *("-n", "2:0:+200M", "-t", "2:8200", "-n", "3:260M:0"))
+    run("mkfs.vfat", "-F", "32", esp)
+    written(path, (FIRST, esp.read_bytes()[:MIB]))
+    return with_ext(path, "rootfs", {}, 260 * MIB)
+
+
+@exhibit(
+    "FAT32 whose first sectors are zeroed: the backup in sector 6 tells where it begins.",
+    seems="FAT",
+    lives=(0,),
+    programs=("mkfs.vfat",),
+)
+def fat_backup() -> Path:
+    path = make_disk(64 * MIB)
+    run("mkfs.vfat", "-F", "32", path)
+    return written(path, (0, bytes(6 * 512)))
+
+
+@exhibit(
+    "An ext4 of photos on a whole disk, its first 64 KiB zeroed: damaged, and nobody says that it is ours.",
+    "unknown",
+    lives=(0,),
+    readable=False,
+    programs=EXT4,
+)
+def photos_zeroed() -> Path:
+    path = make_disk(64 * MIB)
+    make_ext(path, 64 * MIB, label="photos", files={"2019/beach.jpg": b"\xff\xd8"})
+    return written(path, (0, bytes(64 << 10)))
+
+
+@exhibit(
     "An installed Debian on an MBR disk; os-release is a link into usr/lib, as everywhere today.",
     seems="Debian GNU/Linux 12",
     lives=(FIRST,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 from tests.disks import (
     DATA_START,
@@ -311,6 +312,34 @@ def fat_over_bare() -> Path:
 def iso_over_autoformat() -> Path:
     image = iso("Boot2Docker-v18.09.1", {"boot/vmlinuz64": b"k" * 99999})
     return written(copied(provisioned("autoformat")), (0, image.read_bytes()))
+
+
+def _made_over(name: str, owner: Literal["other"], seems: str, *command: str) -> None:
+    """Enter a disk of ours on which somebody made a filesystem: ours lives where its superblocks do."""
+
+    def make() -> Path:
+        path = moved(OLD_START, size=1100 * MIB)
+        run(*command, path)
+        return path
+
+    make.__name__ = f"{name}_over_ours"
+    line = f"{name} was made over the whole disk: what it left of ours can be saved, and nothing is restored."
+    exhibit(line, owner, seems=seems, lives=(OLD_START * 512,), programs=(command[0], *EXT4))(make)
+
+
+OLD_START = 1955840
+_made_over("ntfs", "other", "NTFS", "mkfs.ntfs", "-F", "-Q", "-q")
+_made_over("xfs", "other", "XFS", "mkfs.xfs", "-q", "-f", "-K")
+
+
+@exhibit(
+    "btrfs's magic in the data partition: blkid names neither, so that no guest finds the label.",
+    "ours",
+    lives=(MINIKUBE,),
+    programs=PROVISION,
+)
+def btrfs_magic_in_data() -> Path:
+    return written(minikube(), (MINIKUBE + 0x10040, b"_BHRfS_M"))
 
 
 # Tables gone, or others over them

@@ -20,6 +20,7 @@ from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
 from tests.museum import anywhere, foreign, ours, unread
 from tests.museum.exhibit import MARKS, MUSEUM, Exhibit
+from tests.oracles import needs, run
 
 ROOMS = (anywhere, foreign, ours, unread)
 """Imported for what they put into the museum."""
@@ -144,6 +145,26 @@ def test_what_is_only_unread_is_not_damaged(name: str) -> None:
     status, listed = say(inspecting, "ls", MUSEUM[name].make(), "/")
     assert status == 2
     assert "not ext2" in listed or "only not read" in listed
+
+
+@pytest.mark.parametrize(
+    ("name", "is_said"),
+    [
+        ("esp-and-root", "partition 1 seems to be FAT (certain: the signature)"),
+        ("photos-zeroed", "Whose disk: nothing says whose it is"),
+        ("ntfs-over-ours", "made over a boot2docker disk, whose ext4 still begins at sector 1955840"),
+        ("btrfs-magic-in-data", "has the signature of btrfs, too, at its byte 0x10040"),
+    ],
+)
+def test_the_doctor_says_of_it(name: str, is_said: str) -> None:
+    assert is_said in say(inspecting, "doctor", MUSEUM[name].make())[1]
+
+
+@needs("blkid", "mke2fs")
+def test_two_signatures_are_none_for_blkid_and_for_guests() -> None:
+    found = run("sh", "-c", f"blkid -p -O {1 << 20} {MUSEUM['btrfs-magic-in-data'].make()} 2>&1; true").stdout
+    assert b"ambivalent" in found
+    assert [one.action for one in facts("btrfs-magic-in-data").choices] == ["leave"] * 3
 
 
 ORPHANS = ("qcow2-without-parent", "vmdk-without-parent")

@@ -275,7 +275,7 @@ def test_a_backup_gpt_that_is_missing(tmp_path: Path) -> None:
     table = read_table(disk)
     assert [part.start for part in table.partitions] == [2048]
     (finding,) = table.findings
-    assert (finding.id, finding.offset) == ("gpt-backup-damaged", 4 * MIB - SECTOR)
+    assert (finding.id, finding.offset) == ("gpt-backup-missing", 4 * MIB - SECTOR)
     assert "parent" in finding.message
 
 

@@ -277,7 +277,7 @@ def put_certificates(
                     edits.check_marked(file.path.encode())
             put(edits, new.on_disk)
     except FilesystemError as error:
-        raise UsageError(f"partition {part.number}: {error.message}") from error
+        raise UsageError(f"{part.place}: {error.message}") from error
 
 
 def host_files(new: NewCertificates, folder: Path, at: Path | None = None) -> Iterator[FileChange]:

@@ -174,7 +174,7 @@ class _Work:
         """Label the data partition."""
         check_writable(volume)
         relabel(self.overlay, volume)
-        self.note("label", f"partition {volume.partition.number} labelled boot2docker-data")
+        self.note("label", f"{volume.partition.place} labelled boot2docker-data")
 
     def restore_marker(self) -> None:
         """Write the marker over a damaged one, when the rest of its tar header proves what it was."""
@@ -203,10 +203,11 @@ class _Work:
     def put_on(self, volume: Volume) -> None:
         """Put the key into userdata.tar on the data partition."""
         check_writable(volume)
-        item = self.disk.of_source("data")
-        old = item.content.pread(0, item.size) if item else self._on_host
+        path = profile_of(self.disk).userdata_path(self.disk.has_old_layout)
+        on_disk = (one for one in self.disk.userdata if one.source == "data" and one.path == path)
+        old = next((one.content.pread(0, one.size) for one in on_disk), self._on_host)
         tar = self._merge(old, GUEST_KEEPS if self.wish.is_cut else None)
-        how = put_userdata(self.overlay, volume, tar, Identities())
+        how = put_userdata(self.overlay, volume, Placed(path.lstrip("/"), tar), Identities())
         self.note("userdata", f"userdata.tar: {how}")
 
     def make_filesystem(self) -> None:

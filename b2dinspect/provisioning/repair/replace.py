@@ -16,7 +16,6 @@ from b2dinspect.identity import Identities
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, put
 from b2dinspect.provisioning.disk.overlay import Overlay
-from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.source import SECTOR, RunsSource
 
 LABEL_SIZE = 16
@@ -30,7 +29,7 @@ def check_writable(volume: Volume) -> None:
     Raises:
         UsageError: Not ext4, damaged, or with a journal that waits to be replayed; says what to run.
     """
-    where = f"partition {volume.partition.number}"
+    where = volume.partition.place
     if not volume.is_ext:
         raise UsageError(f"{where} is {volume.filesystem}: only ext4 can be repaired")
     broken = [finding for finding in volume.findings if finding.is_fault]
@@ -50,7 +49,7 @@ def relabel(overlay: Overlay, volume: Volume) -> None:
     overlay.pwrite(start + superblock.OFFSET, bytes(raw))
 
 
-def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, ids: Identities) -> str:
+def put_userdata(overlay: Overlay, volume: Volume, tar: Placed, ids: Identities) -> str:
     """Put a tar into the data partition, and return how.
 
     The old file's own blocks are rewritten when the tar fits, but for zeros at its end that only fill it up;
@@ -64,21 +63,21 @@ def put_userdata(overlay: Overlay, volume: Volume, tar: bytes, ids: Identities) 
     part = volume.partition
     storage = PartitionSpan(overlay, part.offset, part.size).storage()
     with Ext4(storage) as files:
-        entry = _find(files)
-        missing = _missing_folders(files)
+        entry = _find(files, tar.path)
+        missing = _missing_folders(files, tar.path)
         edits, refusal = _edits(storage, ids)
         if entry is not None:
-            _check_alone(storage, entry, edits)
-        if entry is not None and _rewrite(overlay, files, entry, part.offset, tar):
+            _check_alone(storage, tar.path, entry, edits)
+        if entry is not None and _rewrite(overlay, files, entry, part.offset, tar.content):
             return f"its own blocks rewritten, {entry.node.size} bytes as before"
     if edits is None:
-        raise UsageError(f"partition {part.number}: {refusal}")
+        raise UsageError(f"{part.place}: {refusal}")
     try:
-        put(edits, [Placed(USERDATA, tar)], missing)
+        put(edits, [tar], missing)
     except FilesystemError as error:
-        raise UsageError(f"partition {part.number}: {error.message}") from error
+        raise UsageError(f"{part.place}: {error.message}") from error
     edits.flush()
-    return f"a file of {len(tar)} bytes, with new blocks where it needs them"
+    return f"a file of {len(tar.content)} bytes, with new blocks where it needs them"
 
 
 def _edits(storage: Storage, ids: Identities) -> tuple[Ext4Edits | None, str]:
@@ -89,21 +88,21 @@ def _edits(storage: Storage, ids: Identities) -> tuple[Ext4Edits | None, str]:
         return None, error.message
 
 
-def _check_alone(storage: Storage, entry: DirectoryEntry, edits: Ext4Edits | None) -> None:
+def _check_alone(storage: Storage, path: str, entry: DirectoryEntry, edits: Ext4Edits | None) -> None:
     """Refuse to write to blocks that are another file's too, the filesystem's own, or nobody's."""
     try:
         if edits is not None:
-            edits.check_marked(USERDATA.encode())
+            edits.check_marked(path.encode())
         other = next(other_claims(storage, entry.node.inode), "")
     except EvidenceError as error:
-        raise UsageError(f"/{USERDATA} is not written: {error.message}; run e2fsck on a copy") from error
+        raise UsageError(f"/{path} is not written: {error.message}; run e2fsck on a copy") from error
     if other:
-        raise UsageError(f"/{USERDATA} is not written: {other} claims blocks of it too; run e2fsck on a copy")
+        raise UsageError(f"/{path} is not written: {other} claims blocks of it too; run e2fsck on a copy")
 
 
-def _find(files: Ext4) -> DirectoryEntry | None:
+def _find(files: Ext4, path: str) -> DirectoryEntry | None:
     try:
-        return files.find(USERDATA.encode())
+        return files.find(path.encode())
     except NotFoundError:
         return None
 
@@ -125,9 +124,9 @@ def _rewrite(overlay: Overlay, files: Ext4, entry: DirectoryEntry, start: int, t
     return True
 
 
-def _missing_folders(files: Ext4) -> list[str]:
+def _missing_folders(files: Ext4, file: str) -> list[str]:
     missing, path = [], ""
-    for name in USERDATA.split("/")[:-1]:
+    for name in file.split("/")[:-1]:
         path = f"{path}/{name}".lstrip("/")
         try:
             if files.find(path.encode()).type != "directory":

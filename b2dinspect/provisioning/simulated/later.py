@@ -31,7 +31,7 @@ def data_directory(disk: Writable, part: Partition, profile: GuestProfile) -> st
         return DATA_DIRECTORY
     try:
         with Ext4(SliceSource(disk, part.offset, part.size)) as files:
-            return OLD_DIRECTORY if files.find(OLD_DIRECTORY.encode()).type == "directory" else DATA_DIRECTORY
+            return profile.data_directory(files.is_directory(OLD_DIRECTORY.encode()))
     except EvidenceError:
         return DATA_DIRECTORY
 

@@ -21,8 +21,8 @@ from b2dinspect.inspection.walk import inspect
 from b2dinspect.provisioning.disk.ext4 import PartitionSpan, editing
 from b2dinspect.provisioning.disk.images import stored_chunks
 from b2dinspect.provisioning.disk.rework import rework
-from b2dinspect.provisioning.repair.replace import USERDATA
 from b2dinspect.provisioning.samples.incidents import practice_key
+from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.source import RunsSource
 from b2dinspect.userdata.authorized_keys import parse
 from tests.cli.helpers import unpacked, validator
@@ -308,6 +308,32 @@ def test_a_fresh_disk_gets_the_key_beside_the_others(tmp_path: Path) -> None:
     with inspect(str(out)) as facts:
         assert facts.state == "fresh"
         assert len({one.line.key.sha256 for one in facts.keys if one.in_force and one.line.key}) == 2
+
+
+@pytest.mark.parametrize("has_tar", [True, False])
+def test_where_the_old_layout_is_automounts_key_goes_there(has_tar: bool, tmp_path: Path) -> None:
+    disk, key, out = tmp_path / "disk.vdi", tmp_path / "key", tmp_path / "out.vdi"
+    shutil.copy(unpacked("provisioned-automount.vdi"), disk)
+    key.write_bytes(practice_key(2).private)
+    with inspect(str(disk)) as facts:
+        assert facts.data is not None
+        assert facts.effective is not None
+        part, tar = facts.data.volume.partition, facts.effective.content.pread(0, 4096)
+    span = (part.offset, part.size)
+    with rework(disk, Identities()) as image, editing(PartitionSpan(image, *span), Identities()) as edits:
+        edits.make_directory(b"vm")
+        if has_tar:
+            edits.write(b"vm/userdata.tar", tar)
+    assert ids(disk) == ([] if has_tar else ["userdata-missing"])
+    status, said, _ = repair(disk, "--key", key, "--out", out)
+    assert status == 0, said
+    assert set(ids(out)) <= {"key-replaced"}
+    with inspect(str(out)) as facts:
+        assert facts.effective is not None
+        assert facts.effective.path == "/vm/userdata.tar"
+        own = next(one for one in facts.userdata if one.path == f"/{USERDATA}")
+        assert own.content.pread(0, 4096) == tar
+        assert {key.tar.path for key in facts.keys if key.in_force} == {"/vm/userdata.tar"}
 
 
 def test_a_packed_sample_is_repaired_into_a_copy(tmp_path: Path) -> None:
