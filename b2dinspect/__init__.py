@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from b2dinspect.notebook import incident as incident
     from b2dinspect.notebook import open as open  # noqa: A004 - b2d.open reads well
     from b2dinspect.notebook import provision as provision
+    from b2dinspect.notebook import tries as tries
 
 __version__ = "0.1.0"
-__all__ = ["diagnose", "diff", "incident", "open", "provision"]
+__all__ = ["diagnose", "diff", "incident", "open", "provision", "tries"]
 
 
 def __getattr__(name: str) -> Any:

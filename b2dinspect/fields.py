@@ -92,13 +92,19 @@ def offset_of(layout: Struct, name: str) -> int:
 
 
 @cache
-def packer(layout: Struct) -> struct.Struct:
+def packer(layout: Struct, *names: str) -> struct.Struct:
     """Return a declaration of numbers and bytes in the shape that struct knows: for tables of thousands.
+
+    Args:
+        layout: The declaration.
+        names: Pass over all fields but these; none: take all.
 
     Raises:
         TypeError: It has a part that struct cannot pack.
     """
-    codes = [_code(part) for part in layout.subcons]
+    codes = [
+        _code(part) if not names or part.name in names else f"{part.sizeof()}x" for part in layout.subcons
+    ]
     order = {code[0] for code in codes if code[0] in "<>"} or {"<"}
     if len(order) > 1:
         raise TypeError("big and little endian in one structure")

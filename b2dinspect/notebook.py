@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
     from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume
     from b2dinspect.doctor.diagnosis import Diagnosis
+    from b2dinspect.filesystems.ext4 import DirectoryEntry
     from b2dinspect.findings import Finding
     from b2dinspect.inspection.facts import FoundKey, Inspection, Userdata
     from b2dinspect.provisioning.events import Done, Event, Started
+    from b2dinspect.provisioning.tries import Try
     from b2dinspect.views.annotation import Place, Region
     from b2dinspect.views.comparison import Comparison
     from b2dinspect.views.diskmap import DiskMap
@@ -171,6 +173,10 @@ class Replay:
 
         with NewFile(path, force=force) as file:
             file.pwrite(0, self.page.encode("utf-8", "replace"))
+
+    def __repr__(self) -> str:
+        """Return what to do with it where no page can be shown."""
+        return "a page that plays the provision; save(path) writes it, for a browser"
 
     def _repr_html_(self) -> str:
         from b2dinspect.render.markup import Html
@@ -341,6 +347,20 @@ class Disk(View):
         """Return bytes of the virtual disk."""
         return self.facts.container.pread(offset, length)
 
+    def ls(self, path: str = "/") -> Views[DirectoryEntry]:
+        """Return what is in a directory of the data partition.
+
+        Raises:
+            NotFoundError: There is no such directory.
+        """
+        from b2dinspect.filesystems.ext4 import Ext4
+        from b2dinspect.inspection.walk import volume_for
+        from b2dinspect.render import console
+
+        with Ext4(volume_for(self.facts, None).source) as files:
+            found = files.list(files.find(path.encode()))
+        return Views(found, lambda: [console.listing(found)])
+
     def cat(self, path: str) -> bytes:
         """Return a file of the data partition.
 
@@ -456,6 +476,19 @@ def provision(
     events = list(perform(plan))
     machine = Path(folder).absolute() / name
     return Stages(events, machine, machine / plan.disk_name)
+
+
+def tries(*names: str) -> Views[Try]:
+    """Try what one would try first to get in without typing, for real; see ``provisioning.tries``.
+
+    Raises:
+        ToolError: There is no ssh client.
+    """
+    from b2dinspect.provisioning.tries import tries as tried
+    from b2dinspect.render.stages import attempt
+
+    found = list(tried(names))
+    return Views(found, lambda: [attempt(one) for one in found])
 
 
 def incident(packed: str | Path, folder: str | Path) -> Path:

@@ -72,7 +72,14 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
+            _forget_page(output)
             _forget_place(output)
+
+
+def _forget_page(output: dict[str, dict[str, str]]) -> None:
+    """Keep no page within a page: it is large, and who only reads the notebook (GitHub) does not show it."""
+    if output.get("data", {}).get("text/html", "").startswith("<iframe"):
+        del output["data"]["text/html"]
 
 
 def _forget_place(value: dict[str, object]) -> None:

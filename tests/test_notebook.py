@@ -80,6 +80,9 @@ def test_a_provision(tmp_path: Path) -> None:
     assert [begun.id for begun, _ in made][:3] == ["key", "tar", "disk"]
     with b2d.open(made.disk) as disk:
         assert disk.state == "provisioned"
+        names = disk.ls("/var/lib/boot2docker")
+        check(names)
+        assert [one.name for one in names] == [b"userdata.tar"]
     replay = made.replay("zh")
     replay.save(tmp_path / "replay.html")
     assert (tmp_path / "replay.html").read_text(encoding="utf-8") == replay.page

@@ -80,7 +80,7 @@ def get(
     """
     if (destination is None) == (tar is None):
         raise UsageError("say where to: a folder or file, or a tar").naming("tar")
-    from b2dinspect.extraction.members import walk
+    from b2dinspect.extraction.members import walk, walk_quickly
 
     said = Said()
     allowed = rules(folders, prefer_redundant)
@@ -88,10 +88,10 @@ def get(
         opened(image, path, partition, offset, format_name, allowed) as (files, entry),
         ProgressBar() as progress,
     ):
-        members = walk(files, entry, said.fault)
         if tar is not None:
             from b2dinspect.extraction.tar import Style
 
+            members = walk(files, entry, said.fault)
             name = entry.name or b"."
             style = Style(sparse=True, fill=fill, dot=True)
             if entry.type != "directory":
@@ -106,7 +106,7 @@ def get(
             with HostTree(
                 target, said.fault, ExtractionRules(force, owners, fill), evidence_of(image), told(progress)
             ) as tree:
-                for member in members:
+                for member in walk_quickly(files, entry, said.fault):
                     tree.take(member)
             copied = f"{tree.copied} file{'s' * (tree.copied != 1)}, {tree.size} bytes"
     if entry.type == "directory":

@@ -18,11 +18,13 @@ from b2dinspect.errors import EvidenceError
 MAGIC, VERSION = 0xED0CDAED, 2
 BRANCH, LEAF = 0x01, 0x02
 IS_BUCKET = 0x01
-MAX_FILE = 64 << 20
+MAX_FILE = 32 << 20
 """Bytes of a file that is read whole; containerd's of a node with thousands of images has some 10 MiB."""
 MAX_DEPTH = 32
 MAX_ITEMS = 500_000
 """Keys of all buckets together that one reading may meet."""
+MAX_TIMES = 4
+"""How often a reading may meet all bytes of the file: elements and pages can be said to lie on each other."""
 
 _PAGE = struct.Struct("<QHHI")  # id, flags, count, overflow
 _META = struct.Struct(
@@ -97,6 +99,7 @@ class Bolt:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._met = 0
+        self._left = MAX_TIMES * len(data) + (16 << 20)
         metas = [meta for meta in map(self._meta, self._places()) if meta]
         if not metas:
             raise BoltError("no valid meta page", offset=0)
@@ -170,6 +173,9 @@ class Bolt:
     def _slice(self, page: _Page, start: int, length: int) -> bytes:
         if not page.start <= start <= start + length <= page.end:
             raise BoltError("an element that reaches out of its page", offset=page.start)
+        self._left -= length
+        if self._left < 0:
+            raise BoltError("elements that lie on each other", offset=page.start)
         return self._data[start : start + length]
 
     def _count(self, page: _Page) -> None:

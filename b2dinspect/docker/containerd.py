@@ -25,7 +25,7 @@ from b2dinspect.docker.facts import (
     HistoryEntry,
     Layer,
 )
-from b2dinspect.docker.files import Files, bare, is_name, parse_json
+from b2dinspect.docker.files import Files, bare, is_name
 from b2dinspect.docker.layers import MAX_LAYERS, chain_ids
 from b2dinspect.docker.protobuf import protobuf, varint
 from b2dinspect.docker.values import mapping, sequence, text, texts, time
@@ -261,7 +261,7 @@ def _containers(
         labels = {_decoded(name): _decoded(value) for name, value in (held.values() if held else {}).items()}
         if labels.get(SANDBOX) == "sandbox":
             continue
-        spec = _spec(values.get(b"spec", b""))
+        spec = _spec(store.files, values.get(b"spec", b""))
         process = mapping(spec.get("process"))
         identity, snapshotter = _decoded(key), _decoded(values.get(b"snapshotter", b""))
         names = [labels[name] for name in POD_NAMES if labels.get(name)]
@@ -303,11 +303,11 @@ def _pod_logs(labels: Mapping[str, str]) -> tuple[bytes, ...]:
     return (f"/var/log/pods/{folder}/{name}".encode("utf-8", "replace"),)
 
 
-def _spec(data: bytes) -> Mapping[str, Any]:
+def _spec(files: Files, data: bytes) -> Mapping[str, Any]:
     """Return the OCI runtime document in an Any: 1 its type, 2 its value."""
     try:
         value = dict(protobuf(data)).get(2, b"")
-        return mapping(parse_json(value) if isinstance(value, bytes) and value else None)
+        return mapping(files.parse(DATABASE, value) if isinstance(value, bytes) and value else None)
     except ValueError:
         return {}
 

@@ -16,6 +16,10 @@ MAX_SMALL = 64 << 10
 """Bytes of a file that holds one value: an id, a link, a number."""
 MAX_JSON = 8 << 20
 """Bytes of a JSON document; a container's configuration has some 4 KiB."""
+MAX_VALUES = 1_000_000
+"""Values in all JSON documents that one reading keeps: each takes some 70 bytes, whatever it says."""
+MAX_ALL_JSON = 64 << 20
+"""Bytes of all of them: to take one to pieces takes a second for eight MiB."""
 MAX_DEPTH = 64
 """Brackets within brackets in JSON; the deepest that Docker writes has a dozen."""
 MAX_NAMES = 20_000
@@ -36,6 +40,7 @@ class Files:
     def __init__(self, files: Ext4) -> None:
         self._files = files
         self._known: dict[bytes, DirectoryEntry | None] = {}
+        self._values, self._json = MAX_VALUES, MAX_ALL_JSON  # that may still be read
         self.problems: list[Finding] = []
 
     def entry(self, path: bytes) -> DirectoryEntry | None:
@@ -132,9 +137,14 @@ class Files:
         return found
 
     def parse(self, path: bytes, data: bytes) -> Any:
-        """Return what a JSON document says; None when it is none."""
+        """Return what a JSON document says; None when it is none, or all that may be read has been."""
         try:
-            return parse_json(data)
+            self._json -= len(data)
+            if self._json < 0:
+                raise ValueError(f"the others have {MAX_ALL_JSON} bytes already")
+            found, count = _counted(data, self._values)
+            self._values -= count
+            return found
         except ValueError as error:
             self.complain(path, f"no JSON that can be read: {error}")
             return None
@@ -153,17 +163,25 @@ def parse_json(data: bytes) -> Any:
     """Return what a JSON document says.
 
     Raises:
-        ValueError: It is none, or nested deeper than MAX_DEPTH.
+        ValueError: It is none, has more than MAX_VALUES values, or is nested deeper than MAX_DEPTH.
     """
+    return _counted(data, MAX_VALUES)[0]
+
+
+def _counted(data: bytes, most: int) -> tuple[Any, int]:
+    """Return what a JSON document says, and how many values it has."""
     try:
         found = json.loads(data.decode("utf-8", "surrogateescape"), parse_constant=_refuse)
     except RecursionError:
         found = _TOO_DEEP
-    level = [found]
+    level, count = [found], 0
     for _ in range(MAX_DEPTH):
+        count += len(level)
+        if count > most:
+            raise ValueError(f"more than {most} values, which is all that is read")
         level = [child for item in level for child in _children(item)]
         if not level:
-            return found
+            return found, count
     raise ValueError(f"more than {MAX_DEPTH} brackets within brackets")
 
 

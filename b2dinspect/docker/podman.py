@@ -26,7 +26,7 @@ from b2dinspect.docker.facts import (
     HistoryEntry,
     Layer,
 )
-from b2dinspect.docker.files import Files, bare, is_id
+from b2dinspect.docker.files import MAX_JSON, Files, bare, is_id
 from b2dinspect.docker.layers import MAX_LAYERS
 from b2dinspect.docker.values import mapping, sequence, strings, text, texts, time, total
 from b2dinspect.filesystems.ext4 import show
@@ -237,6 +237,8 @@ class _Database:
             database.deserialize(copy)
             database.execute("PRAGMA trusted_schema=OFF")
             database.set_progress_handler(_Budget(), 1000)
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_JSON)  # a function may make a gigabyte at once
+            _only_tables(database)
             rows = database.execute(
                 "SELECT c.ID, c.JSON, s.State, s.ExitCode, s.JSON FROM ContainerConfig c "
                 "LEFT JOIN ContainerState s ON s.ID = c.ID LIMIT 20000"
@@ -248,6 +250,20 @@ class _Database:
                 self.volumes[str(name)] = _object(files, path, config)
         finally:
             database.close()
+
+
+def _only_tables(database: sqlite3.Connection) -> None:
+    """Refuse a database whose tables are none: a view, or a column that is calculated, runs what it likes.
+
+    Raises:
+        ValueError: It is one.
+    """
+    for name in ("ContainerConfig", "ContainerState", "VolumeConfig"):
+        question = "SELECT type, rootpage > 0 FROM sqlite_master WHERE name = ? COLLATE NOCASE"
+        kinds = database.execute(question, (name,))  # a virtual table has no root page
+        columns = database.execute(f"PRAGMA table_xinfo({name})").fetchall()
+        if kinds.fetchall() != [("table", 1)] or any(column[-1] for column in columns):
+            raise ValueError(f"{name} is not a plain table")
 
 
 class _Budget:

@@ -14,7 +14,7 @@ from typing import Any
 
 from b2dinspect.docker.bolt import MAX_FILE, Bolt
 from b2dinspect.docker.facts import DataRoot, DockerContainer, DockerVolume
-from b2dinspect.docker.files import Files, is_id, parse_json
+from b2dinspect.docker.files import Files, is_id
 from b2dinspect.docker.values import strings
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import show
@@ -96,11 +96,7 @@ def _database(files: Files, path: bytes) -> dict[str, Mapping[str, Any]]:
         return {}
     found: dict[str, Mapping[str, Any]] = {}
     for name, value in values.items():
-        try:
-            document = parse_json(value)
-        except ValueError as error:
-            files.complain(path, f"{show(name)}: {error}")
-            continue
+        document = files.parse(path + b", " + name, value)
         if isinstance(document, dict):
             found[name.decode("utf-8", "surrogateescape")] = document
     return found

@@ -1,6 +1,7 @@
 """Members, made into files of the host: whole or not at all, in their place, and nothing anywhere else.
 
-A file is made whole or not at all (``wholefile``); of many, a second process makes a part (``parallel``).
+A file is made whole or not at all (``wholefile``). Of many, the small ones are made some at a time
+(``together``), a part of them by a second process (``parallel``).
 All of them reach stable storage together, at the end.
 """
 
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
-from b2dinspect.extraction.members import Fault, Member, absent, filled, missing
+from b2dinspect.extraction.members import AT_ONCE, Fault, Member, PlainFiles, absent, filled, join, missing
+from b2dinspect.extraction.together import IS_POSSIBLE, make_all
 from b2dinspect.extraction.wholefile import CHUNK, Look, Maker, temporary
+from b2dinspect.filesystems.node import PlainFile
 from b2dinspect.newfile import sync_filesystem, sync_folder
 from b2dinspect.source import ByteSource
 
@@ -114,15 +117,33 @@ class HostTree:
         self._batches = self._told = 0
         self.copied = self.size = 0
 
-    def take(self, member: Member) -> None:
-        """Make a file, directory or link.
+    def take(self, member: Member | PlainFiles) -> None:
+        """Make a file, directory or link, or small files of a directory; those of one filesystem only.
 
         Raises:
             SourceError: The folder cannot be written at all, or is full.
         """
+        if isinstance(member, PlainFiles):
+            self._take_plain(member)
+            return
         place = self._enter(member) if member.path else str(self._top)
         if place is not None:
             self._attempt(member, self._make, place)
+
+    def _take_plain(self, member: PlainFiles) -> None:
+        folder = self._folder(member.directory)
+        if folder is None:
+            return
+        is_free = folder.member is not None and folder.names is None  # nothing can be in the way there
+        if self.copied < MANY or not is_free or not IS_POSSIBLE:
+            for file in member.plain:
+                if (one := self._one(member, file)) is not None:
+                    self.take(one)
+            return
+        self._batches += not self._batch
+        self._batch.append((folder.place, member))
+        if sum(len(one.plain) for _, one in self._batch) >= AT_ONCE:
+            self._pass_on()
 
     def _attempt(self, member: Member, make: Callable[[Member, str], None], place: str) -> None:
         """Make something, or tell why not."""
@@ -143,17 +164,21 @@ class HostTree:
             raise SourceError(f"cannot create {self._top}: {reason}") from error
         self._fault(member.path, UsageError(reason or type(error).__name__))
 
-    def _enter(self, member: Member) -> str | None:
-        """Go to the directory that a member belongs into; return its place, None when it can have none."""
-        parent, _, name = member.path.rpartition(b"/")
-        while self._stack and self._stack[-1].path != parent:
-            if not parent.startswith(self._stack[-1].path + b"/") and self._stack[-1].path:
+    def _folder(self, path: bytes) -> _Folder | None:
+        """Go to a directory; return it, None when it was left out."""
+        while self._stack and self._stack[-1].path != path:
+            if not path.startswith(self._stack[-1].path + b"/") and self._stack[-1].path:
                 self._leave(self._stack.pop())
             else:
                 return None  # the directory between was left out, and said so
-        if not self._stack:
+        return self._stack[-1] if self._stack else None
+
+    def _enter(self, member: Member) -> str | None:
+        """Go to the directory that a member belongs into; return its place, None when it can have none."""
+        parent, _, name = member.path.rpartition(b"/")
+        folder = self._folder(parent)
+        if folder is None:
             return None
-        folder = self._stack[-1]
         try:
             text = os.fsdecode(name)
             reason = self._obstacle(name, text, folder)
@@ -251,14 +276,12 @@ class HostTree:
 
     def _file(self, member: Member, place: str) -> None:
         self._refuse_existing(place)
-        if member.node.links > 1:
-            if not self._hard_link(member, place):
-                self._whole(member, place)
-            self._links.add(member.path)
-        elif self.copied < MANY or self._is_alone or (start := member.place(CHUNK)) is None:
+        if member.node.links < 2:
             self._whole(member, place)
-        else:
-            self._order(member, place, start)
+            return
+        if not self._hard_link(member, place):
+            self._whole(member, place)
+        self._links.add(member.path)
 
     def _hard_link(self, member: Member, place: str) -> bool:
         """Make a file another name of one that this run made; False where it has to be copied."""
@@ -322,37 +345,43 @@ class HostTree:
                 self._progress(self.size + offset)
         os.ftruncate(fd, content.size)
 
-    def _order(self, member: Member, place: str, start: int) -> None:
-        """Have a small file made with others, by the second process if that has time."""
-        from b2dinspect.extraction.parallel import AT_ONCE, Order, second_process
+    def _pass_on(self) -> None:
+        """Have small files made, by the second process if that has time."""
+        from b2dinspect.extraction.parallel import second_process
 
-        if self._second is None:
-            self._second = second_process(member.files, self._maker)
-            self._is_alone = self._second is None
-        if self._second is None or member.files is not self._second.files:
-            self._whole(member, place)
-            return
-        if not self._batch:
-            self._batches += 1
-        self._batch.append((member, Order(place, _look(member), start, member.node.size)))
-        if len(self._batch) == AT_ONCE:
-            self._pass_on(self._second)
-
-    def _pass_on(self, second: SecondProcess) -> None:
         batch, self._batch = self._batch, []
-        self._take_in(second, wait=False)
-        if not second.take(self._batches, batch):
-            for member, order in batch:
-                self._attempt(member, self._whole, order.place)
+        files = batch[0][1].files
+        if self._second is None and not self._is_alone:
+            self._second = second_process(files, self._maker)
+            self._is_alone = self._second is None
+        if self._second is not None:
+            self._take_in(self._second, wait=False)
+        if self._second is None or not self._second.take(self._batches, batch):
+            orders = [(place, one.plain) for place, one in batch]
+            self._settle(batch, make_all(files, self._maker, orders))
         self._finish()
 
     def _take_in(self, second: SecondProcess, *, wait: bool) -> None:
-        """Count what the second process made, and make what it could not."""
-        for member, order, is_made in second.made(wait=wait):
-            if is_made:
-                self._count(1, order.size)
-            else:
-                self._attempt(member, self._whole, order.place)
+        for batch, made in second.made(wait=wait):
+            self._settle(batch, made)
+
+    def _settle(self, batch: Batch, made: int) -> None:
+        """Count the files of a batch that were made, and make the others by themselves."""
+        for place, member in batch:
+            for file in member.plain:
+                if made & 1:
+                    self._count(1, file.size)
+                elif (one := self._one(member, file)) is not None:
+                    self._attempt(one, self._whole, f"{place}{os.sep}{os.fsdecode(file.name)}")
+                made >>= 1
+
+    def _one(self, member: PlainFiles, file: PlainFile) -> Member | None:
+        """Return one of some files as a member, or tell why it is none."""
+        try:
+            return member.member(file)
+        except EvidenceError as error:
+            self._fault(join(member.directory, file.name), error)
+            return None
 
     def _refuse_existing(self, place: str) -> None:
         """Refuse to replace what is there: always the evidence, and with no leave to, anything.
@@ -378,9 +407,9 @@ class HostTree:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
+            if kind is None and self._batch:
+                self._pass_on()
             if kind is None and self._second is not None:
-                if self._batch:
-                    self._pass_on(self._second)
                 self._take_in(self._second, wait=True)
         finally:
             self._batch = []

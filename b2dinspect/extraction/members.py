@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from stat import S_IFDIR
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, MissingDataError
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
-from b2dinspect.filesystems.node import Node
+from b2dinspect.filesystems.ext4 import Fault as Told
+from b2dinspect.filesystems.node import Node, PlainFile
 from b2dinspect.source import ByteSource, Extent
 
 S_IFMT = 0o170000
@@ -17,9 +18,13 @@ OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 """Before the names of overlayfs's own attributes; the second where it is mounted by no root."""
 MAX_DEPTH = 512
 """Directories within directories."""
+AT_ONCE = 64
+"""Files that are copied together, when they are small and plain."""
 
 Fault = Callable[[bytes, B2dError], None]
 """Takes a path, and why what is there does not come out, or not whole."""
+Scan = Callable[[DirectoryEntry, Told], Iterator[DirectoryEntry | PlainFile]]
+"""Yields what a directory holds."""
 
 
 class NotWholeError(MissingDataError):
@@ -63,14 +68,6 @@ class Member(NamedTuple):
         """
         return self.files.content(self.body or self.entry)
 
-    def place(self, most: int) -> int | None:
-        """Return where on its filesystem a file's content begins, as ``Ext4.place``.
-
-        Raises:
-            EvidenceError: The structures that say where it is make no sense.
-        """
-        return self.files.place(self.body or self.entry, most)
-
     def small(self, most: int) -> bytes | None:
         """Return a file's content when that is in one piece and not more than ``most`` bytes; else None.
 
@@ -91,6 +88,28 @@ class Member(NamedTuple):
         return found
 
 
+class PlainFiles(NamedTuple):
+    """Files of one directory that are quickly copied.
+
+    Attributes:
+        directory: Its path.
+        files: The filesystem that they are on.
+        plain: Each of them.
+    """
+
+    directory: bytes
+    files: Ext4
+    plain: list[PlainFile]
+
+    def member(self, file: PlainFile) -> Member:
+        """Return one of them as a member.
+
+        Raises:
+            EvidenceError: Its inode cannot be read.
+        """
+        return Member(join(self.directory, file.name), self.files.entry(file.name, file.inode), self.files)
+
+
 def walk(files: Ext4, top: DirectoryEntry, fault: Fault) -> Iterator[Member]:
     """Yield a file or directory and all below it: a directory before what is in it, names in order.
 
@@ -99,18 +118,30 @@ def walk(files: Ext4, top: DirectoryEntry, fault: Fault) -> Iterator[Member]:
         top: Where to begin; its path is b"".
         fault: Takes what is damaged, which costs only itself.
     """
+    return cast("Iterator[Member]", _walk(files, top, fault, files.scan))
+
+
+def walk_quickly(files: Ext4, top: DirectoryEntry, fault: Fault) -> Iterator[Member | PlainFiles]:
+    """Yield the same, but files that are quickly copied some at a time."""
+    return _walk(files, top, fault, files.scan_plain)
+
+
+def _walk(files: Ext4, top: DirectoryEntry, fault: Fault, scan: Scan) -> Iterator[Member | PlainFiles]:
     twins = Twins()
     yield twins.member(b"", top, files)
     if top.type != "directory":
         return
     above = [top.node.inode]
-    levels = [(b"", _children(files, top, b"", fault))]
+    levels = [(b"", _children(files, top, b"", fault, scan))]
     while levels:
         prefix, entries = levels[-1]
         entry = next(entries, None)
         if entry is None:
             levels.pop()
             above.pop()
+            continue
+        if isinstance(entry, PlainFiles):
+            yield entry
             continue
         path = prefix + entry.name
         if entry.node.mode & S_IFMT != S_IFDIR:
@@ -120,18 +151,32 @@ def walk(files: Ext4, top: DirectoryEntry, fault: Fault) -> Iterator[Member]:
         else:
             yield Member(path, entry, files)
             above.append(entry.node.inode)
-            levels.append((path + b"/", _children(files, entry, path, fault)))
+            levels.append((path + b"/", _children(files, entry, path, fault, scan)))
 
 
-def _children(files: Ext4, directory: DirectoryEntry, path: bytes, fault: Fault) -> Iterator[DirectoryEntry]:
+def _children(
+    files: Ext4, directory: DirectoryEntry, path: bytes, fault: Fault, scan: Scan
+) -> Iterator[DirectoryEntry | PlainFiles]:
     def told(name: bytes, error: EvidenceError) -> None:
         fault(join(path, name), error)
 
-    for entry in files.scan(directory, told):
-        if b"/" in entry.name or b"\0" in entry.name or entry.name in (b".", b".."):
-            fault(join(path, entry.name), FilesystemError("its name leads elsewhere"))
-        else:
+    plain: list[PlainFile] = []
+    for entry in scan(directory, told):
+        name = entry.name
+        if b"/" in name or b"\0" in name or name in (b".", b".."):
+            fault(join(path, name), FilesystemError("its name leads elsewhere"))
+            continue
+        if isinstance(entry, PlainFile):
+            plain.append(entry)
+            if len(plain) < AT_ONCE:
+                continue
+        if plain:
+            yield PlainFiles(path, files, plain)
+            plain = []
+        if not isinstance(entry, PlainFile):
             yield entry
+    if plain:
+        yield PlainFiles(path, files, plain)
 
 
 def join(path: bytes, name: bytes) -> bytes:

@@ -18,36 +18,21 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from b2dinspect.extraction.members import Member
-from b2dinspect.extraction.wholefile import Look, Maker
+from b2dinspect.extraction.members import AT_ONCE, PlainFiles
+from b2dinspect.extraction.together import make_all
+from b2dinspect.extraction.wholefile import Maker
 from b2dinspect.filesystems.ext4 import Ext4
 
-AT_ONCE = 64
-"""Files in a batch: an answer has a bit for each."""
 AHEAD = 3
 """Batches that may wait for the second process."""
 
 _LENGTH = struct.Struct("<I")
-_ANSWER = struct.Struct("<Q")
+_ANSWER = 2 * AT_ONCE // 8
+"""Bytes of an answer, with a bit for each file: a batch is closed when it has AT_ONCE or more."""
 
 
-class Order(NamedTuple):
-    """A file to be made.
-
-    Attributes:
-        place: Its path on the host.
-        look: How it is to look.
-        start: Where on the filesystem its content begins (bytes).
-        size: Bytes.
-    """
-
-    place: str
-    look: Look
-    start: int
-    size: int
-
-
-Batch = list[tuple[Member, Order]]
+Batch = list[tuple[str, PlainFiles]]
+"""Folders of the host, and what to make in them."""
 
 
 class _Sent(NamedTuple):
@@ -85,7 +70,7 @@ class SecondProcess:
         """Take a batch, unless enough of them wait."""
         if len(self.batches) >= AHEAD or self._orders < 0:
             return False
-        data = marshal.dumps([tuple(order) for _, order in batch])
+        data = marshal.dumps([(place, [*map(tuple, one.plain)]) for place, one in batch])
         try:
             _write(self._orders, _LENGTH.pack(len(data)) + data)
         except OSError:  # it is dead
@@ -93,18 +78,15 @@ class SecondProcess:
         self.batches.append(_Sent(number, batch))
         return True
 
-    def made(self, *, wait: bool) -> Iterator[tuple[Member, Order, bool]]:
-        """Yield what it has answered, and whether it made it; with ``wait``, all that it was given."""
+    def made(self, *, wait: bool) -> Iterator[tuple[Batch, int]]:
+        """Yield the batches that it has answered, and what ``make_all`` says; with ``wait``, all of them."""
         os.set_blocking(self._answers, wait)
         while self.batches:
             try:
-                answer = os.read(self._answers, _ANSWER.size)
+                answer = os.read(self._answers, _ANSWER)
             except BlockingIOError:
                 return
-            made = _ANSWER.unpack(answer)[0] if answer else 0  # none: it is dead
-            _, batch = self.batches.popleft()
-            for bit, (member, order) in enumerate(batch):
-                yield member, order, bool(made >> bit & 1)
+            yield self.batches.popleft().batch, int.from_bytes(answer, "little")  # no answer: it is dead
 
     def close(self) -> None:
         """Let it end, with the batch that it is at; closing twice is harmless."""
@@ -131,23 +113,6 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_all(files: Ext4, maker: Maker, orders: list[tuple[str, Look, int, int]]) -> int:
-    """Make files; return which of them were made, a bit for each, the first one in the lowest."""
-    made = 0
-    for bit, (place, look, start, size) in enumerate(orders):
-        try:
-            data = files.read(start, size)
-            maker.make(place, look, data, _nothing, sync=False)
-        except Exception:  # noqa: S112 - whatever it is, the first process meets it again, and tells
-            continue
-        made |= 1 << bit
-    return made
-
-
-def _nothing(_: int) -> None:
-    pass
-
-
 def _work(files: Ext4, maker: Maker, orders: int, answers: int) -> NoReturn:  # pragma: no cover - forked
     """Make what comes until nothing does. An interrupt ends the first process, and that ends this one."""
     try:
@@ -157,7 +122,7 @@ def _work(files: Ext4, maker: Maker, orders: int, answers: int) -> NoReturn:  # 
             while len(head := incoming.read(_LENGTH.size)) == _LENGTH.size:
                 data = incoming.read(_LENGTH.unpack(head)[0])
                 batch = marshal.loads(data)  # noqa: S302 - from our own parent
-                _write(answers, _ANSWER.pack(make_all(files, maker, batch)))
+                _write(answers, make_all(files, maker, batch).to_bytes(_ANSWER, "little"))
     except BaseException:  # noqa: S110 - the first process sees the pipe close
         pass
     finally:

@@ -66,6 +66,33 @@ class Maker:
                 os.unlink(new)  # noqa: PTH108
             raise
 
+    def make_in(self, folder: int, new: str, name: bytes, look: Look, data: memoryview) -> None:
+        """Make a small file in an open folder, where nothing has its name.
+
+        Args:
+            folder: Descriptor.
+            new: A name of nobody's, for as long as it is not whole: too short a time to hold it.
+            name: Its name.
+            look: How it is to look.
+            data: Its content.
+
+        Raises:
+            OSError: It cannot be made, and is not there.
+        """
+        fd = os.open(new, FLAGS, look[0] & 0o777 | 0o600, dir_fd=folder)
+        try:
+            try:
+                if data and os.write(fd, data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._seal(fd, look)
+            finally:
+                os.close(fd)
+            os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=folder)
+            raise
+
     def _seal(self, fd: int, look: Look) -> None:
         """Give a file that is written its owner, mode and times."""
         mode, uid, gid = look[:3]

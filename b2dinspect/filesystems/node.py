@@ -35,3 +35,29 @@ class Node(NamedTuple):
     atime_ns: int = 0
     ctime_ns: int = 0
     device: tuple[int, int] = (0, 0)
+
+
+class PlainFile(NamedTuple):
+    """A file that is quickly copied: it has one name, and its content is in one piece.
+
+    Attributes:
+        name: As stored.
+        inode: Its number.
+        mode: Unix type and permission bits.
+        uid: Owner.
+        gid: Group.
+        atime_ns: Last access, nanoseconds since 1970.
+        mtime_ns: Last change of content, the same.
+        start: Byte of the filesystem where its content begins; 0 for none.
+        size: Bytes.
+    """
+
+    name: bytes
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    start: int
+    size: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Group, RenderableType
 
 from b2dinspect.provisioning.events import (
@@ -20,6 +22,9 @@ from b2dinspect.render.ending import ending, places
 from b2dinspect.render.shell import command_line
 from b2dinspect.render.terminal import Line, Table, lines
 from b2dinspect.render.text import offset, size
+
+if TYPE_CHECKING:
+    from b2dinspect.provisioning.tries import Try
 
 SHOWN_WRITES = 4
 SHOWN_BYTES = 8
@@ -90,3 +95,17 @@ def _serving(guest: Serving) -> RenderableType:
 def _finished(end: Finished) -> RenderableType:
     told = [Line(f"  {name:<8} ", "dim").append(value, "not dim") for name, value in places(end)]
     return lines("", Line(ending(end), "bold green" if end.logged_in else "bold"), *told)
+
+
+def attempt(tried: Try) -> RenderableType:
+    """Return the lines for one way that was tried."""
+    word = {True: "it gets in", False: "refused", None: "not tried"}[tried.worked]
+    style = {True: "green", False: "bold red", None: "dim"}[tried.worked]
+    return Group(
+        "",
+        Line(tried.sentence, "bold").append(f"  {tried.id}", "cyan"),
+        _row("$", tried.command, "yellow"),
+        _row("out", tried.said),
+        _row("", Line(word, style)),
+        _row("", tried.why),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import random
@@ -12,11 +13,22 @@ from pathlib import Path
 import pytest
 
 from b2dinspect.docker.bolt import Bolt, Bucket
-from b2dinspect.docker.files import parse_json
+from b2dinspect.docker.files import MAX_VALUES, Files, parse_json
 from b2dinspect.docker.layers import chain_ids
 from b2dinspect.errors import EvidenceError
 from tests.cli.helpers import document, invoke, is_harmless
-from tests.docker.handmade import ROOT, Link, Tree, as_json, container, disk, graph, identity
+from tests.docker.handmade import (
+    ROOT,
+    Link,
+    Tree,
+    as_json,
+    container,
+    disk,
+    graph,
+    identity,
+    podman,
+    podman_database,
+)
 from tests.oracles import needs
 
 pytestmark = needs("mke2fs")
@@ -263,3 +275,58 @@ def test_bolt_pages_that_lead_into_each_other() -> None:
 def test_numbers_without_end_are_no_json() -> None:
     with pytest.raises(ValueError, match="digits"):
         parse_json(b"9" * 100_000)
+
+
+def test_bolt_elements_that_lie_on_each_other() -> None:
+    """A mebibyte that is the value of ten thousand keys: ten gigabytes, if each were kept."""
+    keys = 10_000
+    body, room = b"", 16 * keys
+    for index in range(keys):
+        body += struct.pack("<IIII", 0, room - 16 * index, 0, 1 << 20)
+    page = struct.pack("<QHHI", 3, 2, keys, 1 << 10) + body + bytes(1 << 20)
+    with pytest.raises(EvidenceError, match="lie on each other"):
+        Bolt(small_bolt()[:12288] + page).root.values()
+
+
+def test_documents_share_what_may_be_read() -> None:
+    files = Files(None)  # type: ignore[arg-type]
+    data = b"[" + b"{}," * (MAX_VALUES // 3) + b"{}]"
+    found = [files.parse(b"place", data) is not None for _ in range(4)]
+    assert found == [True, True, False, False]
+    assert files.problems[0].message.endswith("which is all that is read")
+    assert files.parse(b"place", b"{}") == {}
+
+
+def test_documents_share_the_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("b2dinspect.docker.files.MAX_ALL_JSON", 10)
+    files = Files(None)  # type: ignore[arg-type]
+    assert files.parse(b"place", b'{"a": 1}') == {"a": 1}
+    assert files.parse(b"place", b'{"a": 1}') is None
+    assert "bytes already" in files.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW VolumeConfig AS SELECT 'kept' AS Name, hex(zeroblob(400000000)) AS JSON",
+        "CREATE TABLE VolumeConfig(Name TEXT, JSON TEXT AS (hex(zeroblob(400000000))))",
+        "CREATE VIRTUAL TABLE VolumeConfig USING fts5(Name, JSON)",
+    ],
+    ids=["view", "calculated column", "virtual table"],
+)
+def test_a_database_that_calculates_is_not_asked(statement: str) -> None:
+    import sqlite3
+
+    tree = podman()
+    database = sqlite3.connect(":memory:")
+    database.deserialize(podman_database()[:18] + b"\1\1" + podman_database()[20:])
+    try:
+        database.executescript(f"DROP TABLE VolumeConfig; {statement}; PRAGMA user_version=1")
+    except sqlite3.OperationalError as error:
+        pytest.skip(f"this SQLite has none: {error}")
+    with contextlib.suppress(sqlite3.OperationalError):  # a view
+        database.execute("INSERT INTO VolumeConfig(Name) VALUES ('kept')")
+    database.commit()
+    tree["var/lib/containers/storage/db.sql"] = database.serialize()
+    database.close()
+    assert "VolumeConfig is not a plain table" in told(disk(tree), "volumes")

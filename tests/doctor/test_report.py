@@ -52,7 +52,7 @@ def checked(page: str) -> Checker:
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert page.count("<script") == page.count(script.ELEMENT) == 1
+    assert page.count("<script") == page.count(script.ELEMENT) <= 1
     assert not checker.tags & {"img", "link", "iframe", "object", "base", "a"}
     assert not any(name.startswith("on") or name in ("src", "href", "action") for name in checker.attributes)
     return checker

@@ -12,10 +12,12 @@ import pytest
 from b2dinspect.errors import B2dError, MissingDataError, SourceError
 from b2dinspect.extraction import host, parallel
 from b2dinspect.extraction.host import ExtractionRules, HostTree
-from b2dinspect.extraction.members import walk
-from b2dinspect.extraction.parallel import SecondProcess, make_all, second_process
+from b2dinspect.extraction.members import walk_quickly
+from b2dinspect.extraction.parallel import SecondProcess, second_process
+from b2dinspect.extraction.together import make_all
 from b2dinspect.extraction.wholefile import Maker
 from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.filesystems.node import PlainFile
 from b2dinspect.source import FileSource
 from tests.oracles import needs, run
 
@@ -83,8 +85,8 @@ def copied(image: Path, target: Path, missing: bytes = b"") -> tuple[HostTree, l
     with opened(image) as source, HostTree(target, fault, ExtractionRules()) as tree:
         files = Ext4(source)
         if missing:
-            source.at = files.place(files.find(missing), 1 << 20) or 0
-        for member in walk(files, files.find(b"/"), fault):
+            source.at = files.content(files.find(missing)).locate(0) or 0
+        for member in walk_quickly(files, files.find(b"/"), fault):
             tree.take(member)
     return tree, faults
 
@@ -127,27 +129,49 @@ def test_what_it_cannot_make_the_first_process_tells(small: Small, tmp_path: Pat
 
 
 def test_a_full_disk_ends_it(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Maker.make
+    write = os.write
 
-    def full(self: Maker, place: str, *rest: object, **more: object) -> None:
-        if place.endswith("f600"):
+    def full(fd: int, data: bytes) -> int:
+        if data == b"600" * (600 * 7 % 900):
             raise OSError(28, "No space left on device")
-        whole(self, place, *rest, **more)  # type: ignore[arg-type]
+        return write(fd, data)
 
-    monkeypatch.setattr(Maker, "make", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(SourceError, match=r"f600: No space left"):
         copied(small.image, tmp_path / "copy")
     assert not [*tmp_path.rglob(".*")]
 
 
 def test_a_bit_for_each_file(small: Small, tmp_path: Path) -> None:
+    def plain(name: bytes, start: int) -> PlainFile:
+        return PlainFile(name, 12, 0o100640, 0, 0, 1, 1, start, 4)
+
+    (tmp_path / "d").mkdir()
+    behind = small.image.stat().st_size
+    orders = [
+        (str(tmp_path), [plain(b"a", 1024), plain(b"b", behind), plain(b"d", 0), plain(b"e", 0)]),
+        (str(tmp_path / "no"), [plain(b"c", 0)]),
+        (str(tmp_path / "d"), [plain(b"f", 2048)]),
+    ]
     with opened(small.image) as source:
-        orders = [
-            (str(tmp_path / name), (0o100644, 0, 0, 1, 1), start, 4)
-            for name, start in (("a", 1024), ("b", small.image.stat().st_size), ("no/c", 0), ("d", 0))
-        ]
-        assert make_all(Ext4(source), Maker(owners=False), orders) == 0b1001
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "d"]
+        assert make_all(Ext4(source), Maker(owners=False), orders) == 0b101001
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "d", "e", "f"]
+    assert (tmp_path / "a").read_bytes() == small.image.read_bytes()[1024:1028]
+
+
+def test_small_files_are_read_together(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Ext4.read
+    reads = []
+
+    def counted(self: Ext4, start: int, length: int) -> bytes:
+        reads.append(length)
+        return read(self, start, length)
+
+    monkeypatch.setattr(parallel, "_processors", lambda: 1)
+    monkeypatch.setattr(Ext4, "read", counted)
+    tree, faults = copied(small.image, tmp_path / "copy")
+    assert (tree.copied, tree._second, faults) == (FILES, None, [])
+    assert len(reads) < FILES // 10
 
 
 def test_it_takes_no_more_than_it_can_do(small: Small) -> None:
@@ -158,7 +182,7 @@ def test_it_takes_no_more_than_it_can_do(small: Small) -> None:
             os.kill(second._pid, signal.SIGSTOP)
             assert [second.take(number, []) for number in range(5)] == [True] * 3 + [False] * 2
             os.kill(second._pid, signal.SIGCONT)
-            assert [*second.made(wait=True)] == []
+            assert [*second.made(wait=True)] == [([], 0)] * 3
             assert not second.batches
         finally:
             second.close()

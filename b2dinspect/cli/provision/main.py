@@ -14,6 +14,7 @@ COMMANDS = {
     "build": "b2dinspect.cli.provision.build:build",
     "boot": "b2dinspect.cli.provision.boot:boot",
     "story": "b2dinspect.cli.provision.story:story",
+    "tries": "b2dinspect.cli.provision.tries:tries",
     "convert": "b2dinspect.cli.provision.convert:convert",
     "env": "b2dinspect.cli.provision.env:env",
     "repair": "b2dinspect.cli.provision.repair:repair",

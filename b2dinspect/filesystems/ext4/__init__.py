@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.filesystems.ext4.reader import ExtReader
-from b2dinspect.filesystems.node import Node
+from b2dinspect.filesystems.node import Node, PlainFile
 from b2dinspect.filesystems.sleuthkit import EXT, SleuthKit
 from b2dinspect.source import ByteSource, Closing, MemorySource, RunsSource, read_exactly
 
@@ -138,6 +138,29 @@ class Ext4(Closing):
             directory: The directory.
             fault: Takes what cannot be read.
         """
+        for name, inode in self._sorted(directory, fault):
+            try:
+                entry = self.entry(name, inode)
+            except EvidenceError as error:
+                fault(name, error)
+            else:
+                yield entry
+
+    def scan_plain(self, directory: DirectoryEntry, fault: Fault) -> Iterator[DirectoryEntry | PlainFile]:
+        """Yield the same as ``scan``, but files that are quickly copied as such."""
+        if not isinstance(self._kit, ExtReader):
+            yield from self.scan(directory, fault)
+            return
+        for name, inode in self._sorted(directory, fault):
+            try:
+                entry = self._kit.plain(name, inode) or self.entry(name, inode)
+            except EvidenceError as error:
+                fault(name, error)
+            else:
+                yield entry
+
+    def _sorted(self, directory: DirectoryEntry, fault: Fault) -> Iterator[tuple[bytes, int]]:
+        """Yield names and inodes of a directory in order, each name once."""
         damaged: list[FilesystemError] = []
         try:
             if isinstance(self._kit, ExtReader):
@@ -151,15 +174,19 @@ class Ext4(Closing):
             fault(b"", one)
         before = b""
         for name, inode in names:
-            try:
-                if name == before:
-                    raise FilesystemError(f"{show(name)} is twice in its directory")
-                before = name
-                entry = self._used(DirectoryEntry(name, self._kit.node(inode)))
-            except EvidenceError as error:
-                fault(name, error)
+            if name == before:
+                fault(name, FilesystemError(f"{show(name)} is twice in its directory"))
             else:
-                yield entry
+                before = name
+                yield name, inode
+
+    def entry(self, name: bytes, inode: int) -> DirectoryEntry:
+        """Return the entry of a name that a directory has.
+
+        Raises:
+            EvidenceError: Its inode cannot be read, or is not in use.
+        """
+        return self._used(DirectoryEntry(name, self._kit.node(inode)))
 
     def xattrs(self, entry: DirectoryEntry) -> dict[bytes, bytes]:
         """Return the extended attributes of a file, as ``getxattr`` gives them; none where there are no such.
@@ -195,24 +222,6 @@ class Ext4(Closing):
             return MemorySource(inline) if inline else RunsSource(self._fs, [], entry.node.size)
         return RunsSource(self._fs, runs, entry.node.size)
 
-    def place(self, entry: DirectoryEntry, most: int) -> int | None:
-        """Return the byte of the filesystem where a file's content begins, if that is in one piece.
-
-        Args:
-            entry: The file.
-            most: Bytes that it may have; None is returned for a larger one.
-
-        Raises:
-            EvidenceError: The structures that say where it is make no sense.
-        """
-        size = entry.node.size
-        if size > most:
-            return None
-        if not size:
-            return 0
-        runs = self._kit.runs(entry.node.inode)
-        return runs[0].parent_offset if runs and runs[0].length >= size else None
-
     def read(self, start: int, length: int) -> bytes:
         """Return bytes of the filesystem, all of them.
 
@@ -227,11 +236,15 @@ class Ext4(Closing):
         Raises:
             EvidenceError: It cannot be read.
         """
-        start = self.place(entry, most)
+        size = entry.node.size
+        if not size or size > most:
+            return None if size else b""
+        runs = self._kit.runs(entry.node.inode)
+        start = runs[0].parent_offset if runs and runs[0].length >= size else None
         if start is None:
             return None
-        data = self._fs.pread(start, entry.node.size)
-        return data if len(data) == entry.node.size else None
+        data = self._fs.pread(start, size)
+        return data if len(data) == size else None
 
     def close(self) -> None:
         """Let the helper process go."""

@@ -31,6 +31,7 @@ _EXTRA = packer(layout.INODE_EXTRA)
 _BOTH = struct.Struct(f"{_INODE.format}{_EXTRA.format.lstrip('<')}")
 _TABLE_LO = offset_of(layout.GROUP_DESCRIPTOR, "inode_table_lo")
 _TABLE_HI = size_of(layout.GROUP_DESCRIPTOR) + offset_of(layout.GROUP_DESCRIPTOR_HIGH, "inode_table_hi")
+_SIGN = 1 << 31
 _WHOLE = 128 + size_of(layout.INODE_EXTRA)
 
 
@@ -104,11 +105,19 @@ class Inodes:
             FilesystemError: There is none of that number, or its group descriptor makes no sense.
             MissingDataError: This evidence does not hold it.
         """
+        return unpacked(number, self.raw(number))
+
+    def raw(self, number: int) -> bytes:
+        """Return the bytes of an inode.
+
+        Raises:
+            FilesystemError, MissingDataError: As ``inode``.
+        """
         if not 0 < number <= self.count:
             text = f"inode {number} is none of this filesystem's"
             raise FilesystemError(text, layer="inode", expected=f"1 to {self.count}", found=number)
         group, within = divmod(number - 1, self._per_group)
-        return unpacked(number, self._raw(self._table(group), within * self._size))
+        return self._raw(self._table(group), within * self._size)
 
     @property
     def groups(self) -> int:
@@ -239,14 +248,13 @@ def unpacked(number: int, raw: bytes) -> Inode:
         generation,
         block,
         xattr_block | xattr_block_hi << 32,
-        _time(atime, atime_extra),
-        _time(mtime, mtime_extra),
-        _time(ctime, ctime_extra),
+        time_of(atime, atime_extra),
+        time_of(mtime, mtime_extra),
+        time_of(ctime, ctime_extra),
         raw[used:],
     )
 
 
-def _time(seconds: int, extra: int) -> int:
+def time_of(seconds: int, extra: int) -> int:
     """Return nanoseconds since 1970: 32 bits with a sign, two more above them, and thirty of nanoseconds."""
-    signed = seconds - (seconds >> 31 << 32)
-    return (signed + ((extra & 3) << 32)) * NANOSECONDS + (extra >> 2)
+    return ((seconds ^ _SIGN) - _SIGN + ((extra & 3) << 32)) * NANOSECONDS + (extra >> 2)

@@ -16,7 +16,8 @@ from b2dinspect.filesystems.ext4 import attributes, layout
 from b2dinspect.filesystems.ext4.directories import names_in
 from b2dinspect.filesystems.ext4.inodes import NANOSECONDS, Inode, Inodes
 from b2dinspect.filesystems.ext4.mapping import Mapper
-from b2dinspect.filesystems.node import Node
+from b2dinspect.filesystems.ext4.plain import plain_file
+from b2dinspect.filesystems.node import Node, PlainFile
 from b2dinspect.source import ByteSource, Closing, Run, RunsSource, read_exactly
 
 MAX_NAMES = 1_000_000
@@ -164,6 +165,14 @@ class ExtReader(Closing):
         if found.size > self._inodes.block_size << 32:
             raise FilesystemError(f"inode {inode} has {found.size} bytes, more than a file can have")
         return [] if found.flags & layout.INLINE_DATA else self._mapper.runs(found)
+
+    def plain(self, name: bytes, inode: int) -> PlainFile | None:
+        """Return what is to be known of a small file that has one name and is in one piece; None for others.
+
+        Raises:
+            EvidenceError: It cannot be read.
+        """
+        return plain_file(name, inode, self._inodes.raw(inode), self._inodes.block_size)
 
     def inline_data(self, inode: int) -> bytes:
         """Return content that is stored in the inode itself; empty when it is not."""
