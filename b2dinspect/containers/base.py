@@ -85,6 +85,10 @@ class Container(ByteSource):
         """Yield the tables in ``file`` that say where blocks are, the one that leads to the others first."""
         return iter(())
 
+    def packed_at(self, offset: int) -> int | None:
+        """Return where in ``file`` the packed block begins that holds a byte; None where none does."""
+        return None
+
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """Return the format's own facts that a person wants on the first screen, named."""

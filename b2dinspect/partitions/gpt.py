@@ -105,8 +105,7 @@ def _check_header(header: Any, sector: bytes, lba: int, at: int, layer: str) -> 
 
     if not HEADER_SIZE <= header.header_size <= SECTOR:
         raise refuse("header size is out of range", 12, "92 to 512", header.header_size)
-    raw = sector[: header.header_size]
-    computed = zlib.crc32(raw[:16] + bytes(4) + raw[20:])
+    computed = _checksum(header, sector)
     if computed != header.header_crc32:
         raise refuse("wrong header checksum", 16, f"{computed:#010x}", f"{header.header_crc32:#010x}")
     if header.my_lba != lba:
@@ -115,6 +114,17 @@ def _check_header(header: Any, sector: bytes, lba: int, at: int, layer: str) -> 
         raise refuse("entry size is out of range", 84, "128 to 4096", header.entry_size)
     if header.entry_count > MAX_ENTRIES:
         raise refuse("too many entries", 80, f"at most {MAX_ENTRIES}", header.entry_count)
+
+
+def is_sealed(header: Any, sector: bytes) -> bool:
+    """Tell whether a header's checksum is right, wherever its sector stands."""
+    has_size = HEADER_SIZE <= header.header_size <= len(sector)
+    return bool(has_size and _checksum(header, sector) == header.header_crc32)
+
+
+def _checksum(header: Any, sector: bytes) -> int:
+    raw = sector[: header.header_size]
+    return zlib.crc32(raw[:16] + bytes(4) + raw[20:])
 
 
 def _read_entries(disk: ByteSource, header: Any, sector_size: int, layer: str) -> bytes:

@@ -175,6 +175,12 @@ class Qcow2Container(BlockContainer):
             )
         return data
 
+    def packed_at(self, offset: int) -> int | None:
+        """Return where the compressed cluster begins that holds a byte of the disk."""
+        piece = next(self._pieces(*self._clamp(offset, 1)), None)
+        is_packed = piece is not None and piece.kind == "packed"
+        return packed_place(piece.where, self.header.cluster_bits)[0] if piece and is_packed else None
+
     def _why_missing(self, offset: int) -> str:
         if self.header.crypt_method:
             return f"this is encrypted ({layout.ENCRYPTIONS[self.header.crypt_method]})"

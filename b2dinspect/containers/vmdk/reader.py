@@ -258,6 +258,13 @@ class VmdkContainer(Container):
         except Unreadable as error:
             raise MissingDataError(str(error), layer="VMDK", offset=extent.offset) from None
 
+    def packed_at(self, offset: int) -> int | None:
+        """Return where the compressed grain begins that holds a byte of the disk, if this file has it."""
+        for _, (part, within, run) in self._pieces(*self._clamp(offset, 1)):
+            if run.kind == "packed" and isinstance(part, SparseExtent) and part.file is self.file:
+                return part.place(within)
+        return None
+
     def tables(self) -> Iterator[MapTable]:
         """Yield directories and grain tables; of a descriptor in a file of its own, its extent lines."""
         if self.is_sparse:

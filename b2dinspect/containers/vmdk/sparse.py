@@ -170,6 +170,12 @@ class SparseExtent:
             return None
         return decode(self.file.pread(sector * SECTOR, count * ENTRY_SIZE), "<I")
 
+    def place(self, offset: int) -> int:
+        """Return where the grain begins in the file that is stored for a byte of this extent."""
+        number, index = divmod(offset // self.grain_bytes, self._per_table)
+        table = self._table(number)
+        return (table[index] if table else 0) * SECTOR
+
     def unpack(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes at ``offset``, which lie within one packed grain.
 
@@ -185,9 +191,7 @@ class SparseExtent:
     def _unpack(self, grain: int) -> bytes:
         import zlib
 
-        number, index = divmod(grain, self._per_table)
-        table = self._table(number)
-        where = (table[index] if table else 0) * SECTOR
+        where = self.place(grain * self.grain_bytes)
         size = 2 * self.grain_bytes  # what qemu allows
         if self.header.flags & layout.MARKERS:
             raw = self.file.pread(where, layout.GRAIN_MARKER_SIZE)

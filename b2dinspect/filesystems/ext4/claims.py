@@ -46,12 +46,16 @@ def other_claims(fs: ByteSource, number: int) -> Iterator[str]:
         if _meets(mine, inodes.own_blocks(group)):
             yield f"group {group} for its bitmaps and inodes"
     for inode in inodes.used():
-        if inode.number != number and _meets(mine, _blocks_of(mapper, inode)):
+        if inode.number != number and _meets(mine, blocks_of(mapper, inode)):
             yield f"inode {inode.number}"
 
 
-def _blocks_of(mapper: Mapper, inode: Inode) -> list[Blocks]:
-    """Return all blocks of an inode, that of its attributes too; several may share that, but with no file."""
+def blocks_of(mapper: Mapper, inode: Inode) -> list[Blocks]:
+    """Return all blocks of an inode, that of its attributes too; several may share that, but with no file.
+
+    Raises:
+        FilesystemError, MissingDataError: Its tree makes no sense, or is not all there.
+    """
     found = [(inode.xattr_block, 1)] if inode.xattr_block else []
     mode = inode.mode
     is_short = stat.S_ISLNK(mode) and inode.size < FAST_LINK and not inode.flags & layout.EXTENTS

@@ -18,8 +18,10 @@ from b2dinspect.source import ByteSource, read_exactly
 
 META_BG, WIDE = 0x10, 0x80
 GROUP_CHECKSUMS, METADATA_CHECKSUMS = 0x10, 0x400
-UNINITIALIZED = 0x1
-"""Flag of a group whose inodes were never written."""
+UNINITIALIZED, BLOCKS_UNINITIALIZED = 0x1, 0x2
+"""Flags of a group whose inodes, or blocks, were never written."""
+BIGALLOC = 0x200
+"""The bitmap counts clusters of several blocks."""
 SPARSE_SUPER, SPARSE_SUPER2 = 0x1, 0x200
 CHUNK = 16 << 10
 """Bytes of an inode table that are read at once."""
@@ -132,16 +134,54 @@ class Inodes:
             MissingDataError: This evidence does not hold all of them.
         """
         for group in range(self.groups):
-            length = self._ever_used(group) * self._size
-            table = self._table(group) if length else 0
-            for extent in self._fs.extents(table, length):
-                if extent.kind == "zero":
-                    continue
-                first = (extent.offset - table) // self._size * self._size
-                for at in range(first, extent.offset + extent.length - table, self._size):
-                    raw = self._raw(table, at)
-                    if any(raw[:2]) and any(raw[26:28]):  # a mode, and links to it
-                        yield unpacked(group * self._per_group + at // self._size + 1, raw)
+            yield from self.used_in(group)
+
+    def used_in(self, group: int) -> Iterator[Inode]:
+        """Yield the same of one group.
+
+        Raises:
+            FilesystemError, MissingDataError: As ``used``.
+        """
+        length = self._ever_used(group) * self._size
+        table = self._table(group) if length else 0
+        for extent in self._fs.extents(table, length):
+            if extent.kind == "zero":
+                continue
+            first = (extent.offset - table) // self._size * self._size
+            for at in range(first, extent.offset + extent.length - table, self._size):
+                raw = self._raw(table, at)
+                if any(raw[:2]) and any(raw[26:28]):  # a mode, and links to it
+                    yield unpacked(group * self._per_group + at // self._size + 1, raw)
+
+    def is_allocated(self, block: int) -> bool:
+        """Tell whether the block bitmap of its group has a block as taken.
+
+        Raises:
+            FilesystemError, MissingDataError: As ``used``.
+        """
+        first = int(self._super.first_data_block)
+        group, within = divmod(block - first, int(self._super.blocks_per_group))
+        has_flags = self._super.feature_ro_compat & (GROUP_CHECKSUMS | METADATA_CHECKSUMS)
+        if has_flags and self._number(group, "flags", 2) & BLOCKS_UNINITIALIZED:
+            return False  # nobody has written to the group; what is its own stands at known places
+        if self._super.feature_ro_compat & BIGALLOC:
+            within >>= int(self._super.log_cluster_size) - int(self._super.log_block_size)
+        bitmap = self._number(group, "block_bitmap") * self.block_size
+        byte = read_exactly(self._fs, bitmap + within // 8, 1, FilesystemError, "block bitmap")
+        return bool(byte[0] >> within % 8 & 1)
+
+    @property
+    def per_group(self) -> int:
+        """How many inodes a group has."""
+        return self._per_group
+
+    def own_area(self, group: int) -> tuple[int, int]:
+        """Return the blocks at the start of a group with superblock and descriptors, as (first, count)."""
+        first = group * int(self._super.blocks_per_group) + int(self._super.first_data_block)
+        if not self._has_super(group):
+            return first, 0
+        descriptors = -(-self.groups * self._descriptor_size // self.block_size)
+        return first, 1 + descriptors + int(self._super.reserved_gdt_blocks)
 
     def own_blocks(self, group: int) -> list[tuple[int, int]]:
         """Return the blocks of a group's bitmaps and inode table, as (first, count)."""

@@ -101,6 +101,15 @@ class Mapper:
         found = [(physical, count) for _, count, physical, _ in self._pieces(inode, tree)]
         return found + [(block, 1) for block in sorted(tree)]
 
+    def unwritten(self, inode: Inode) -> list[tuple[int, int]]:
+        """Return the blocks that are kept for a file and were never written, as (first, count).
+
+        Raises:
+            FilesystemError, MissingDataError: As ``runs``.
+        """
+        pieces = self._pieces(inode, set())
+        return [(physical, count) for _, count, physical, is_written in pieces if not is_written]
+
     def _pieces(self, inode: Inode, seen: set[int]) -> Iterator[MappedBlocks]:
         """Yield the pieces of a file; ``seen`` takes the blocks of its tree."""
         if inode.flags & layout.EXTENTS:
