@@ -20,6 +20,7 @@ COMMANDS = {
     "query": "b2dinspect.cli.query:query",
     "hexdump": "b2dinspect.cli.hexdump:hexdump",
     "map": "b2dinspect.cli.map:map_",
+    "search": "b2dinspect.cli.search:search",
     "report": "b2dinspect.cli.report:report",
     "tui": "b2dinspect.cli.tui:tui",
     "logs": "b2dinspect.cli.logs:logs",
