@@ -11,7 +11,7 @@ from __future__ import annotations
 import stat
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError
@@ -31,6 +31,8 @@ TOGETHER = 16
 MAX_INODES = 8 << 20
 """Inodes that are looked at: a disk of 64 GB has as many; what lies behind them has no name."""
 MAX_CLIMB = 128
+FIRST = 11
+"""The first inode that is a user's (Linux, fs/ext4/ext4.h, EXT4_GOOD_OLD_FIRST_INO)."""
 PAGE = 1024
 """Inodes whose directories are noted together."""
 
@@ -87,6 +89,21 @@ class _Blocks(NamedTuple):
         return self.inodes[at] if at >= 0 and block < self.firsts[at] + self.counts[at] else 0
 
 
+def _blocks(found: Iterable[tuple[int, int, int]]) -> _Blocks:
+    """Return runs of blocks, each with its inode, in their order; neighbours of one inode joined."""
+    blocks = _Blocks(array("Q"), array("Q"), array("I"))
+    end = owner = -1
+    for first, count, inode in sorted(found):
+        if first == end and inode == owner:
+            blocks.counts[-1] += count
+        else:
+            blocks.firsts.append(first)
+            blocks.counts.append(count)
+            blocks.inodes.append(inode)
+        end, owner = first + count, inode
+    return blocks
+
+
 class BlockOwners:
     """The owners of one filesystem's blocks.
 
@@ -109,16 +126,18 @@ class BlockOwners:
         self._first = int(block.first_data_block)  # type: ignore[attr-defined]
         self._journal = self._journal_blocks()
         self._loaded: dict[int, _Blocks] = {}
+        self._own: dict[int, list[tuple[int, int]]] = {}
         self._directories: dict[int, list[int]] = {}
         self._parents: dict[int, array[int]] = {}
         self._looked_at = 0
 
-    def _journal_blocks(self) -> list[tuple[int, int]]:
+    def _journal_blocks(self) -> _Blocks:
         number = int(self._super.journal_inode)  # type: ignore[attr-defined]
         try:
-            return sorted(self._mapper.taken(self._inodes.inode(number))) if number else []
+            taken = self._mapper.taken(self._inodes.inode(number)) if number else []
         except EvidenceError:
-            return []
+            taken = []
+        return _blocks((first, count, number) for first, count in taken)
 
     def place(self, partition: int, offset: int) -> Place:
         """Return whose a byte of the filesystem is.
@@ -127,7 +146,7 @@ class BlockOwners:
             EvidenceError: The structures that say so cannot be read.
         """
         block = offset // self._size
-        if any(first <= block < first + count for first, count in self._journal):
+        if self._journal.find(block):
             return Place(partition, "journal")
         if block < self._first or self._is_own(block):
             return Place(partition, "filesystem")
@@ -144,9 +163,14 @@ class BlockOwners:
     def _is_own(self, block: int) -> bool:
         """Tell whether a block is one that the filesystem keeps for itself, near where it keeps it."""
         group = (block - self._first) // self._per_group
-        near = range(group - group % TOGETHER, min(group - group % TOGETHER + TOGETHER, self._inodes.groups))
-        own = [self._inodes.own_area(group)] if group < self._inodes.groups else []
-        own += [area for one in near for area in self._inodes.own_blocks(one)]
+        if group >= self._inodes.groups:
+            return False
+        handful = group // TOGETHER
+        if handful not in self._own:
+            start = handful * TOGETHER
+            groups = range(start, min(start + TOGETHER, self._inodes.groups))
+            self._own[handful] = [area for one in groups for area in self._inodes.own_blocks(one)]
+        own = [self._inodes.own_area(group), *self._own[handful]]
         return any(first <= block < first + count for first, count in own)
 
     def _owner(self, block: int) -> int:
@@ -173,15 +197,14 @@ class BlockOwners:
             for inode in self._used_in(group):
                 if stat.S_ISDIR(inode.mode):
                     directories.append(inode.number)
+                elif inode.number < FIRST:
+                    continue  # the filesystem's own: the journal, room for growing
                 try:
                     found += [(first, count, inode.number) for first, count in blocks_of(self._mapper, inode)]
                 except EvidenceError:
                     continue
-        found.sort()
-        kinds = ("Q", "Q", "I")
-        columns = [array(kind, column) for kind, column in zip(kinds, zip(*found, strict=True), strict=False)]
-        blocks = _Blocks(*columns) if found else _Blocks(array("Q"), array("Q"), array("I"))
-        self._loaded[handful], self._directories[handful] = blocks, directories
+        blocks = self._loaded[handful] = _blocks(found)
+        self._directories[handful] = directories
         return blocks
 
     def _used_in(self, group: int) -> Iterator[Inode]:

@@ -56,7 +56,6 @@ class Search:
         self._disk = facts.container
         self._kinds = {*wanted.kinds}
         self._progress = progress
-        self._stored = Stored(self._disk)
         self._scene = Scene(self._disk)
         self._owners = Owners(facts)
         self._in_force = {key.line.key.sha256 for key in facts.keys if key.in_force and key.line.key}
@@ -67,7 +66,8 @@ class Search:
         self._overlap = max(map(len, self._literals), default=1) - 1
         self._engine = engine_for(self._literals, wanted.engine)
         self.engine = self._engine.name
-        self._with_sectors = bool(self._kinds & {"superblock", "table"})
+        with_sectors = bool(self._kinds & {"superblock", "table"})
+        self._stored = Stored(self._disk, places.sectors if with_sectors else lambda _: ())
         self._looks: dict[bytes, int] = {}
         self._left_out: dict[Kind, int] = {}
         self._searched = 0
@@ -108,8 +108,8 @@ class Search:
         found += self._seam(window.data)
         found += [(window.start + at, number) for at, number in self._engine.scan(window.data)]
         there = self._named(found)
-        if self._with_sectors and not window.start % SECTOR:
-            there += [(window.start + at, SECTORS[name]) for at, name in places.sectors(window.data)]
+        if window.signs:
+            there += [(window.start + at, SECTORS[name]) for at, name in window.signs]
             there.sort(key=lambda place: place[0])
         self._tail = (self._tail + window.data[-self._overlap :])[-self._overlap :] if self._overlap else b""
         self._tail_end, self._is_before_zeros = window.end, window.is_before_zeros

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from b2dinspect.errors import MissingDataError, SourceError
 from b2dinspect.source import SECTOR, ByteSource
 
-WINDOW = 2 << 20
-"""Bytes that are searched at once."""
+WINDOW = 512 << 10
+"""Bytes that are read and searched at once: as many as a processor's own cache holds."""
 HOLE = 64 << 10
 """A hole up to this size, in bytes, is read with what lies around it."""
 READERS = 2
@@ -44,6 +44,7 @@ class Window(NamedTuple):
         is_behind_zeros: See ``Range``.
         is_before_zeros: See ``Range``.
         missing: Bytes before these, since the last window, that could not be read.
+        signs: What a first look at its sectors showed.
     """
 
     start: int
@@ -51,6 +52,7 @@ class Window(NamedTuple):
     is_behind_zeros: bool = False
     is_before_zeros: bool = False
     missing: int = 0
+    signs: tuple[tuple[int, str], ...] = ()
 
     @property
     def end(self) -> int:
@@ -61,12 +63,17 @@ class Window(NamedTuple):
 class Stored:
     """A walk over what a disk stores.
 
+    Args:
+        disk: The disk.
+        look: What the reading threads do with each window, which begins with a sector: see ``Window.signs``.
+
     Attributes:
         missing: Bytes that the evidence does not hold, as far as the walk has come.
     """
 
-    def __init__(self, disk: ByteSource) -> None:
+    def __init__(self, disk: ByteSource, look: Callable[[bytes], Iterable[tuple[int, str]]]) -> None:
         self._disk = disk
+        self._look = look
         self.missing = 0
 
     def ranges(self) -> Iterator[Range]:
@@ -120,9 +127,10 @@ class Stored:
     def _read(self, one: Range) -> list[Window]:
         try:
             data = self._disk.pread(one.start, one.end - one.start)
-            return [Window(one.start, data, one.is_behind_zeros, one.is_before_zeros)]
         except (MissingDataError, SourceError):
             return [*self._parts(one)]
+        signs = tuple(self._look(data)) if not one.start % SECTOR else ()
+        return [Window(one.start, data, one.is_behind_zeros, one.is_before_zeros, signs=signs)]
 
     def _parts(self, one: Range) -> Iterator[Window]:
         """Yield what can be read of a range, in the pieces that are left."""
