@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from b2dinspect.containers import Container
+from b2dinspect.errors import MissingDataError
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.facts import Choice, DataChoice, DiskState, Magic, Names, Ownership
 from b2dinspect.inspection.keys import HEAD
@@ -223,7 +224,10 @@ def _look_for_data(disk: Container, start: int) -> _Seen:
         for offset in range(extent.offset, extent.offset + extent.length, HEAD):
             if looked >= BLANK_LIMIT or number >= MAX_PIECES:
                 return _Seen("unread", offset, looked)
-            data = disk.pread(offset, min(HEAD, extent.offset + extent.length - offset))
+            try:
+                data = disk.pread(offset, min(HEAD, extent.offset + extent.length - offset))
+            except MissingDataError:  # a packed block that does not unpack
+                return _Seen("missing", offset, looked)
             if data.strip(b"\0"):
                 return _Seen("data", offset, looked)
             looked += len(data)

@@ -32,6 +32,9 @@ class Engine(Protocol):
     def scan(self, data: bytes) -> Places:
         """Return where the literals stand in at most WINDOW bytes, or twice that."""
 
+    def close(self) -> None:
+        """Let go of what belongs to this thread: yara-x's scanner must not be dropped by another."""
+
 
 def engine_for(literals: Sequence[bytes], name: EngineName | None = None) -> Engine:
     """Return what finds these literals.
@@ -72,6 +75,9 @@ class PythonEngine:
         found.sort()
         return found
 
+    def close(self) -> None:
+        """Do nothing: this belongs to no thread."""
+
 
 class YaraEngine:
     """All at once.
@@ -105,3 +111,7 @@ class YaraEngine:
                     found.extend((match.offset, number) for match in pattern.matches)
         found.sort()
         return found
+
+    def close(self) -> None:
+        """Drop the scanner, which only the thread that made it may."""
+        self._scanner = None

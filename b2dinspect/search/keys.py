@@ -128,8 +128,8 @@ def _blob_size(data: bytes) -> int:
 
 PEM = b"PRIVATE KEY-----"
 OPENSSH_BASE64 = base64.b64encode(OPENSSH_MAGIC)[: len(OPENSSH_MAGIC) * 8 // 6 - 1]
-RSA_DER = b"\x02\x01\x00\x02\x82"
-"""Version 0, and a modulus whose length has two bytes."""
+RSA_DER = (b"\x02\x01\x00\x02\x82", b"\x02\x01\x00\x02\x81\x81\x00")
+"""Version 0, and a modulus whose length has two bytes; or one of 1024 bits."""
 EC_DER = b"\x02\x01\x01\x04"
 """Version 1, and the number."""
 ED25519_DER = b"\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"
@@ -165,12 +165,12 @@ def _from_first_line(scene: Scene, start: int, body_at: int, label: bytes) -> It
     first = body_at - start
     last = b"-----END " + label + PEM
     stop = data.find(last, first)
-    if stop < 0:
+    if stop < 0 or b"\0" in data[first:stop] or b"-----BEGIN " in data[first:stop]:  # another key's last line
         yield from _cut_key(scene, start, data, first, label)
         return
     length = stop + len(last)
     pem = _unescaped(data[:length])
-    if len(_BODY.findall(pem[first:])) == 0:
+    if not _BODY.search(data, first, stop):
         return
     scene.known_keys = start + length
     kind = (label + b"PRIVATE KEY").decode()

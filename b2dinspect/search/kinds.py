@@ -43,7 +43,7 @@ LOOKERS = (
     Looker(_PRIVATE, keys.PEM, keys.pem_key),
     Looker(_PRIVATE, keys.OPENSSH_BASE64, keys.openssh_base64),
     Looker(_PRIVATE, OPENSSH_MAGIC, keys.openssh_binary),
-    Looker(_PRIVATE, keys.RSA_DER, keys.rsa_der),
+    *(Looker(_PRIVATE, one, keys.rsa_der) for one in keys.RSA_DER),
     Looker(_PRIVATE, keys.EC_DER, keys.ec_der),
     Looker(_PRIVATE, keys.EC_PKCS8_DER, keys.pkcs8_der),
     Looker(_PRIVATE, keys.ED25519_DER, keys.pkcs8_der),

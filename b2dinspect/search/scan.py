@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from b2dinspect.evidence.file import Progress
@@ -86,17 +87,24 @@ class Search:
 
         Close it when you do not walk to its end: threads read ahead for it.
         """
-        for window in self._stored.windows():
-            self._scene.show(window)
-            yield from self._looked_at(self._places(window))
-            yield from self._finished(find for one in self._matches for find in one.of(window))
-            self._searched += len(window.data)
-            if self._progress:
-                self._progress("searching", self._searched, self._disk.allocated_size)
-        self._scene.show(Window(0, b""))
-        yield from self._looked_at(self._named(self._closed()))
-        yield from self._finished(find for one in self._matches for find in one.rest())
-        self._is_complete = True
+        try:
+            with closing(self._stored.windows()) as windows:
+                for window in windows:
+                    yield from self._of_window(window)
+            self._scene.show(Window(0, b""))
+            yield from self._looked_at(self._named(self._closed()))
+            yield from self._finished(find for one in self._matches for find in one.rest())
+            self._is_complete = True
+        finally:
+            self._engine.close()
+
+    def _of_window(self, window: Window) -> Iterator[Hit]:
+        self._scene.show(window)
+        yield from self._looked_at(self._places(window))
+        yield from self._finished(find for one in self._matches for find in one.of(window))
+        self._searched += len(window.data)
+        if self._progress:
+            self._progress("searching", self._searched, self._disk.allocated_size)
 
     def _places(self, window: Window) -> list[tuple[int, Looker]]:
         """Return where something begins, in a window and across its beginning, in the order of the disk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 from b2dinspect.errors import MissingDataError, SourceError
@@ -101,7 +101,7 @@ class Stored:
         if run:
             yield (*run, has_hole)
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self) -> Generator[Window, None, None]:
         """Yield what is stored, in the order of the disk; what cannot be read is left out and counted."""
         from concurrent.futures import Future, ThreadPoolExecutor
 

@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 
 INSPECTING = (
     *("evidence", "partitions", "filesystems", "userdata", "machine", "inspection", "docker", "views"),
-    "doctor",
+    *("doctor", "search"),
 )
 
 
@@ -99,6 +99,7 @@ WORDS: dict[str, tuple[object, ...]] = {
     "docker": ("ps", "CONTAINERS"),
     "choice": ("IMAGE",),
     "verify": ("IMAGE",),
+    "search": ("IMAGE",),
 }
 SAVES = {"get": {"b2dinspect.newfile"}}
 """A command may make new files of what it found, on the examiner's side."""

@@ -23,6 +23,7 @@ INSPECTIONS = {
     "logs": ("logs", SAMPLE),
     "ls": ("ls", SAMPLE, "/var/lib/boot2docker"),
     "verify": ("verify", SAMPLE),
+    "search": ("search", SAMPLE),
     "choice": ("choice", SAMPLE),
 }
 ROOT = Path(__file__).parents[2]
