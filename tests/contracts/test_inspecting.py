@@ -100,6 +100,7 @@ WORDS: dict[str, tuple[object, ...]] = {
     "choice": ("IMAGE",),
     "verify": ("IMAGE",),
     "search": ("IMAGE",),
+    "query": ("IMAGE", "state"),
 }
 SAVES = {"get": {"b2dinspect.newfile"}}
 """A command may make new files of what it found, on the examiner's side."""
