@@ -116,6 +116,15 @@ class Screen(Console):
             super().print(*typed, **options)
         self.file.write("".join(line.rstrip(" ") for line in _lines_of(captured.get())))
 
+    def get_style(self, name: str | Style, *, default: Style | str | None = None) -> Style:
+        """Return a style, in colours that can be read where the terminal has them."""
+        style = super().get_style(name, default=default)
+        if self.color_system in ("256", "truecolor") and not self.record:
+            from b2dinspect.render.colours import readable  # nobody else needs it
+
+            return readable(style)
+        return style
+
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the command line, where rich would exit with status 1."""
         raise BrokenPipeError

@@ -6,6 +6,7 @@ many for a declaration, are made here from what the container tells of its table
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -18,6 +19,8 @@ from b2dinspect.inspection.facts import Inspection
 from b2dinspect.source import SECTOR, ByteSource, Extent
 
 MAX_LENGTH = 64 << 10
+SPARE = re.compile(r"(reserved|unused|padding)(_\d+|_pad)?")
+"""What fields are called in which nothing should be; reserved_blocks and unused_inodes count things."""
 SHORT = 256
 """Bytes of each place that are shown when nobody says how many."""
 Place = Literal["header", "map", "magic", "mbr", "gpt", "superblock", "userdata"]
@@ -46,7 +49,7 @@ class Span(NamedTuple):
     def is_odd(self) -> bool:
         """Whether it holds unknown bits, or something where nothing should be."""
         field = self.field
-        is_spare = field.name.split(".")[-1].startswith(("reserved", "unused", "padding"))
+        is_spare = SPARE.fullmatch(field.name.rpartition(".")[2]) is not None
         value = field.value.strip(b"\0") if isinstance(field.value, bytes) else field.value
         return "unknown" in field.meaning or (is_spare and bool(value))
 

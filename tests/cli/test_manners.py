@@ -255,7 +255,7 @@ def test_names_are_folded_and_never_cropped(disk: Disk, columns: int) -> None:
 
 def test_colour_only_on_a_terminal_that_wants_it() -> None:
     words = ("show", unpacked("magic-damaged.vdi"))
-    coloured = rb"\x1b\[(\d+;)*[349][0-7](;\d+)*m"
+    coloured = rb"\x1b\[(\d+;)*(38;[25]|[349][0-7])(;\d+)*m"
     assert re.search(coloured, on_terminal(*words)[1])
     assert not re.search(coloured, on_terminal(*words, env={"NO_COLOR": "1"})[1])
     assert b"\x1b" not in b2d(*words).stdout

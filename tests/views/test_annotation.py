@@ -6,10 +6,11 @@ import pytest
 
 from b2dinspect.containers.raw.reader import RawContainer
 from b2dinspect.errors import UsageError
+from b2dinspect.fields import Field
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect, inspect_disk
 from b2dinspect.source import MemorySource
-from b2dinspect.views.annotation import MAX_LENGTH, PLACES, map_table, overview, place, region
+from b2dinspect.views.annotation import MAX_LENGTH, PLACES, Span, map_table, overview, place, region
 from tests.cli.helpers import MANIFEST, unpacked
 from tests.incidents import incident
 from tests.opened import keep
@@ -120,3 +121,20 @@ def test_missing_bytes_are_told() -> None:
 def test_a_disk_of_nothing() -> None:
     disk = inspect_disk(RawContainer(MemorySource(bytes(512))), "x")
     assert [len(one.data) for one in overview(disk)] == [512]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "odd"),
+    [
+        ("reserved_blocks_lo", 243174, False),
+        ("reserved_gdt_blocks", 1024, False),
+        ("unused_inodes_lo", 7, False),
+        ("partitions[0].reserved", 1, True),
+        ("reserved_2", b"\0\1", True),
+        ("reserved_pad", 3, True),
+        ("padding", b"\0\0", False),
+        ("unused", 0, False),
+    ],
+)
+def test_what_counts_reserved_blocks_is_not_odd(name: str, value: object, odd: bool) -> None:
+    assert Span(0, "x", Field(0, 4, name, value, "", "")).is_odd is odd
