@@ -87,6 +87,7 @@ def test_debugfs_finds_the_same(tmp_path: Path) -> None:
     assert 'Fast link dest: "file"' in run("debugfs", "-R", "stat /a/link", path).stdout.decode()
 
 
+@needs("e2fsck")
 def test_a_file_keeps_its_blocks_when_it_gets_another_content() -> None:
     partition = made(16 << 20)
     edits = partition.edits()
