@@ -15,10 +15,12 @@ from typing import Literal, NamedTuple
 
 from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer
 from b2dinspect.docker.merge import META, WHITEOUT, MergedLayers, MergedName
-from b2dinspect.extraction.members import Fault, join
+from b2dinspect.extraction.members import Directories, Fault, join
 from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.filesystems.node import Node
 
+MAX_DEPTH = 200
+"""Directories within directories: each takes two calls within calls."""
 NANOSECONDS = 1_000_000_000
 
 
@@ -54,7 +56,9 @@ def changes(root: DataRoot, container: DockerContainer, fault: Fault) -> list[Pa
         found = [*_Layers(root, own, container.base, fault).walked()]
     else:
         found = compared(
-            MergedLayers(root.files, container.layers, fault), MergedLayers(root.files, container.base, fault)
+            MergedLayers(root.files, container.layers, fault),
+            MergedLayers(root.files, container.base, fault),
+            fault,
         )
     return sorted(found, key=lambda change: change.path)
 
@@ -68,6 +72,7 @@ class _Layers:
         self._base = MergedLayers(root.files, base, fault)
         self._fault = fault
         self._told: set[bytes] = set()
+        self._places = Directories(fault, MAX_DEPTH)
 
     def walked(self) -> Iterator[PathChange]:
         """Yield changes in the order of the walk."""
@@ -77,6 +82,8 @@ class _Layers:
     def _directory(
         self, directory: DirectoryEntry, path: bytes, below: MergedName | None
     ) -> Iterator[PathChange]:
+        if not self._places.enter(path, directory.node.inode):
+            return
         seen = self._base.names(below.parts, path) if below and below.parts else {}
         for entry in self._files.scan(directory, lambda name, error: self._fault(join(path, name), error)):
             yield from self._entry(entry, path, seen)
@@ -127,20 +134,29 @@ def _same_time(old: Node, new: Node) -> bool:
     return old.mtime_ns == new.mtime_ns or not old.mtime_ns % NANOSECONDS or not new.mtime_ns % NANOSECONDS
 
 
-def compared(new: MergedLayers, old: MergedLayers | None) -> list[PathChange]:
-    """Return what differs between two trees; all of the new one when there is no old one."""
-    return _Trees(new, old).directory(new.root(), old.root() if old else None, b"")
+def compared(new: MergedLayers, old: MergedLayers | None, fault: Fault) -> list[PathChange]:
+    """Return what differs between two trees; all of the new one when there is no old one.
+
+    Args:
+        new: The one.
+        old: The other.
+        fault: Takes what is damaged.
+    """
+    return _Trees(new, old, fault).directory(new.root(), old.root() if old else None, b"")
 
 
 class _Trees:
     """The changes as a comparison of two whole trees says them."""
 
-    def __init__(self, new: MergedLayers, old: MergedLayers | None) -> None:
+    def __init__(self, new: MergedLayers, old: MergedLayers | None, fault: Fault) -> None:
         self._new = new
         self._old = old
+        self._places = Directories(fault, MAX_DEPTH)
 
     def directory(self, new: MergedName, old: MergedName | None, path: bytes) -> list[PathChange]:
         """Return what differs in a directory and below."""
+        if not self._places.enter(path, new.entry.node.inode):
+            return []
         now = self._new.names(new.parts, path)
         before = dict(self._old.names(old.parts, path)) if self._old and old and old.parts else {}
         found: list[PathChange] = []

@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 from b2dinspect.docker.facts import Layer
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
-from b2dinspect.extraction.members import MAX_DEPTH, OVERLAY, Fault, Member, Twins, join
+from b2dinspect.extraction.members import OVERLAY, Directories, Fault, Member, Twins, join
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4, show
 
+MAX_REDIRECTS = 20_000
+"""Directories that were moved, and are looked up below: each may lead to others, in every layer again."""
 WHITEOUT, META, OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
 
@@ -87,6 +89,7 @@ class MergedLayers:
     def __init__(self, files: Ext4, layers: Sequence[Layer], fault: Fault) -> None:
         self._files = files
         self._fault = fault
+        self._redirects = 0
         whole = next((level for level, layer in enumerate(layers) if layer.is_whole), len(layers))
         self._layers = layers[: whole + 1]
         self._roots: list[LayerPart] = []
@@ -160,7 +163,7 @@ class MergedLayers:
             top: Where to begin.
             path: Its path.
         """
-        twins = Twins()
+        twins, places = Twins(), Directories(self._fault)
         levels = [(iter([top]), path, True)]
         while levels:
             entries, prefix, is_top = levels[-1]
@@ -174,9 +177,7 @@ class MergedLayers:
                 self._fault(here, FilesystemError("its content is in a layer that is not on this disk"))
             elif not found.parts:
                 yield twins.member(here, entry, self._files, found.body)._replace(is_layered=True)
-            elif len(levels) > MAX_DEPTH:
-                self._fault(here, FilesystemError("too many directories in each other"))
-            else:
+            elif places.enter(here, entry.node.inode):
                 yield Member(here, entry, self._files, is_layered=True)
                 below = iter(self.names(found.parts, here).values())
                 levels.append((below, here, False))
@@ -281,6 +282,14 @@ class MergedLayers:
 
     def _below(self, level: int, path: bytes) -> MergedName | None:
         """Return what the layers below a level have at a path; None for nothing."""
+        self._redirects += 1
+        if self._redirects > MAX_REDIRECTS:
+            if self._redirects == MAX_REDIRECTS + 1:
+                text = (
+                    f"more than {MAX_REDIRECTS} directories and files that were moved: no more are followed"
+                )
+                self._fault(path, FilesystemError(text))
+            return None
         roots = tuple(root for root in self._roots if root.level > level)
         here: MergedName | None = MergedName(roots[0].entry, roots) if roots else None
         for name in [part for part in path.split(b"/") if part]:

@@ -173,7 +173,7 @@ def layer_tar(write: Emit, root: DataRoot, layers: Sequence[Layer], fault: Fault
     old = MergedLayers(root.files, layers[1:], fault) if len(layers) > 1 else None
     tar = TarWriter(write, fault, Style(fill=True))
     for member in changed_members(
-        root, sorted(compared(MergedLayers(root.files, layers, fault), old), key=_path)
+        root, sorted(compared(MergedLayers(root.files, layers, fault), old, fault), key=_path)
     ):
         if isinstance(member, Member):
             tar.add(member)

@@ -7,7 +7,7 @@ from stat import S_IFDIR
 from typing import NamedTuple, cast
 
 from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, MissingDataError
-from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
+from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4, show
 from b2dinspect.filesystems.ext4 import Fault as Told
 from b2dinspect.filesystems.node import Node, PlainFile
 from b2dinspect.source import ByteSource, Extent
@@ -131,14 +131,14 @@ def _walk(files: Ext4, top: DirectoryEntry, fault: Fault, scan: Scan) -> Iterato
     yield twins.member(b"", top, files)
     if top.type != "directory":
         return
-    above = [top.node.inode]
+    places = Directories(fault)
+    places.enter(b"", top.node.inode)
     levels = [(b"", _children(files, top, b"", fault, scan))]
     while levels:
         prefix, entries = levels[-1]
         entry = next(entries, None)
         if entry is None:
             levels.pop()
-            above.pop()
             continue
         if isinstance(entry, PlainFiles):
             yield entry
@@ -146,11 +146,8 @@ def _walk(files: Ext4, top: DirectoryEntry, fault: Fault, scan: Scan) -> Iterato
         path = prefix + entry.name
         if entry.node.mode & S_IFMT != S_IFDIR:
             yield twins.member(path, entry, files)
-        elif entry.node.inode in above or len(above) > MAX_DEPTH:
-            fault(path, FilesystemError("a directory inside itself"))
-        else:
+        elif places.enter(path, entry.node.inode):
             yield Member(path, entry, files)
-            above.append(entry.node.inode)
             levels.append((path + b"/", _children(files, entry, path, fault, scan)))
 
 
@@ -186,6 +183,34 @@ def join(path: bytes, name: bytes) -> bytes:
     (b'etc', b'etc/passwd', b'etc')
     """
     return path + b"/" + name if path and name else path or name
+
+
+class Directories:
+    """Which directories came by: each has one place, and who gives one two gives all below it many.
+
+    Args:
+        fault: Takes what is not entered.
+        depth: Directories within directories, at most.
+    """
+
+    def __init__(self, fault: Fault, depth: int = MAX_DEPTH) -> None:
+        self._depth = depth
+        self._first: dict[int, bytes] = {}
+        self._fault = fault
+
+    def enter(self, path: bytes, inode: int) -> bool:
+        """Return whether a directory may be entered."""
+        known = self._first.get(inode)
+        if known is not None:
+            is_above = not known or path.startswith(known + b"/")
+            where = "inside itself" if is_above else f"that is {show(known)} too"
+            self._fault(path, FilesystemError(f"a directory {where}"))
+        elif path.count(b"/") >= self._depth:
+            self._fault(path, FilesystemError("too many directories in each other"))
+        else:
+            self._first[inode] = path
+            return True
+        return False
 
 
 class Twins:

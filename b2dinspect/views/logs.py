@@ -91,17 +91,21 @@ def _log_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, Di
 
 
 def _all_files(files: Ext4, problems: list[Finding]) -> Iterator[tuple[bytes, DirectoryEntry]]:
-    for path, entry in _walk(files, HOME, 0, problems):
+    for path, entry in _walk(files, HOME, 0, problems, set()):
         if entry.name.endswith(b".log"):
             yield path, entry
+    seen: set[int] = set()
     for folder in FOLDERS:
-        yield from _walk(files, folder, MAX_DEPTH, problems)
+        yield from _walk(files, folder, MAX_DEPTH, problems, seen)
 
 
 def _walk(
-    files: Ext4, folder: bytes, depth: int, problems: list[Finding]
+    files: Ext4, folder: bytes, depth: int, problems: list[Finding], seen: set[int]
 ) -> Iterator[tuple[bytes, DirectoryEntry]]:
-    """Yield the plain files in a folder, and below it as deep as ``depth``; links are not followed."""
+    """Yield the plain files in a folder, and below it as deep as ``depth``; links are not followed.
+
+    A directory has one place: one that was ``seen`` is not entered again.
+    """
     try:
         entries = files.list(files.find(folder))
     except NotFoundError:
@@ -113,8 +117,9 @@ def _walk(
         path = folder + b"/" + entry.name
         if entry.type == "file":
             yield path, entry
-        elif entry.type == "directory" and depth:
-            yield from _walk(files, path, depth - 1, problems)
+        elif entry.type == "directory" and depth and entry.node.inode not in seen:
+            seen.add(entry.node.inode)
+            yield from _walk(files, path, depth - 1, problems, seen)
 
 
 def _tail(files: Ext4, entry: DirectoryEntry, lines: int) -> tuple[bytes, ...]:

@@ -230,3 +230,14 @@ def podman_database() -> bytes:
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
     return path.read_bytes()
+
+
+def in_two_places(image: Path, folder: str, above: int = 0) -> Path:
+    """Give a directory a name in itself, and ``above`` directories ``deep`` below it a second name each."""
+    commands = [f"ln /{folder} /{folder}/again"]
+    here = folder
+    for _ in range(above):
+        commands.append(f"ln /{here}/deep /{here}/twin")
+        here += "/deep"
+    run("debugfs", "-w", "-f", "-", image, input="\n".join(commands).encode())
+    return image

@@ -26,6 +26,7 @@ from tests.docker.handmade import (
     disk,
     graph,
     identity,
+    in_two_places,
     podman,
     podman_database,
 )
@@ -330,3 +331,32 @@ def test_a_database_that_calculates_is_not_asked(statement: str) -> None:
     tree["var/lib/containers/storage/db.sql"] = database.serialize()
     database.close()
     assert "VolumeConfig is not a plain table" in told(disk(tree), "volumes")
+
+
+@needs("debugfs")
+@pytest.mark.parametrize("driver", ["aufs", "overlay"])
+@pytest.mark.parametrize(
+    "words",
+    [("diff",), ("export", "-o", "OUT"), ("cp", ":/", "OUT"), ("rescue", "OUT")],
+    ids=lambda words: words[0],
+)
+def test_a_directory_has_one_place(words: tuple[str, ...], driver: str, tmp_path: Path) -> None:
+    """Forty directories with two names each would be a million million files; one in itself never ends."""
+    depth = 40
+    tree = graph(driver)
+    own = next(name for name in tree if name.endswith((f"{identity('web')}/own", "/upper/own")))
+    tree[own.removesuffix("own") + "deep/" * depth + "file"] = b"x"
+    image = in_two_places(disk(tree), own.removesuffix("/own"), depth)
+    command, *more = (word.replace("OUT", str(tmp_path / "out")) for word in words)
+    named = [] if command == "rescue" else ["web"]
+    if command == "cp":
+        named, more = [], [f"web{more[0]}", more[1]]
+    start = time.monotonic()
+    done = invoke("docker", command, image, *named, *more)
+    assert time.monotonic() - start < 20
+    assert done.returncode == 1
+    assert b"again: filesystem: a directory inside itself" in done.stderr
+    assert (
+        b"twin: filesystem: a directory that is" in done.stderr
+        or b"deep: filesystem: a directory that is" in (done.stderr)
+    )

@@ -190,6 +190,20 @@ def test_redirects_that_lead_nowhere_have_an_end(redirect: str) -> None:
     assert found["loop/f"] == "l0"
 
 
+@pytest.mark.slow
+def test_redirects_that_multiply_have_an_end() -> None:
+    """Two in each of forty layers: a million million, if each were followed."""
+    names = [f"l{number}" for number in range(40)]
+    moved = [f"{name}/{folder}" for name in names for folder in ("a", "b")]
+    files = opened(
+        {f"{place}/f": "" for place in moved},
+        *(f"ea_set {place} trusted.overlay.redirect /{place[-1]}" for place in moved),
+    )
+    told: Told = []
+    assert "a/f" in seen(files, layers("overlay2", *names), told)
+    assert any("no more are followed" in why for _, why in told)
+
+
 def test_layers_that_are_no_directories_are_named() -> None:
     files = opened({"low/a": "a"}, "symlink top /etc")
     told: Told = []
@@ -210,7 +224,7 @@ def test_what_is_deleted_is_told_once() -> None:
     def quiet(*_: bytes | B2dError) -> None:
         pass
 
-    found = compared(MergedLayers(files, (own, base), quiet), MergedLayers(files, (base,), quiet))
+    found = compared(MergedLayers(files, (own, base), quiet), MergedLayers(files, (base,), quiet), quiet)
     assert [(one.kind, one.path) for one in found] == [("A", b"/other"), ("D", b"/dir")]
 
 
