@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 
 import coverage
@@ -48,6 +49,21 @@ def nothing_stays_open() -> Iterator[None]:
     """Close what the test kept open."""
     yield
     KEPT.close()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take ``slow(but=N)`` from N cases of a test, far from each other."""
+    cases = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        if any(mark.name == "slow" and mark.kwargs for mark in item.own_markers):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for found in cases.values():
+        wanted = next(
+            mark.kwargs["but"] for mark in found[0].own_markers if mark.name == "slow" and mark.kwargs
+        )
+        for item in found[:: -(-len(found) // wanted)]:
+            item.own_markers = [mark for mark in item.own_markers if not mark.kwargs.get("but")]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

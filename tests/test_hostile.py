@@ -188,6 +188,7 @@ def check_shown(facts: Inspection, poison: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", RAW_POISON)
+@pytest.mark.slow(but=6)
 def test_key_comments_and_options(name: str) -> None:
     poison = RAW_POISON[name].replace(b"\n", b"")
     lines = [
@@ -203,6 +204,7 @@ def test_key_comments_and_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RAW_POISON)
+@pytest.mark.slow(but=6)
 def test_names_in_the_tar(name: str) -> None:
     poison = RAW_POISON[name]
     header = bytearray(TAR[1024:1536])
@@ -256,6 +258,7 @@ def test_names_of_gpt_partitions(name: str) -> None:
 
 @needs("qemu-img")
 @pytest.mark.parametrize("name", RAW_POISON)
+@pytest.mark.slow(but=5)
 def test_the_comment_of_a_vdi(name: str) -> None:
     poison = RAW_POISON[name].split(b"\0")[0]
     check_shown(look(as_vdi(fresh()), (84, poison.ljust(256, b"\0"))), poison)

@@ -73,6 +73,7 @@ def test_a_difference() -> None:
 
 
 @needs("mke2fs", "debugfs", "ssh")
+@pytest.mark.slow
 def test_a_provision(tmp_path: Path) -> None:
     made = b2d.provision(tmp_path, seed="x")
     check(made)

@@ -88,6 +88,7 @@ def test_cat_from_a_vdi_is_debugfs_cat_from_the_raw_disk(tmp_path: Path) -> None
     assert content == invoke("cat", image, USERDATA_PATH).stdout == build_userdata(key("owner"))[:GUEST_KEEPS]
 
 
+@pytest.mark.slow
 def test_cat_on_a_terminal_shows_escapes_and_obeys_none(disk: Disk) -> None:
     status, printed = on_terminal("cat", disk.image, "hostile/esc\x1b[31mred")
     assert (status, printed) == (0, rb"esc\x1b[31mred")

@@ -146,6 +146,7 @@ def test_samples_against_their_keys() -> None:
     assert invoke("diff", unpacked("key-replaced.vdi"), owner).returncode == 1
 
 
+@pytest.mark.slow
 def test_one_side_from_standard_input() -> None:
     assert b2d("diff", "-", unpacked("fresh.vdi"), stdin=key("owner")).returncode == 0
     assert b2d("diff", unpacked("fresh.vdi"), "-", stdin=key("new-owner")).returncode == 1

@@ -153,6 +153,7 @@ def test_nothing_is_copied_through_a_link_to_a_directory(disk: Disk, tmp_path: P
 
 
 @pytest.mark.parametrize("destination", ["missing/copy", "file/copy", "n" * 300])
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_trouble(disk: Disk, tmp_path: Path, destination: str) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     done = b2d("get", disk.image, "docs/a.txt", tmp_path / destination)

@@ -64,6 +64,7 @@ def assert_shown(text: str, strings: list[bytes] | tuple[bytes, ...]) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 80, WIDE])
+@pytest.mark.slow
 def test_show(image: Path, columns: int) -> None:
     text = invoke("show", image, columns=columns).stdout.decode()
     assert is_harmless(text)
@@ -139,6 +140,7 @@ def test_messages(disk: Disk, tmp_path: Path, command: str, name: bytes) -> None
     assert is_harmless(done.stderr.decode())
 
 
+@pytest.mark.slow
 def test_a_terminal_is_told_nothing_either(image: Path, disk: Disk) -> None:
     dumb = {"TERM": "dumb", "COLUMNS": str(WIDE)}
     for command in (("show", "--headers", image), ("keys", image), ("ls", disk.image, "hostile")):

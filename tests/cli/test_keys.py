@@ -32,6 +32,7 @@ WHOLE = (
 
 
 @pytest.mark.parametrize(("name", "source", "owner"), WHOLE)
+@pytest.mark.slow(but=6)
 def test_the_file_is_printed_byte_for_byte(name: str, source: str | None, owner: str) -> None:
     done = invoke("keys", unpacked(name), *(["--from", source] if source else []))
     assert (done.returncode, done.stdout, done.stderr) == (0, key(owner), b"")
@@ -166,6 +167,7 @@ def test_keys_that_are_not_in_force_say_why() -> None:
     assert "would" in first["why_not"]
 
 
+@pytest.mark.slow
 def test_on_a_terminal_escapes_are_shown_and_elsewhere_kept(tmp_path: Path) -> None:
     content = OTHER_PUB.rstrip() + b" \x1b[31mred\x07 \rover \\ \xff\n" + PUB
     disk = raw_disk(tmp_path / "disk", build_userdata(content))

@@ -95,6 +95,7 @@ def test_bad_usage(words: list[str]) -> None:
     assert b"Error" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_command_at_all_is_answered_with_help() -> None:
     done = b2d()
     assert (done.returncode, done.stderr) == (2, b"")
@@ -155,6 +156,7 @@ def test_a_closed_pipe_is_no_trouble(words: tuple[str, ...]) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("words", [*WRITERS[:3], ("--help",)], ids=" ".join)
+@pytest.mark.slow(but=2)
 def test_a_full_disk_is_trouble(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = b2d(*arguments(words), capture_output=False, stdout=full, stderr=subprocess.PIPE)
@@ -172,6 +174,7 @@ def test_a_full_disk_is_trouble(words: tuple[str, ...]) -> None:
         ("<&- >&- 2>&-", "provisioned-minikube.vdi", 0, ""),
     ],
 )
+@pytest.mark.slow(but=3)
 def test_closed_streams_do_no_harm(closed: str, image: str, status: int, is_said: str) -> None:
     path = unpacked(image) if image.endswith(".vdi") else image
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM, "ls", path]
@@ -213,6 +216,7 @@ def test_an_interrupt_ends_it_with_130() -> None:
 @pytest.mark.parametrize(
     ("name", "is_packed"), [("fresh.raw", True), ("fresh.vdi", False), ("provisioned-automount.vdi", True)]
 )
+@pytest.mark.slow
 def test_standard_input_is_read_like_a_file(name: str, is_packed: bool) -> None:
     content = unpacked(name).read_bytes()
     stdin = gzip.compress(content, 1) if is_packed else content
@@ -237,6 +241,7 @@ def test_keys_from_standard_input() -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("words", FOR_PEOPLE, ids=" ".join)
+@pytest.mark.slow(but=4)
 def test_no_line_is_longer_than_the_screen(words: tuple[str, ...], columns: int) -> None:
     lines = invoke(*arguments(words), columns=columns).stdout.decode().splitlines()
     assert lines
@@ -253,6 +258,7 @@ def test_names_are_folded_and_never_cropped(disk: Disk, columns: int) -> None:
         assert sorted("".join(wide.split())) == sorted("".join(narrow.split()))
 
 
+@pytest.mark.slow
 def test_colour_only_on_a_terminal_that_wants_it() -> None:
     words = ("show", unpacked("magic-damaged.vdi"))
     coloured = rb"\x1b\[(\d+;)*(38;[25]|[349][0-7])(;\d+)*m"
@@ -267,6 +273,7 @@ def test_json_on_a_terminal_is_plain() -> None:
 
 
 @pytest.mark.parametrize("words", [("ls", "hostile"), ("--help",)], ids=" ".join)
+@pytest.mark.slow
 def test_an_encoding_without_the_character_is_no_trouble(disk: Disk, words: tuple[str, ...]) -> None:
     command, *rest = words
     done = b2d(
@@ -296,6 +303,7 @@ def test_any_path_will_do(tmp_path: Path, name: bytes) -> None:
 
 
 @needs("bash")
+@pytest.mark.slow
 def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
     program = tmp_path / "b2dinspect"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m b2dinspect "$@"\n')

@@ -91,6 +91,7 @@ def test_missing_bytes_are_question_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["hexdump", "map"])
+@pytest.mark.slow
 def test_files_are_made_whole_and_not_overwritten(command: str, tmp_path: Path) -> None:
     drawing, page = tmp_path / "a.svg", tmp_path / "a.html"
     assert invoke(command, unpacked("fresh.vdi"), "--svg", drawing, "--html", page).returncode == 0
@@ -102,6 +103,7 @@ def test_files_are_made_whole_and_not_overwritten(command: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("command", ["hexdump", "map"])
+@pytest.mark.slow
 def test_hostile_text_is_shown_and_never_obeyed(command: str, hostile: Path, tmp_path: Path) -> None:
     assert is_harmless(invoke(command, hostile).stdout.decode())
     drawing, page = tmp_path / "a.svg", tmp_path / "a.html"

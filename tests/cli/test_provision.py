@@ -59,6 +59,7 @@ def names_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.slow(but=18)
 def test_help_has_an_example_and_fits(command: str, columns: int) -> None:
     done = invoke(*command.split(), "--help", columns=columns)
     text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
@@ -67,6 +68,7 @@ def test_help_has_an_example_and_fits(command: str, columns: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= columns
 
 
+@pytest.mark.slow
 def test_a_run_shows_every_stage_and_where_everything_is(tmp_path: Path) -> None:
     folder = tmp_path / "Häuser und Gärten"
     done = invoke("run", "demo", "--dir", folder, *SMALL)
@@ -105,6 +107,7 @@ def test_a_screen_of_a_fault_names_what_failed(tmp_path: Path) -> None:
     assert "Nobody can log in." in done.stdout
 
 
+@pytest.mark.slow
 def test_step_waits_after_each_stage(tmp_path: Path) -> None:
     done = invoke("run", "--dir", tmp_path, *SMALL, "--step", stdin="\n" * 16)
     assert done.exit_code == 0
@@ -159,6 +162,7 @@ def test_other_sizes_are_refused(text: str) -> None:
         parse_size(text)
 
 
+@pytest.mark.slow
 def test_build_then_boot_in_place_and_on_a_copy(tmp_path: Path) -> None:
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key")
     disk, kept = tmp_path / "disk.vdi", tmp_path / "kept.raw"
@@ -175,6 +179,7 @@ def test_build_then_boot_in_place_and_on_a_copy(tmp_path: Path) -> None:
     assert invoke("build", disk, "--force", "--size", "1200MiB").exit_code == 0
 
 
+@pytest.mark.slow
 def test_boot_takes_a_machine_directory_and_a_packed_sample(tmp_path: Path) -> None:
     assert invoke("run", "demo", "--dir", tmp_path, *SMALL).exit_code == 0
     assert invoke("boot", tmp_path / "demo").exit_code == 0
@@ -363,6 +368,7 @@ def small_disk(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("words", [("run", "--dir"), ("build",)])
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error(words: tuple[str, ...], small_disk: Path) -> None:
     place = small_disk if words[0] == "run" else small_disk / "disk.vdi"
     extra = () if words[0] == "run" else ("--state", "provisioned", "--guest", "minikube")

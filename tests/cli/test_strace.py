@@ -102,6 +102,7 @@ def unread(folder: Path) -> Seen:
     return seen(folder)
 
 
+@pytest.mark.slow
 def test_nothing_is_opened_for_writing_or_outside(tmp_path: Path) -> None:
     machine = copy_of("snapshot", tmp_path)
     before = unread(machine)

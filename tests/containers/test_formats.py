@@ -40,6 +40,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     return path
 
 
+@pytest.mark.slow
 def test_a_format_from_outside_is_shown(disk: Path) -> None:
     shown = run("show", disk)
     assert "toy" in shown
@@ -59,6 +60,7 @@ def test_a_format_from_outside_is_verified(disk: Path) -> None:
     assert "block 0 lies past the end of the file" in " ".join(run("verify", disk, status=1).split())
 
 
+@pytest.mark.slow
 def test_a_format_from_outside_is_drawn(disk: Path) -> None:
     assert "the file (toy)" in run("map", disk)
     shown = run("hexdump", disk, "--at", "map", "--length", "64")
@@ -104,6 +106,7 @@ def test_a_copy_of_what_cannot_be_written_is_raw() -> None:
     assert kept_format("vmdk") == "vmdk"
 
 
+@pytest.mark.slow
 def test_what_inspects_loads_no_writer(tmp_path: Path) -> None:
     """Not by a list of modules: by those that a run of every format really loads."""
     for known in FORMATS.values():

@@ -326,6 +326,7 @@ SOUND: dict[int, bytes] = {}
 
 @settings(max_examples=300)
 @given(at=st.integers(4, 111), value=st.binary(min_size=1, max_size=8))
+@pytest.mark.slow
 def test_any_change_of_the_header(at: int, value: bytes) -> None:
     if not SOUND:
         with tempfile.TemporaryDirectory() as folder:
@@ -344,6 +345,7 @@ def test_any_change_of_the_header(at: int, value: bytes) -> None:
     slot=st.integers(0, 600),
     table=st.sampled_from(["l1", "l2", "block"]),
 )
+@pytest.mark.slow
 def test_any_entry_of_a_table(entry: int, slot: int, table: str) -> None:
     if not SOUND:
         with tempfile.TemporaryDirectory() as folder:

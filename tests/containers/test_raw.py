@@ -123,6 +123,7 @@ LOST = {
 
 @needs("qemu-img")
 @pytest.mark.parametrize("name", LOST)
+@pytest.mark.slow(but=2)
 def test_a_container_without_its_signature_is_no_raw_disk(tmp_path: Path, name: str) -> None:
     """Else what lies in it would be told at the file's offsets, as a disk that has lost its table."""
     lost, sign = LOST[name]

@@ -397,6 +397,7 @@ def test_cut_anywhere_behind_the_header() -> None:
 
 @settings(max_examples=300)
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_damage_is_an_error_or_a_finding_but_nothing_else(data: st.DataObject) -> None:
     image = make_vdi([A, FREE, B, ZERO], type=data.draw(st.integers(1, 4)))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -563,6 +564,7 @@ def fitting(writes: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     block_size=st.sampled_from([4096, 65536, MIB]),
     variant=st.sampled_from(["dynamic", "fixed"]),
 )
+@pytest.mark.slow
 def test_any_writes_are_read_back(writes: list[tuple[int, bytes]], block_size: int, variant: str) -> None:
     disk = vdi(written(fitting(writes), SIZE, block_size=block_size, variant=variant))
     assert disk.findings == ()

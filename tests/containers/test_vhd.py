@@ -706,6 +706,7 @@ def test_a_large_sparse_disk_opens_fast() -> None:
 
 @settings(max_examples=300)
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_damage_is_an_error_or_a_finding_but_nothing_else(data: st.DataObject) -> None:
     image = make_vhd([A, FREE, B], type=data.draw(st.integers(2, 5)), bitmaps={2: b"\xaa"})
     reseal = data.draw(st.booleans())
@@ -968,6 +969,7 @@ def play(steps: list[tuple[str, int, bytes]], writer: VhdWriter) -> bytes:
 
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS, variant=st.sampled_from(["dynamic", "fixed"]))
+@pytest.mark.slow
 def test_any_writes_are_read_back(steps: list[tuple[str, int, bytes]], variant: str) -> None:
     sink = Buffer()
     model = play(steps, VhdWriter(sink, SIZE, variant=variant))
@@ -979,6 +981,7 @@ def test_any_writes_are_read_back(steps: list[tuple[str, int, bytes]], variant: 
 @needs("qemu-img")
 @settings(max_examples=12, deadline=None)
 @given(steps=STEPS, variant=st.sampled_from(["dynamic", "fixed"]))
+@pytest.mark.slow
 def test_qemu_finds_the_same_in_our_images(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, bytes]], variant: str
 ) -> None:

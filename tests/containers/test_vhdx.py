@@ -83,6 +83,7 @@ def test_states_that_store_nothing_are_zeros() -> None:
 
 
 @pytest.mark.parametrize("entry", [4, 7, (4 << 20) | 7])
+@pytest.mark.slow
 def test_states_that_mean_nothing(entry: int) -> None:
     disk = vhdx(make_vhdx([A, entry, B]))
     text = "block 1 of the BAT has a state that means nothing in this disk"
@@ -93,6 +94,7 @@ def test_states_that_mean_nothing(entry: int) -> None:
     assert caught.value.offset == MIB
 
 
+@pytest.mark.slow
 def test_entries_of_sector_bitmaps_are_no_blocks() -> None:
     size = 256 * MIB  # 16 blocks to a chunk
     disk = vhdx(make_vhdx([2] * 16 + [0, 2], block_size=size))
@@ -171,6 +173,7 @@ def damaged(image: bytes, *offsets: int) -> bytes:
 
 
 @pytest.mark.parametrize(("number", "offset"), [(1, 65536), (2, 131072)])
+@pytest.mark.slow
 def test_a_damaged_header(number: int, offset: int) -> None:
     disk = vhdx(damaged(make_vhdx([A]), offset + 3000))
     assert [(finding.id, finding.offset) for finding in disk.findings] == [
@@ -213,6 +216,7 @@ def log_entry() -> bytes:
     return struct.pack("<4sIIIQII16s", b"loge", 0, 4096, 0, 1, 0, 0, MODIFY.bytes_le).ljust(4096, b"\0")
 
 
+@pytest.mark.slow
 def test_a_log_to_replay() -> None:
     disk = vhdx(make_vhdx([A], log=log_entry() * 2, header={"log_guid": MODIFY}))
     text = "the log holds 2 entries to replay: the disk was not closed; shown as it is without them"
@@ -225,6 +229,7 @@ def test_a_log_to_replay() -> None:
 
 
 @pytest.mark.parametrize(("mib", "first"), [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0)])
+@pytest.mark.slow(but=3)
 def test_blocks_on_top_of_something(mib: int, first: int) -> None:
     disk = vhdx(make_vhdx([A, (mib << 20) | 6, B]))
     assert [(finding.id, finding.offset) for finding in disk.findings] == [
@@ -234,6 +239,7 @@ def test_blocks_on_top_of_something(mib: int, first: int) -> None:
 
 
 @pytest.mark.parametrize("mib", [6, 1000, (1 << 44) - 1])
+@pytest.mark.slow
 def test_entries_outside_the_file(mib: int) -> None:
     disk = vhdx(make_vhdx([A, (mib << 20) | 6, B]))
     text = "block 1 of the BAT points past the end of the file: its content is missing"
@@ -279,6 +285,7 @@ CORRUPTIONS = [
 
 
 @pytest.mark.parametrize(("offset", "value", "layer", "message", "where"), CORRUPTIONS)
+@pytest.mark.slow(but=3)
 def test_one_bad_field(offset: int, value: bytes, layer: str, message: str, where: int) -> None:
     with pytest.raises(ContainerError) as caught:
         open_container(MemorySource(patch(make_vhdx([A]), offset, value)), "vhdx")
@@ -298,6 +305,7 @@ def test_both_copies_gone() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 8, 520, 65536, 70000, 135168, 196608, 262144, 2 * MIB, METADATA + 100])
+@pytest.mark.slow(but=4)
 def test_cut_in_the_headers(size: int) -> None:
     with pytest.raises(ContainerError):
         open_container(MemorySource(make_vhdx([A])[:size]), "vhdx")

@@ -242,6 +242,7 @@ def sound() -> dict[str, bytes]:
 
 @settings(max_examples=300)
 @given(at=st.integers(4, 90), value=st.binary(min_size=1, max_size=8), kind=st.booleans())
+@pytest.mark.slow
 def test_any_change_of_the_header(sound: dict[str, bytes], at: int, value: bytes, kind: bool) -> None:
     data = bytearray(sound["streamOptimized" if kind else "monolithicSparse"])
     data[at : at + len(value)] = value
@@ -253,6 +254,7 @@ def test_any_change_of_the_header(sound: dict[str, bytes], at: int, value: bytes
 
 @settings(max_examples=200)
 @given(entry=st.integers(0, (1 << 32) - 1), slot=st.integers(0, 700), where=st.sampled_from(["gd", "gt"]))
+@pytest.mark.slow
 def test_any_entry_of_a_table(sound: dict[str, bytes], entry: int, slot: int, where: str) -> None:
     data = bytearray(sound["monolithicSparse"])
     start = (

@@ -408,6 +408,7 @@ def test_recognised_without_being_told(disk: Container, row: Row) -> None:
     assert disk.findings == ()
 
 
+@pytest.mark.slow(but=11)
 def test_size_is_the_virtual_size(disk: Container) -> None:
     assert disk.size == SIZE
     assert 0 < disk.allocated_size <= SIZE

@@ -161,6 +161,7 @@ def commands(disk: Path, out: Path) -> Iterator[tuple[object, ...]]:
 
 @pytest.mark.parametrize("make", DISKS)
 @pytest.mark.no_cover
+@pytest.mark.slow(but=1)
 def test_a_command_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: Path) -> None:
     disk = make(tmp_path)
     statuses = {}
@@ -175,6 +176,7 @@ def test_a_command_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: P
 
 @pytest.mark.parametrize("name", MANIFEST)
 @pytest.mark.no_cover
+@pytest.mark.slow(but=1)
 def test_a_view_leaves_nothing_open(name: str) -> None:
     with nothing_is_left(name):
         with b2d.open(unpacked(name)) as disk:
@@ -190,6 +192,7 @@ def test_a_view_leaves_nothing_open(name: str) -> None:
 
 
 @pytest.mark.parametrize("make", DISKS)
+@pytest.mark.slow(but=5)
 def test_a_view_of_several_files_leaves_nothing_open(make: Callable[[Path], Path], tmp_path: Path) -> None:
     path = make(tmp_path)
     with nothing_is_left(make):
@@ -201,6 +204,7 @@ def test_a_view_of_several_files_leaves_nothing_open(make: Callable[[Path], Path
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow(but=8)
 def test_an_answer_leaves_nothing_open(name: str) -> None:
     with nothing_is_left(name):
         assert repr(b2d.diagnose(incident(name)))

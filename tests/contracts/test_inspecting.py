@@ -59,6 +59,7 @@ def test_there_are_writers_to_look_for() -> None:
 
 
 @pytest.mark.parametrize("room", INSPECTING)
+@pytest.mark.slow(but=4)
 def test_what_inspects_imports_no_writer(room: str) -> None:
     names = [name for name in modules() if name.startswith(f"b2dinspect.{room}") and ".writing" not in name]
     assert names
@@ -169,6 +170,7 @@ def names_an_option(text: str) -> bool:
     return not PROGRAM.search(before) and before.strip() != "X"  # X stands for a whole command
 
 
+@pytest.mark.slow
 def test_only_the_command_line_knows_its_options() -> None:
     """Errors name arguments (``B2dError.naming``); the command line adds how one gives them."""
     found = [

@@ -27,6 +27,7 @@ def image() -> Path:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.slow(but=17)
 def test_help_has_an_example_and_fits(command: str, columns: int) -> None:
     done = invoke("docker", *command.split(), "--help", columns=columns)
     text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode())

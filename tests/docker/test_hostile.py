@@ -98,6 +98,7 @@ def test_images_that_name_each_other() -> None:
 @pytest.mark.parametrize(
     "name", ["$(rm -rf ~)", "[bold red]x[/]", "\x1b[2Jgone", "a\nb", "\u202egpj", "../../etc", "\ud800", ""]
 )
+@pytest.mark.slow(but=3)
 def test_a_name_is_shown_and_not_obeyed(name: str) -> None:
     tree = graph()
     tree[f"{WEB}/config.json"] = as_json(container("web", identity("top"), "aufs", Name=f"/{name}"))
@@ -184,6 +185,7 @@ def test_lines_of_a_log_that_are_none(junk: bytes) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_packed_log_that_never_ends() -> None:
     tree = graph()
     line = json.dumps({"log": "x" * 1000 + "\n", "stream": "stdout", "time": "2017-03-04T05:06:08Z"}).encode()

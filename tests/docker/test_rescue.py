@@ -111,6 +111,7 @@ def test_a_lost_table_keeps_nothing_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has read")
+@pytest.mark.slow
 def test_an_export_streams_from_its_first_file() -> None:
     tree = graph()
     for number in range(12):

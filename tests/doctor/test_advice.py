@@ -148,6 +148,7 @@ def test_every_command_works_as_printed(name: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow(but=8)
 def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str) -> None:
     status, found, text = told(name)
     lines = text.splitlines()[:5]
@@ -163,6 +164,7 @@ def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.no_cover
+@pytest.mark.slow(but=5)
 def test_a_packed_machine_opens(name: str, place: Path) -> None:
     shutil.copy(PACKED / f"{name}.tar.xz", place)
     status, found, _ = doctor(Path(f"{name}.tar.xz"))
@@ -176,6 +178,7 @@ def test_a_packed_machine_opens(name: str, place: Path) -> None:
         assert not lines or lines[0] == f"tar -xkf {name}.tar.xz"
 
 
+@pytest.mark.slow
 def test_what_was_unpacked_and_mended_is_not_unpacked_again(place: Path) -> None:
     name = "key-empty"
     shutil.copy(PACKED / f"{name}.tar.xz", place)
@@ -190,6 +193,7 @@ def test_what_was_unpacked_and_mended_is_not_unpacked_again(place: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["moved", "key-mode", "userdata-lost", "snapshot", "healthy-minikube"])
+@pytest.mark.slow(but=1)
 def test_a_machine_that_was_unpacked_by_hand(name: str, place: Path) -> None:
     run("tar", "-xf", PACKED / f"{name}.tar.xz", "-C", place)
     _, found, _ = doctor(Path(name))
@@ -242,6 +246,7 @@ def test_what_bytes_cannot_say_is_not_certain_by_them(name: str) -> None:
 
 @needs("ssh-keygen")
 @pytest.mark.parametrize("form", ["PEM", "RFC4716"])
+@pytest.mark.slow
 def test_a_key_with_a_passphrase_is_opened_as_printed(
     form: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_two_faults_are_both_named(one: str, change: str, both: list[str], tmp_p
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name.startswith("provisioned")])
+@pytest.mark.slow
 def test_a_healthy_disk_alone(name: str) -> None:
     assert answer(unpacked(name)).is_healthy
 

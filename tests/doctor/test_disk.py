@@ -335,6 +335,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
 
 
 @pytest.mark.parametrize("case", ODD)
+@pytest.mark.slow(but=15)
 def test_an_odd_disk_has_just_these_findings(case: str) -> None:
     make, expected, message, offset = ODD[case]
     findings = examine(make())

@@ -126,6 +126,7 @@ def test_a_code_span_cannot_be_left(value: str) -> None:
         assert "|" not in inner.replace("\\|", "")
 
 
+@pytest.mark.slow
 def test_output(tmp_path: Path) -> None:
     page = tmp_path / "r.md"
     assert invoke("report", unpacked("fresh.vdi"), "-o", page).returncode == 1

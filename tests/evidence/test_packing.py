@@ -64,6 +64,7 @@ def test_a_damaged_stream_is_one_clear_error(packing: str, data: st.DataObject) 
 
 @pytest.mark.parametrize("packing", PACKERS)
 @pytest.mark.no_cover
+@pytest.mark.slow
 def test_a_bomb_comes_in_chunks(packing: str) -> None:
     packed = PACKERS[packing](bytes(64 * MIB))
 

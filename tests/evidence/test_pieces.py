@@ -43,6 +43,7 @@ def cut(tmp_path: Path) -> Callable[..., list[Path]]:
 @pytest.mark.parametrize(
     "options", [("-d", "-a", "3"), ("--numeric-suffixes=1", "-a", "3"), ("-d", "-a", "2")]
 )
+@pytest.mark.slow
 def test_what_split_cut_is_the_disk_again(options: tuple[str, ...], tmp_path: Path) -> None:
     whole = provisioned("minikube", size=64 * MIB)
     run("split", "-b", "15M", *options, whole, tmp_path / "disk.img.")
@@ -153,6 +154,7 @@ def test_a_container_in_pieces(cut: Callable[..., list[Path]], tmp_path: Path) -
 
 @needs_disks
 @needs("split")
+@pytest.mark.slow
 def test_pieces_are_not_changed_in_place(tmp_path: Path) -> None:
     whole = provisioned("minikube", size=64 * MIB)
     run("split", "-b", "30M", "-d", "-a", "3", whole, tmp_path / "disk.")

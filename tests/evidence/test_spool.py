@@ -139,6 +139,7 @@ def test_garbage_behind_a_gzip_is_an_error(write: Callable[[bytes], str]) -> Non
         open_evidence(write(packed(b"data") + b"garbage"))
 
 
+@pytest.mark.slow
 def test_zeros_become_holes(write: Callable[[bytes], str]) -> None:
     size = 64 << 20
     packer = zlib.compressobj(9, wbits=31)
@@ -279,6 +280,7 @@ def test_stdin_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         open_evidence("-")
 
 
+@pytest.mark.slow
 def test_unpacking_ends_after_a_time(write: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Zeros take no room, so that only time could end it."""
     bomb = packed(bytes(CHUNK)) * 64

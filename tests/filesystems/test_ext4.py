@@ -138,6 +138,7 @@ def test_content_is_what_debugfs_dumps(path: Path, files: Ext4, name: str) -> No
     assert found == dump(path, name)[: files.find(name.encode()).node.size]
 
 
+@pytest.mark.slow(but=3)
 def test_the_scattered_file_is_scattered(files: Ext4) -> None:
     assert len([*files.content(files.find(b"scattered")).extents()]) > 5
 
@@ -195,6 +196,7 @@ def test_unwritten_blocks_read_as_zeros() -> None:
 
 
 @pytest.mark.parametrize("directory", ["", "dir", "many", "lost+found"])
+@pytest.mark.slow(but=11)
 def test_names_are_those_of_debugfs(path: Path, files: Ext4, directory: str) -> None:
     entries = files.list(files.find(directory.encode()))
     lines = debugfs(path, f"ls -p /{directory}", OFFSET).splitlines()
@@ -228,6 +230,7 @@ def test_the_time_is_in_seconds() -> None:
 
 
 @pytest.mark.parametrize("name", [b"fast", b"sixty", b"slow"])
+@pytest.mark.slow(but=14)
 def test_symlinks_show_their_target(path: Path, files: Ext4, name: bytes) -> None:
     entry = files.find(name)
     target = {b"fast": b"/short/target", b"sixty": b"s" * 60, b"slow": b"/long/" + b"t" * 300}[name]
@@ -318,6 +321,7 @@ def everything(files: Ext4, directory: DirectoryEntry) -> Iterator[DirectoryEntr
             yield from everything(files, entry)
 
 
+@pytest.mark.slow(but=3)
 def test_both_readers_say_the_same_of_every_file(path: Path, files: Ext4) -> None:
     with closing(walled(partition(path))) as theirs:
         for ours, other in zip(
@@ -490,6 +494,7 @@ def devour(*_: object) -> None:
         *((method, crash, "crashed on it") for method in ("_root", "_names", "_node", "_runs")),
     ],
 )
+@pytest.mark.slow(but=3)
 def test_a_fault_of_the_library_is_an_error_and_leaves_no_process(
     monkeypatch: pytest.MonkeyPatch, method: str, fault: object, message: str
 ) -> None:

@@ -154,6 +154,7 @@ def test_no_magic_number_is_told_where() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 1023), st.integers(0, 255)), max_size=12))
+@pytest.mark.slow
 def test_changed_bytes_raise_nothing_but_a_filesystem_error(changes: list[tuple[int, int]]) -> None:
     data = bytearray(head(image("ext4")))
     for place, value in changes:

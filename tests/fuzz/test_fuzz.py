@@ -60,6 +60,7 @@ def made(folder: Path) -> Path:
     ("text", "what"),
     [(b"X", "exception"), (b"slow", "time"), (b"big", "memory"), (b"hidden", "text"), (b"fine", "")],
 )
+@pytest.mark.slow(but=1)
 def test_what_goes_wrong_is_seen(text: bytes, what: str, tmp_path: Path) -> None:
     kind = Kind("broken", made, (Probe("broken", broken),), True)
     bench = Bench(kind, tmp_path)

@@ -296,6 +296,7 @@ def labelled_by_parted(kind: str, *pieces: tuple[int, bytes]) -> ByteSource:
 @needs("blkid", "parted")
 @pytest.mark.parametrize("over", [b"", MAGIC], ids=["whole", "marker"])
 @pytest.mark.parametrize("kind", ["mac", "sun", "dvh", "bsd", "amiga"])
+@pytest.mark.slow(but=2)
 def test_what_the_programs_say_of_tables_of_other_machines(kind: str, over: bytes, tmp_path: Path) -> None:
     disk, path = labelled_by_parted(kind, *([(0, over)] if over else [])), tmp_path / "disk"
     path.write_bytes(disk.pread(0, SIZE))
@@ -312,6 +313,7 @@ def test_what_the_programs_say_of_tables_of_other_machines(kind: str, over: byte
 
 @needs("blkid", "parted", "busybox", "fdisk", "mke2fs")
 @pytest.mark.parametrize("name", [name for name in ONE if name not in ("HFS+", "APFS")])
+@pytest.mark.slow(but=10)
 def test_what_the_programs_say_of_these_disks(name: str, tmp_path: Path) -> None:
     """Compare what decides with blkid, parted and busybox fdisk themselves."""
     disk = ONE[name][0]()

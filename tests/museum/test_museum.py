@@ -96,6 +96,7 @@ def test_the_museum_is_large_enough() -> None:
 
 
 @of("ours", "other", "unknown", "nobody")
+@pytest.mark.slow(but=7)
 def test_whose_it_is(one: Exhibit) -> None:
     owner = facts(one.name).ownership
     assert owner.owner == one.owner, one.line
@@ -116,6 +117,7 @@ def test_what_lives_is_found(one: Exhibit) -> None:
 
 @of("ours", "other", "unknown", lives=True)
 @pytest.mark.no_cover
+@pytest.mark.slow(but=12)
 def test_what_lives_can_be_opened(one: Exhibit) -> None:
     for offset in one.lives if one.readable else ():
         status, said = say(inspecting, "ls", one.make(), "/", "--offset", offset, "--json")
@@ -187,6 +189,7 @@ def test_no_repair_is_advised_for_what_is_not_ours(one: Exhibit) -> None:
 
 @of("other", "unknown")
 @pytest.mark.no_cover
+@pytest.mark.slow(but=15)
 def test_what_is_not_ours_is_not_repaired(one: Exhibit) -> None:
     status, said = say(provisioning, "repair", "--dry-run", one.make())
     assert status == 2, (one.line, said)

@@ -52,7 +52,8 @@ def test_there_are_nine_in_both_languages() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_languages_are_in_step(name: str) -> None:
-    assert shape(source(name, "en")) == shape(source(name, "zh"))
+    translated = source(name, "zh").replace('("zh")', "()")  # what is shown in words asks for the reader's
+    assert shape(source(name, "en")) == shape(translated)
 
 
 @pytest.mark.parametrize("name", NAMES)

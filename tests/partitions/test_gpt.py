@@ -381,6 +381,7 @@ def test_read_gpt_names_the_copy() -> None:
 
 @settings(max_examples=200)
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_damage_is_read_without_an_exception(data: st.DataObject) -> None:
     disk = DISK
     for _ in range(data.draw(st.integers(1, 3))):

@@ -306,6 +306,7 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(st.builds(record, ENTRIES, ENTRIES, ENTRIES, ENTRIES), min_size=1, max_size=12))
+@pytest.mark.slow
 def test_any_web_of_records_ends(records: list[bytes]) -> None:
     table = read_table(MemorySource(b"".join(records)))
     assert table.kind == "mbr"

@@ -50,6 +50,7 @@ def usual() -> None:
 
 
 @pytest.mark.parametrize("name", INSPECTIONS)
+@pytest.mark.slow(but=4)
 def test_what_is_told_is_the_same(platform: str, name: str) -> None:
     assert told(INSPECTIONS[name]) == as_usual(name)
 
@@ -75,6 +76,7 @@ def test_a_disk_is_repaired(platform: str, tmp_path: Path, monkeypatch: pytest.M
     assert status == (1 if platform == "no modes" else 0), text
 
 
+@pytest.mark.slow(but=4)
 def test_the_same_disk_is_built(platform: str, tmp_path: Path) -> None:
     out = tmp_path / "disk.vdi"
     assert provision("build", out, "--state", "provisioned", "--seed", "platform")[0] == 0

@@ -64,6 +64,7 @@ def test_a_machine_lets_its_key_in_twice(guest: str, image_format: str, tmp_path
 
 
 @needs("qemu-img")
+@pytest.mark.slow
 def test_the_hyperv_disk_is_a_resized_vhd(tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, driver=DRIVERS["hyperv"], format="vhd", size=20000 * MIB)))
     assert story.end.logged_in
@@ -156,6 +157,7 @@ def test_deleted_keys_are_back_after_a_reboot(tmp_path: Path) -> None:
     assert story.done["tamper"].writes == ()
 
 
+@pytest.mark.slow
 def test_a_replaced_userdata_tar_rules_after_a_reboot(tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, tamper="replace-userdata")))
     assert story.end.logged_in
@@ -187,6 +189,7 @@ def test_each_stage_tells_which_bytes_it_changed(tmp_path: Path) -> None:
     assert stored[head : head + 32] == write.head
 
 
+@pytest.mark.slow
 def test_snapshots_show_the_disk_after_each_stage(tmp_path: Path) -> None:
     story = tell(provision(plan(tmp_path, "automount", keeps_stages=True)))
     states = {Path(path).stem: keep(inspect(path)).state for path in story.end.snapshots}
@@ -205,6 +208,7 @@ def test_config_is_what_libmachine_reads(tmp_path: Path) -> None:
     assert Path(config["Driver"]["SSHKeyPath"]).samefile(tmp_path / "default" / "id_rsa")
 
 
+@pytest.mark.slow
 def test_an_existing_machine_is_kept(tmp_path: Path) -> None:
     tell(provision(plan(tmp_path)))
     before = (tmp_path / "default" / "id_rsa").read_bytes()
@@ -216,6 +220,7 @@ def test_an_existing_machine_is_kept(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["default"]
 
 
+@pytest.mark.slow
 def test_a_seed_pins_the_disk(tmp_path: Path) -> None:
     images = []
     for folder in ("one", "two"):
@@ -336,6 +341,7 @@ def test_a_fresh_disk_begins_with_the_golden_tar(public: bytes, tar: bytes, tmp_
 
 
 @pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.on_disk])
+@pytest.mark.slow(but=3)
 def test_build_makes_every_fault_that_a_disk_can_have(fault: str, tmp_path: Path) -> None:
     sound, broken = tmp_path / "sound.vdi", tmp_path / "broken.vdi"
     tell(build(plan(tmp_path, fault=fault), broken))

@@ -323,6 +323,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow(but=2)
 def test_on_a_terminal_and_in_a_notebook(name: str, drawings: dict[str, Callable[[], Any]]) -> None:
     assert set(drawings) == set(NAMES)
     text = drawn(drawings[name]())
@@ -332,6 +333,7 @@ def test_on_a_terminal_and_in_a_notebook(name: str, drawings: dict[str, Callable
         check_terminal(text)
 
 
+@pytest.mark.slow
 def test_in_documents(facts: Any, machine: Any) -> None:
     bad = planted(machine)
     check_markup(html.page(bad))
@@ -354,6 +356,7 @@ def test_in_json(facts: Any, machine: Any) -> None:
         assert event_json(planted(one)).isascii()
 
 
+@pytest.mark.slow
 def test_in_the_explorer(facts: Any) -> None:
     textual = pytest.importorskip("textual.widgets")
     from b2dinspect.tui import Explorer
@@ -392,6 +395,7 @@ ROOT = Path(b2dinspect.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "terminal.py")
 
 
+@pytest.mark.slow
 def test_only_the_terminal_module_knows_the_texts_of_rich() -> None:
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -403,6 +407,7 @@ def test_only_the_terminal_module_knows_the_texts_of_rich() -> None:
                 )
 
 
+@pytest.mark.slow
 def test_templates_and_pieces_of_documents_are_literals() -> None:
     """What is formatted first and given as a template would not be quoted."""
     seen = 0

@@ -61,6 +61,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.slow(but=1)
 def test_the_transcript_is_what_is_printed_today(
     path: Path, folder: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -161,6 +161,7 @@ def test_generated_key(keys: Path, kind: str) -> None:
 @needs_keygen
 @pytest.mark.parametrize("extra", [[], ["-h"]], ids=["user", "host"])
 @pytest.mark.parametrize("kind", ["rsa-2048", "ecdsa-256", "ecdsa-384", "ecdsa-521", "ed25519-256"])
+@pytest.mark.slow(but=1)
 def test_certificate(keys: Path, tmp_path: Path, kind: str, extra: list[str]) -> None:
     public = shutil.copy(keys / f"{kind}.pub", tmp_path / "id.pub")
     argv = ["ssh-keygen", "-q", "-s", keys / "ed25519-256", "-I", "some id", "-n", "docker,root", "-V", "+1d"]
@@ -703,6 +704,7 @@ def test_sshd_passes_over_every_broken_line(server: Server) -> None:
 
 @needs_keygen
 @needs_sshd
+@pytest.mark.slow
 def test_sshd_accepts_every_plain_line(server: Server) -> None:
     lines = [fill(template, server.key) for template in PLAIN]
     with ThreadPoolExecutor() as pool:

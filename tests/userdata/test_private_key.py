@@ -49,6 +49,7 @@ def private(form: str) -> bytes:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow(but=3)
 def test_is_what_ssh_keygen_wrote_beside_it(form: str) -> None:
     path = generate(*FORMS[form])
     told = path.with_suffix(".pub").read_bytes().split()[:2]

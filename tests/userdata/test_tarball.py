@@ -431,6 +431,7 @@ def test_any_headers_with_right_checksums(blocks: list[bytes], length: int) -> N
     check_sound(read(data), len(data))
 
 
+@pytest.mark.slow
 def test_golden_tars_with_random_faults_and_right_checksums() -> None:
     dice = random.Random(3)
     seen = set()

@@ -52,6 +52,7 @@ def test_places_of_a_provisioned_disk() -> None:
     assert found["userdata"].data[:11] == b"boot2docker"  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_places_that_a_disk_has_not() -> None:
     disk = facts("fresh.raw")
     for name in ("header", "map", "mbr", "gpt", "superblock"):

@@ -350,6 +350,7 @@ def test_nothing_to_compare() -> None:
     assert disk_side(facts).keys == ()
 
 
+@pytest.mark.slow
 def test_any_small_file_gives_keys_or_a_b2d_error(tmp_path: Path) -> None:
     seen = set()
     for number in range(256):

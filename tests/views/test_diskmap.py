@@ -30,6 +30,7 @@ def check(found: DiskMap, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFEST)
+@pytest.mark.slow(but=5)
 def test_every_sample(name: str) -> None:
     facts = keep(inspect(str(unpacked(name))))
     found = draw(facts)

@@ -84,6 +84,7 @@ def test_the_sleuth_kit_tells_the_same_deleted_names(tmp_path: Path) -> None:
 
 
 @needs("debugfs")
+@pytest.mark.slow
 def test_on_the_screen_nothing_of_it_is_obeyed() -> None:
     done = invoke("logs", disk())
     assert done.returncode == 0

@@ -24,6 +24,7 @@ FIRST = {
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=needs(*row.programs)) for row in ROWS])
+@pytest.mark.slow(but=6)
 def test_tables_and_picture(row: Row, tmp_path: Path) -> None:
     path = tmp_path / "disk"
     row.make(path)

@@ -37,6 +37,7 @@ def invoke(*words: object) -> tuple[int, str, str]:
 
 @needs("qemu-img")
 @pytest.mark.parametrize("target", sorted(written_formats()))
+@pytest.mark.slow(but=2)
 def test_qemu_img_finds_no_difference(target: str, tmp_path: Path) -> None:
     source, out = unpacked("out-of-order.vdi"), tmp_path / f"disk.{target}"
     status, said, complaint = invoke(source, out, "--verify", "--format", target)
@@ -67,6 +68,7 @@ def test_every_subformat_is_the_same_disk(target: str, subformat: str, tmp_path:
 
 @needs("img_cat")
 @pytest.mark.parametrize("subformat", ["monolithicSparse", "streamOptimized", "monolithicFlat"])
+@pytest.mark.slow
 def test_a_vmdk_opens_in_the_sleuth_kit_by_its_own_name(subformat: str, tmp_path: Path) -> None:
     source, out = unpacked("out-of-order.vdi"), tmp_path / "a disk.vmdk"
     assert invoke(source, out, "--subformat", subformat)[0] == 0
@@ -82,6 +84,7 @@ def test_a_subformat_that_does_not_exist(tmp_path: Path) -> None:
     assert "no subformat 'fixed' of qcow2" in complaint
 
 
+@pytest.mark.slow
 def test_there_and_back_is_the_same(tmp_path: Path) -> None:
     source = SAMPLES / "provisioned-minikube.vdi.gz"
     assert invoke(source, tmp_path / "a.vhd")[0] == 0

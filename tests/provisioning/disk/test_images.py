@@ -30,6 +30,7 @@ writes = st.lists(
 
 @settings(max_examples=80)
 @given(writes=writes, image_format=st.sampled_from(sorted(written_formats())))
+@pytest.mark.slow
 def test_a_work_disk_is_an_array_of_bytes(writes: list[tuple[int, bytes, int]], image_format: str) -> None:
     model = bytearray(SIZE)
     with tempfile.TemporaryDirectory() as folder:

@@ -33,6 +33,7 @@ def run(*words: object) -> tuple[int, str, str]:
         *(("key-regenerated", 1), ("userdata-lost", 1), ("key-cut", 1), ("many-keys", 1), ("label-lost", 1)),
     ],
 )
+@pytest.mark.slow(but=2)
 def test_the_guest_does_what_the_bytes_say(name: str, status: int) -> None:
     folder = incident(name)
     before = content(folder)
@@ -47,6 +48,7 @@ def test_the_guest_does_what_the_bytes_say(name: str, status: int) -> None:
 
 
 @needs("ssh")
+@pytest.mark.slow
 def test_every_key_at_hand_that_may_get_in_is_tried(tmp_path: Path) -> None:
     folder = copy_of("key-regenerated", tmp_path)
     assert f"untried  {PRACTICE}" in run(folder)[1]

@@ -125,6 +125,7 @@ def tamper(machine: Path, *commands: str) -> None:
 
 
 @needs("debugfs")
+@pytest.mark.slow
 def test_a_block_that_another_file_claims_is_not_written(tmp_path: Path) -> None:
     folder = copy_of("key-regenerated", tmp_path)
     add_docker_data(folder)
@@ -145,6 +146,7 @@ def test_a_block_that_another_file_claims_is_not_written(tmp_path: Path) -> None
 
 
 @needs("debugfs", "e2fsck")
+@pytest.mark.slow
 def test_a_twin_of_userdata_keeps_its_content(tmp_path: Path) -> None:
     folder = copy_of("key-regenerated", tmp_path)
     tamper(folder, f"ln /{USERDATA} /twin.tar", f"set_inode_field /{USERDATA} links_count 2")
@@ -208,6 +210,7 @@ def test_a_repair_in_place_is_undone_to_the_byte(name: str, tmp_path: Path) -> N
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_in_place_changes_only_the_files_own_blocks(tmp_path: Path) -> None:
     folder = copy_of("key-cut", tmp_path)
     old = (folder / "disk.vmdk").read_bytes()
@@ -246,6 +249,7 @@ def test_in_place_in_every_format(image_format: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.slow(but=2)
 def test_what_cannot_be_repaired_is_said_and_nothing_is_written(name: str, tmp_path: Path) -> None:
     folder = copy_of(name, tmp_path)
     before = content(folder)
@@ -256,6 +260,7 @@ def test_what_cannot_be_repaired_is_said_and_nothing_is_written(name: str, tmp_p
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_bytes_and_writes_nothing(tmp_path: Path) -> None:
     folder = copy_of("key-regenerated", tmp_path)
     before = content(folder)
@@ -273,6 +278,7 @@ def test_a_dry_run_shows_the_bytes_and_writes_nothing(tmp_path: Path) -> None:
     assert len(list(folder.parent.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_json(tmp_path: Path) -> None:
     folder = copy_of("key-regenerated", tmp_path)
     for words in (("--dry-run",), ("--in-place", "--backup", folder / "b")):
@@ -336,6 +342,7 @@ def test_where_the_old_layout_is_automounts_key_goes_there(has_tar: bool, tmp_pa
         assert {key.tar.path for key in facts.keys if key.in_force} == {"/vm/userdata.tar"}
 
 
+@pytest.mark.slow
 def test_a_packed_sample_is_repaired_into_a_copy(tmp_path: Path) -> None:
     sample = tmp_path / "userdata-missing.vdi.gz"
     shutil.copy(Path(__file__).parents[3] / "sample_images" / sample.name, sample)
@@ -383,6 +390,7 @@ def test_a_backup_names_nothing_outside_of_its_folder(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_two_faults_are_both_named_and_both_mended(tmp_path: Path) -> None:
     folder = copy_of("userdata-lost", tmp_path)
     (folder / "id_rsa").chmod(0o640)
@@ -417,6 +425,7 @@ def test_a_real_linux_lets_the_owner_in(name: str, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_machine_with_a_snapshot_becomes_one_with_a_disk_of_its_own(tmp_path: Path) -> None:
     folder = copy_of("snapshot", tmp_path)
     (folder / "id_rsa").chmod(0o644)
@@ -427,6 +436,7 @@ def test_a_machine_with_a_snapshot_becomes_one_with_a_disk_of_its_own(tmp_path: 
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.slow
 def test_a_config_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
     folder = copy_of("userdata-lost", tmp_path)
     config = folder / "config.json"
@@ -459,6 +469,7 @@ def test_key_files_alone_are_not_repaired(tmp_path: Path) -> None:
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_a_sound_private_key_is_replaced_only_when_it_is_named(tmp_path: Path) -> None:
     folder = copy_of("key-regenerated", tmp_path)
     before = content(folder)
@@ -471,6 +482,7 @@ def test_a_sound_private_key_is_replaced_only_when_it_is_named(tmp_path: Path) -
     assert content(folder)["id_rsa"] != before["id_rsa"]
 
 
+@pytest.mark.slow
 def test_a_copy_does_not_become_a_machine_of_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -483,6 +495,7 @@ def test_a_copy_does_not_become_a_machine_of_the_store(
 
 
 @pytest.mark.parametrize("words", [(), ("--in-place",)])
+@pytest.mark.slow
 def test_the_new_key_of_a_lone_disk_is_named_first(words: tuple[str, ...], tmp_path: Path) -> None:
     disk = shutil.copy(copy_of("userdata-lost", tmp_path) / "disk.vmdk", tmp_path / "k.vmdk")
     status, said, _ = repair(disk, "--new-key", *words)
@@ -503,6 +516,7 @@ def test_what_is_still_found_is_named_and_comes_next(tmp_path: Path) -> None:
     assert "start the machine" not in said
 
 
+@pytest.mark.slow
 def test_a_machine_outside_of_a_store_is_told_where_it_must_lie(tmp_path: Path) -> None:
     folder = copy_of("imported", tmp_path).rename(tmp_path / "imported")
     said = " ".join(repair(folder, "--in-place")[1].split())

@@ -74,6 +74,7 @@ def packed(tmp_path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_no_more_is_unpacked_than_the_bound(tmp_path: Path) -> None:
     bomb = packed(tmp_path, (tarfile.TarInfo("bomb/disk.vmdk"), bytes(MAX_UNPACKED)))
     assert bomb.stat().st_size < 100_000
@@ -82,6 +83,7 @@ def test_no_more_is_unpacked_than_the_bound(tmp_path: Path) -> None:
     assert list((tmp_path / "machines").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_headers_count_too(tmp_path: Path) -> None:
     member = tarfile.TarInfo("bomb/id_rsa")
     member.pax_headers = {"comment": "x" * MAX_UNPACKED}

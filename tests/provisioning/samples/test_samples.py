@@ -46,6 +46,7 @@ def test_sample_shows_what_the_manifest_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow(but=5)
 def test_sample_is_the_one_in_the_manifest(name: str, tmp_path: Path) -> None:
     with gzip.open(HERE / f"{name}.gz") as packed, (tmp_path / name).open("wb") as file:
         shutil.copyfileobj(packed, file)

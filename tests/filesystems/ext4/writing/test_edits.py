@@ -38,6 +38,7 @@ KINDS = {
 @needs("e2fsck")
 @settings(max_examples=6)
 @given(rng=st.randoms(use_true_random=False), steps=st.integers(1, 12))
+@pytest.mark.slow
 def test_random_changes_leave_what_e2fsck_calls_clean(rng: random.Random, steps: int) -> None:
     partition = made(9 << 20)
     model = tree(partition)
@@ -50,6 +51,7 @@ def test_random_changes_leave_what_e2fsck_calls_clean(rng: random.Random, steps:
 @needs("mke2fs", "e2fsck")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.no_cover
+@pytest.mark.slow(but=1)
 def test_so_they_do_on_every_kind_of_ext(kind: str, tmp_path: Path) -> None:
     partition = mke2fs(tmp_path / "fs", *KINDS[kind])
     model = tree(partition)
@@ -102,6 +104,7 @@ def test_a_file_keeps_its_blocks_when_it_gets_another_content() -> None:
 
 
 @needs("e2fsck")
+@pytest.mark.slow
 def test_a_scattered_file_gets_a_tree_of_extents() -> None:
     partition = made(16 << 20)
     edits = partition.edits()
