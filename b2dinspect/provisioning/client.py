@@ -14,7 +14,7 @@ from b2dinspect.errors import UserdataError
 from b2dinspect.provisioning.programs import find_program
 from b2dinspect.userdata.certificate import read_certificates
 
-TIME_LIMIT = 30.0
+TIME_LIMIT = 120.0
 """Seconds for one question; a guest in an emulator is slow."""
 MAX_ANSWER = 1 << 20
 NO_CHECK_TIME = 0x200000
