@@ -10,11 +10,12 @@ import struct
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from construct import Adapter, Array, Bytes, Construct, FormatField, Renamed, Struct, Subconstruct
 
 from b2dinspect.findings import Space
+from b2dinspect.records import NamedTuple
 
 
 class Named(Subconstruct):  # type: ignore[misc]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from b2dinspect.records import NamedTuple
 
 Severity = Literal["info", "warning", "error"]
 Space = Literal["file", "virtual"]

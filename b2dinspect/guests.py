@@ -7,7 +7,9 @@ releases the same files at their tags.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from b2dinspect.records import NamedTuple
 
 DATA_LABEL = b"boot2docker-data"
 DATA_DIRECTORY, OLD_DIRECTORY = "var/lib/boot2docker", "vm"

@@ -21,8 +21,8 @@ import grimp
 
 HERE = Path(__file__).parent
 PACKAGE = "b2dinspect"
-ENTRANCES = ("", "__init__", "__main__")
-"""The package itself and ``python -m``: doors, no rooms."""
+ENTRANCES = ("", "__init__", "__main__", "records")
+"""The package itself and ``python -m``: doors, no rooms; nor is what every fact is declared with."""
 
 KINDS = {
     "speaks": ("#6d4aa3", ("cli", "notebook", "tui", "render")),

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from b2dinspect import __version__
 from b2dinspect.cli.common import sign_as
+from b2dinspect.records import NamedTuple
+
+Places = Mapping[str, tuple[str, str]]
+"""Of each command its module and function, as ``b2dinspect.cli.show:show``, and the first paragraph of its
+help, so that a list of commands imports none of them. In the order of the help."""
 
 STYLE: dict[str, Any] = {
-    "rich_markup_mode": "markdown",
+    "rich_markup_mode": "markdown" if sys.stdout and sys.stdout.isatty() else None,  # a pipe needs no rich
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
@@ -24,28 +30,24 @@ class Family(NamedTuple):
     """Commands that share their first word.
 
     Attributes:
-        places: As ``Commands`` takes them.
+        places: Its commands.
         help_text: What they are for, with an example.
     """
 
-    places: Mapping[str, str]
+    places: Places
     help_text: str
 
 
 class Commands(Mapping[str, Any]):
-    """Commands by name, made out of their functions when somebody asks for them.
+    """Commands by name, made out of their functions when somebody asks for them."""
 
-    Args:
-        places: Module and function of each, as ``b2dinspect.cli.show:show``, in the order of the help.
-    """
-
-    def __init__(self, places: Mapping[str, str]) -> None:
+    def __init__(self, places: Places) -> None:
         self._places = places
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            module, _, function = self._places[name].partition(":")
+            module, _, function = self._places[name][0].partition(":")
             self._made[name] = _made(name, getattr(importlib.import_module(module), function))
         return self._made[name]
 
@@ -72,7 +74,7 @@ def _made(name: str, found: Any) -> Any:
     return get_command(alone)
 
 
-def _group(places: Mapping[str, str]) -> type[TyperGroup]:
+def _group(places: Places) -> type[TyperGroup]:
     """Return what makes the commands when they are asked for."""
 
     class Group(TyperGroup):
@@ -83,15 +85,19 @@ def _group(places: Mapping[str, str]) -> type[TyperGroup]:
         def list_commands(self, ctx: object) -> list[str]:
             return list(places)
 
+        def format_help(self, *to: Any) -> None:
+            self.commands = {name: TyperCommand(name, short_help=text) for name, (_, text) in places.items()}
+            super().format_help(*to)
+
     return Group
 
 
-def program(name: str, places: Mapping[str, str], help_text: str) -> typer.Typer:
+def program(name: str, places: Places, help_text: str) -> typer.Typer:
     """Return a program.
 
     Args:
         name: What people call it by.
-        places: Its commands: see ``Commands``.
+        places: Its commands.
         help_text: What it is for, with an example.
     """
     app = typer.Typer(name=name, cls=_group(places), no_args_is_help=True, **STYLE)

@@ -6,10 +6,11 @@ from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from b2dinspect.containers.base import Container
 from b2dinspect.errors import MissingDataError
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, Extent
 
 

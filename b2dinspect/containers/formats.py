@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 if TYPE_CHECKING:

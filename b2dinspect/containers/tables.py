@@ -6,8 +6,9 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, TypeVar
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 Form = Literal["<I", ">I", "<Q", ">Q"]

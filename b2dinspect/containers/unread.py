@@ -6,8 +6,7 @@ that begins with container.description), AFFLIB (AFF10), qemu's parallels.c, qed
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 HEAD = 128

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError
+from b2dinspect.records import NamedTuple
 
 MAGIC, VERSION = 0xED0CDAED, 2
 BRANCH, LEAF = 0x01, 0x02

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.docker.facts import DataRoot, DockerContainer, Layer
 from b2dinspect.docker.merge import META, WHITEOUT, MergedLayers, MergedName
 from b2dinspect.extraction.members import Directories, Fault, join
 from b2dinspect.filesystems.ext4 import DirectoryEntry
 from b2dinspect.filesystems.node import Node
+from b2dinspect.records import NamedTuple
 
 MAX_DEPTH = 200
 """Directories within directories: each takes two calls within calls."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.docker.bolt import MAX_FILE, Bolt, Bucket
 from b2dinspect.docker.facts import (
@@ -32,6 +32,7 @@ from b2dinspect.docker.values import mapping, sequence, text, texts, time
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import show
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 DATABASE = b"/io.containerd.metadata.v1.bolt/meta.db"
 CONTENT = b"/io.containerd.content.v1.content/blobs/sha256/"

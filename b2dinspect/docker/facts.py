@@ -8,11 +8,12 @@ anything. None means that it is not there or cannot be read; ``problems`` tells 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.records import NamedTuple
 
 ContainerEngine = Literal["docker", "containerd", "podman"]
 ContainerStatus = Literal[

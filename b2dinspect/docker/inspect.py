@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.docker.contents import container_named, image_named, volume_named
 from b2dinspect.docker.facts import Contents, DockerContainer, DockerImage, DockerVolume, Mount
 from b2dinspect.docker.values import mapping, sequence
 from b2dinspect.errors import UsageError
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 
 class Inspected(NamedTuple):

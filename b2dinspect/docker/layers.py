@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from b2dinspect.docker.facts import DRIVERS, DataRoot, Layer
 from b2dinspect.docker.files import Files, bare, is_id, is_name
 from b2dinspect.docker.values import number
+from b2dinspect.records import NamedTuple
 
 MAX_LAYERS = 512
 """Layers of one image; overlay2 refuses more than 128, aufs more than 127."""

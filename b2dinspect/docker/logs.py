@@ -16,7 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.docker.facts import DataRoot, DockerContainer
 from b2dinspect.docker.files import Files, parse_json
@@ -24,6 +24,7 @@ from b2dinspect.docker.protobuf import protobuf
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import show
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 Stream = Literal["stdout", "stderr"]
 CHUNK = 1 << 18

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from b2dinspect.docker.facts import Layer
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.extraction.members import OVERLAY, Directories, Fault, Member, Twins, join
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4, show
+from b2dinspect.records import NamedTuple
 
 MAX_REDIRECTS = 20_000
 """Directories that were moved, and are looked up below: each may lead to others, in every layer again."""

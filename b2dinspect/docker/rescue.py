@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.docker.changes import changes
 from b2dinspect.docker.facts import Contents, DataRoot, DockerContainer, DockerImage, DockerVolume
@@ -19,6 +19,7 @@ from b2dinspect.docker.saving import Saved, changed_members, image_name, save
 from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, UsageError
 from b2dinspect.extraction.members import Fault, Member, NotWholeError, walk
 from b2dinspect.extraction.tar import Emit, Style, TarWriter
+from b2dinspect.records import NamedTuple
 
 RescuedKind = Literal["volume", "container", "images", "empty"]
 EMPTY, EMPTY_SIZE = "empty.tar", 1024

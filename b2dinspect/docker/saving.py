@@ -12,7 +12,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.docker.changes import PathChange, compared
 from b2dinspect.docker.facts import DataRoot, DockerImage, Layer
@@ -21,6 +21,7 @@ from b2dinspect.docker.tarsplit import tar_split
 from b2dinspect.errors import EvidenceError, FilesystemError
 from b2dinspect.extraction.members import Fault, Member, Twins
 from b2dinspect.extraction.tar import BLOCK, Emit, Style, TarWriter, header
+from b2dinspect.records import NamedTuple
 
 MANIFEST = b"manifest.json"
 GRAPH_KEYS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from b2dinspect.docker.places import PLACES
 from b2dinspect.errors import EvidenceError
@@ -10,6 +10,7 @@ from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import Ext4
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.records import NamedTuple
 from b2dinspect.units import size
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ import binascii
 import json
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.docker.facts import Layer
 from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.extraction.members import Fault, NotWholeError
 from b2dinspect.extraction.tar import CHUNK, Emit
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 NAMES = (b"tar-split.json.gz", b"tar-data.json.gz")

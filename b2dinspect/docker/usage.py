@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.docker.facts import DataRoot, DockerContainer, DockerVolume
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
+from b2dinspect.records import NamedTuple
 
 MAX_FILES = 1_000_000
 MAX_DEPTH = 256

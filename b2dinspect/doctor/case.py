@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.chain import Rules
@@ -15,6 +15,7 @@ from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
 from b2dinspect.machine.keys import HostKeys
 from b2dinspect.machine.naming import machine_named
 from b2dinspect.machine.packed import UnpackedFolder, is_packed, unpack_into
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.admission import Visit
 
 NO_KEYS = HostKeys(None, None)

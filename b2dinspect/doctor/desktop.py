@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.docker.summary import Summary, summaries
 from b2dinspect.errors import B2dError
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.machine.desktop import DesktopDisk, desktop_disks
+from b2dinspect.records import NamedTuple
 
 
 class Desktop(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.docker.summary import Summary, summaries
 from b2dinspect.doctor import disk as disk_checks
@@ -25,6 +25,7 @@ from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.login import lets_in
 from b2dinspect.machine.disks import DISKS
+from b2dinspect.records import NamedTuple
 from b2dinspect.units import size
 
 CheckStatus = Literal["ok", "odd", "BROKEN", "unseen"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from b2dinspect.findings import Finding, Severity
 from b2dinspect.guests import DATA_LABEL
@@ -11,6 +10,7 @@ from b2dinspect.inspection.facts import DataChoice, Inspection, Source, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, MAX_KEY_LINES, key_file
 from b2dinspect.inspection.login import deciding_keys
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.records import NamedTuple
 from b2dinspect.units import listed
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS, AUTHORIZED_KEYS2, GUEST_KEEPS, MAGIC, Tarball
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from b2dinspect.doctor.case import Case
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.daemon import DaemonFacts, read_daemon
 from b2dinspect.machine.certificates import HostCertificates, is_open, read_certificates_of
+from b2dinspect.records import NamedTuple
 from b2dinspect.units import size as shown
 from b2dinspect.userdata.certificate import day, signature_fault, told
 from b2dinspect.userdata.pem import PemFile

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from b2dinspect.errors import UsageError
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 DATA = Path(__file__).with_name("explanations.toml")
 LINKS = (

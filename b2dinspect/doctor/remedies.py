@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.containers import FORMATS
 from b2dinspect.doctor.case import Case
@@ -24,6 +24,7 @@ from b2dinspect.machine.certificates import store_certificates
 from b2dinspect.machine.config import is_windows
 from b2dinspect.machine.places import store_of
 from b2dinspect.machine.ssh import identity_words
+from b2dinspect.records import NamedTuple
 
 Command = tuple[str, ...]
 """A program and its arguments: no shell is needed for them."""

@@ -9,7 +9,6 @@ import hashlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect import __version__
 from b2dinspect.docker.contents import contents
@@ -19,6 +18,7 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
 from b2dinspect.errors import EvidenceError
 from b2dinspect.evidence.file import Progress, open_evidence
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 from b2dinspect.views.annotation import Region, overview
 from b2dinspect.views.diskmap import DiskMap, draw

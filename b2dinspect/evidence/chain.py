@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from b2dinspect.containers import Container, Format, format_of
 from b2dinspect.containers.base import ParentLink
@@ -24,8 +24,8 @@ from b2dinspect.evidence.file import Progress, open_evidence
 from b2dinspect.evidence.ova import first_disk
 from b2dinspect.evidence.pieces import FIRST, PieceName, behind, first_of, is_whole_image, named
 from b2dinspect.evidence.roots import RefusedError, Roots, identity, real_path
-from b2dinspect.evidence.vbox import read_settings
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, Closing, FileSource, JoinedSource, Piece
 
 MAX_DEPTH = 64
@@ -165,6 +165,8 @@ class _Opener:
             RefusedError: It is not there, or in another folder.
             SourceError: The settings cannot be read, or name no disk.
         """
+        from b2dinspect.evidence.vbox import read_settings  # an image has none
+
         settings = read_settings(file)
         file.close()
         live = settings.live

@@ -6,11 +6,10 @@ files in the order of its references. POSIX.1-1988 ustar for the headers.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.containers import FORMATS
 from b2dinspect.errors import ContainerError
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, SliceSource
 
 MAX_MEMBERS = 1000

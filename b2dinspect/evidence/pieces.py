@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.containers import format_of
 from b2dinspect.errors import B2dError
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource
 
 NAME = re.compile(r"(.*[^/\\.]\.)([0-9]{2,5})", re.DOTALL)

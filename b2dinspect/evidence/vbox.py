@@ -7,9 +7,10 @@ AttachedDevice, and Machine with its stateFile).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.errors import SourceError
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 MAX_SIZE = 4 << 20

@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.extraction.members import AT_ONCE, Fault, Member, PlainFiles, absent, filled, join, missing
@@ -22,6 +22,7 @@ from b2dinspect.extraction.together import IS_POSSIBLE, make_all
 from b2dinspect.extraction.wholefile import CHUNK, Look, Maker, temporary
 from b2dinspect.filesystems.node import PlainFile
 from b2dinspect.newfile import sync_filesystem, sync_folder
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from b2dinspect.extraction.members import AT_ONCE, PlainFiles
 from b2dinspect.extraction.together import make_all
 from b2dinspect.extraction.wholefile import Maker
 from b2dinspect.filesystems.ext4 import Ext4
+from b2dinspect.records import NamedTuple
 
 AHEAD = 3
 """Batches that may wait for the second process."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, UsageError
 from b2dinspect.extraction.members import Fault, Member, NotWholeError, absent, filled, missing
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, Extent
 
 BLOCK = 512

@@ -10,10 +10,11 @@ then groups get smaller by eight blocks until they fit (lib/ext2fs/initialize.c;
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.errors import FilesystemError
 from b2dinspect.filesystems import superblock
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, PatchedSource, read_lenient
 
 GROUPS = (1, 3, 5, 7, 9, 25, 27, 49)

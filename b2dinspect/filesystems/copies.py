@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.filesystems import backups, superblock, swap
 from b2dinspect.filesystems.signatures import SIGNATURES, Signature
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
 LUKS_COPY = Signature("LUKS", 0x4000, b"SKUL\xba\xbe")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, read_lenient
 
 

@@ -10,13 +10,13 @@ parted 3.5 and busybox fdisk 1.35 for what they say of a disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from b2dinspect.errors import MissingDataError
 from b2dinspect.guests import DATA_LABEL, PROFILES, GuestProfile
 from b2dinspect.inspection.facts import Choice, DataChoice
 from b2dinspect.inspection.volumes import Volume, whole_disk
 from b2dinspect.partitions import PartitionTable
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, read_lenient
 from b2dinspect.userdata.tarball import MAGIC
 

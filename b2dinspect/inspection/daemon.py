@@ -6,13 +6,13 @@ Source: boot2docker's /etc/init.d/docker; docker-machine, libmachine/provision/b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, NotFoundError
 from b2dinspect.filesystems import superblock
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import RunsSource, read_lenient
 from b2dinspect.userdata.certificate import MAX_SIZE
 from b2dinspect.userdata.daemon_profile import DaemonProfile, parse_profile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from b2dinspect.containers import Container
 from b2dinspect.evidence.chain import LinkedFile, OpenDisk
@@ -11,6 +11,7 @@ from b2dinspect.guests import profile_named
 from b2dinspect.inspection.generation import Guest
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, RunsSource
 from b2dinspect.userdata.admission import Visit
 from b2dinspect.userdata.authorized_keys import KeyLine

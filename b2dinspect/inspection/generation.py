@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from b2dinspect.filesystems.superblock import block_count, block_size
 from b2dinspect.guests import (
@@ -18,6 +17,7 @@ from b2dinspect.guests import (
 )
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
+from b2dinspect.records import NamedTuple
 
 
 class Guest(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import EvidenceError, NotFoundError
@@ -14,6 +13,7 @@ from b2dinspect.inspection.facts import DataChoice, Magic, Names, Userdata
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.partitions.mbr import TABLE
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, PatchedSource, RunsSource, SliceSource, read_lenient
 from b2dinspect.userdata.authorized_keys import KeyLine, parse
 from b2dinspect.userdata.tarball import (

@@ -13,7 +13,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from b2dinspect.containers import Container
 from b2dinspect.filesystems import backups, superblock
@@ -22,6 +21,7 @@ from b2dinspect.filesystems.signatures import strong_signature
 from b2dinspect.guests import DATA_LABEL, PROFILES, SWAP_SECTORS, starts
 from b2dinspect.inspection.volumes import SEARCHED, UNNAMED, Volume, ext_at, named_at
 from b2dinspect.partitions import Partition
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, read_lenient
 
 STARTS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import MissingDataError
@@ -11,6 +11,7 @@ from b2dinspect.inspection.facts import Choice, DataChoice, DiskState, Magic, Na
 from b2dinspect.inspection.keys import HEAD
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import read_lenient
 from b2dinspect.units import listed
 from b2dinspect.userdata.tarball import GUEST_KEEPS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from b2dinspect.errors import EvidenceError, FilesystemError, MissingDataError
 from b2dinspect.fields import Header
@@ -12,6 +12,7 @@ from b2dinspect.filesystems import backups, superblock, swap
 from b2dinspect.filesystems.signatures import by_signature, name_of, rival_of_ext, sign_of
 from b2dinspect.findings import Finding
 from b2dinspect.partitions.base import Partition, PartitionTable
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, SliceSource, read_lenient
 
 __all__ = ["Obstacle", "Volume", "ext_at", "identify", "named_at", "volumes_of", "whole_disk"]

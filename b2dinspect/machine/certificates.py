@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.machine.files import SmallFile, read_small
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.certificate import MAX_SIZE
 from b2dinspect.userdata.pem import PemFile, parse_pem
 

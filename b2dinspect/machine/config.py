@@ -12,10 +12,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.findings import Finding
 from b2dinspect.machine.files import SmallFile, about, read_small
+from b2dinspect.records import NamedTuple
 
 NAME = "config.json"
 MAX_SIZE = 1 << 20

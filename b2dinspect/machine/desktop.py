@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.machine.files import real_file
+from b2dinspect.records import NamedTuple
 
 HOME_PLACES = (
     ("Library/Containers/com.docker.docker/Data/vms/0/data/Docker.raw", "Docker Desktop for Mac"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.machine.files import is_folder, is_there, real_file
+from b2dinspect.records import NamedTuple
 
 DISKS = {
     "virtualbox": "disk.vmdk",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.evidence.opening import open_resolved
 from b2dinspect.evidence.roots import RefusedError, Roots
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 
 class SmallFile(NamedTuple):

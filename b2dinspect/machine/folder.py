@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.file import open_evidence
@@ -15,6 +14,7 @@ from b2dinspect.machine.disks import LEFTOVERS, DiskFiles, find_disks
 from b2dinspect.machine.files import about, is_folder, is_there, read_small, real_file
 from b2dinspect.machine.iso import Iso, read_iso
 from b2dinspect.machine.keys import HostKeys, read_keys
+from b2dinspect.records import NamedTuple
 
 COPY_NOTE = "repaired-copy.json"
 """In a copy that a repair made: of which machine directory, and what was done to it."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import B2dError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.guests import GuestProfile, profile_named
 from b2dinspect.machine.files import is_there, real_file
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import read_lenient
 
 NAME = "boot2docker.iso"

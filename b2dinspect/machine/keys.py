@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.machine.files import SmallFile, read_small
 from b2dinspect.machine.permissions import others
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.authorized_keys import KeyLine, PublicKey, parse
 from b2dinspect.userdata.private_key import is_encrypted, is_private_key, public_line
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import UsageError
 from b2dinspect.machine.files import is_folder, is_there
 from b2dinspect.machine.folder import disk_of, looks_like_machine
 from b2dinspect.machine.places import machine_folder, stores
+from b2dinspect.records import NamedTuple
 
 MAX_NAMES = 2000
 """Names of a folder that are compared with a wrong one."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import SourceError
 from b2dinspect.newfile import sync_folder
 from b2dinspect.newfile.hold import OLD, PART, SCRATCH_NAME, is_held, named_in, remove_folder
+from b2dinspect.records import NamedTuple
 
 
 class Leftover(NamedTuple):

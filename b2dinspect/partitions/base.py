@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from construct import Bytes, Int32ul, Int64ul, Struct
 
@@ -16,6 +16,7 @@ from b2dinspect.errors import PartitionError
 from b2dinspect.fields import Bits, Header, UuidLE
 from b2dinspect.partitions.base import Partition
 from b2dinspect.partitions.mbr import build_protective
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
 SIGNATURE = b"EFI PART"

@@ -8,10 +8,11 @@ import socket
 import ssl
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.provisioning.programs import find_program
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.certificate import read_certificates
 
 TIME_LIMIT = 120.0

@@ -6,7 +6,8 @@ Source: libmachine/provision/{boot2docker,utils}.go of docker-machine 0.16.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from b2dinspect.records import NamedTuple
 
 HOME = "/var/lib/boot2docker"
 PORT = 2376

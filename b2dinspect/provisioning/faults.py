@@ -5,7 +5,7 @@ The incidents are those of real life: docker-machine's and minikube's issues des
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from b2dinspect.records import NamedTuple
 
 
 class Fault(NamedTuple):

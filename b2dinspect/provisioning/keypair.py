@@ -7,9 +7,10 @@ a comment. ed25519 in OpenSSH's own format is what ssh-keygen makes by itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.errors import SourceError, UsageError
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.authorized_keys import parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
 

@@ -11,7 +11,6 @@ import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
 from b2dinspect.machine.ssh import identity_words, is_tellable, quoted
@@ -20,6 +19,7 @@ from b2dinspect.provisioning.host.host import write_new
 from b2dinspect.provisioning.keypair import make_key
 from b2dinspect.provisioning.programs import find_program
 from b2dinspect.provisioning.stages import RunningGuest, SkipStage, Stage, StageFailed, State, Step
+from b2dinspect.records import NamedTuple
 
 TIME_LIMIT = 60
 """Seconds for one login; a guest in an emulator is slow."""

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.login import TIME_LIMIT
 from b2dinspect.provisioning.stages import RunningGuest
+from b2dinspect.records import NamedTuple
 
 T = TypeVar("T")
 

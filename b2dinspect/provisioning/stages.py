@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from b2dinspect.containers.writers import suffix
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.events import Done, Event, StageStatus, Started, Write
 from b2dinspect.provisioning.keypair import KeyPair, KeyType
+from b2dinspect.records import NamedTuple
 
 if TYPE_CHECKING:
     from b2dinspect.guests import GuestProfile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from b2dinspect.errors import UsageError
 from b2dinspect.fields import Field
@@ -22,6 +22,7 @@ from b2dinspect.provisioning.events import (
     Took,
     Write,
 )
+from b2dinspect.records import NamedTuple
 from b2dinspect.views.annotation import Region, Span
 from b2dinspect.views.diskmap import Kind, MapPart
 

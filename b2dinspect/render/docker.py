@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from b2dinspect.docker.facts import (
     ContainerState,
@@ -15,6 +15,7 @@ from b2dinspect.docker.facts import (
     Layer,
 )
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.render import json
 from b2dinspect.render.text import as_text, moment, size, visible
 

@@ -9,7 +9,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import NamedTuple
+
+from b2dinspect.records import NamedTuple
 
 
 class Shell(NamedTuple):

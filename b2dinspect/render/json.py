@@ -18,11 +18,11 @@ from b2dinspect.inspection.facts import FoundKey, Inspection, Ownership, Userdat
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import Tarball, TarEntry
-from b2dinspect.views.annotation import Region, all_headers
 
 if TYPE_CHECKING:
     from b2dinspect.containers import Container
     from b2dinspect.docker.summary import Summary
+    from b2dinspect.views.annotation import Region
     from b2dinspect.views.comparison import Comparison, Key
 
 SCHEMA_VERSION = 1
@@ -119,6 +119,8 @@ def engine(found: Summary) -> dict[str, Any]:
 
 def headers(facts: Inspection) -> list[dict[str, Any]]:
     """Return every decoded structure with its fields, for ``show --json --headers``."""
+    from b2dinspect.views.annotation import all_headers  # needed for nothing else
+
     return [
         {
             "name": header.name,

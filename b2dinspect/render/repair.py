@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.render.shell import command_line
 from b2dinspect.render.terminal import Line, Typed, Verbatim
 from b2dinspect.render.text import offset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.search.facts import Find, Hit, Kind
 from b2dinspect.source import ByteSource, SliceSource, read_lenient
 from b2dinspect.userdata.tarball import read_tar

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from b2dinspect.filesystems import swap
 from b2dinspect.partitions import gpt
+from b2dinspect.records import NamedTuple
 from b2dinspect.search import configs, keys, places, tars
 from b2dinspect.search.facts import Find, Kind
 from b2dinspect.search.scene import Scene

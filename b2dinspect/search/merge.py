@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.search.facts import Hit, Kind
 
 MAX_THINGS, MAX_PLACES = 20_000, 100

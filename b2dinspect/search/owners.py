@@ -12,7 +12,6 @@ import stat
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems import superblock
@@ -23,6 +22,7 @@ from b2dinspect.filesystems.ext4.mapping import Mapper
 from b2dinspect.filesystems.ext4.reader import ExtReader
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
+from b2dinspect.records import NamedTuple
 from b2dinspect.search.facts import Area, Place
 from b2dinspect.source import ByteSource
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import UsageError
+from b2dinspect.records import NamedTuple
 from b2dinspect.search.facts import Find
 from b2dinspect.search.stored import Window
 from b2dinspect.views.search import MAX_PATTERN, parse_pattern

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 from b2dinspect.evidence.file import Progress
 from b2dinspect.inspection.facts import Inspection
+from b2dinspect.records import NamedTuple
 from b2dinspect.search import places
 from b2dinspect.search.engine import EngineName, engine_for
 from b2dinspect.search.facts import KINDS, Find, Hit, Kind, Place, Totals

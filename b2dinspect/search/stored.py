@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import MissingDataError, SourceError
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource
 
 WINDOW = 512 << 10

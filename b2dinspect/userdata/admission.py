@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.authorized_keys import KeyLine
 from b2dinspect.userdata.tarball import TarEntry, plain_name
 

@@ -27,9 +27,10 @@ import binascii
 import re
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from b2dinspect.errors import UserdataError
+from b2dinspect.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,10 @@ import ipaddress
 import re
 import warnings
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from b2dinspect.errors import UserdataError
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.private_key import MAX_BITS, public_line
 
 if TYPE_CHECKING:

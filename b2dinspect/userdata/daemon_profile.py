@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from b2dinspect.records import NamedTuple
 
 MAX_SIZE = 64 << 10
 """Bytes: what docker-machine writes has some 250."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.errors import UserdataError
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.certificate import Certificate, public_of, read_certificates
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from construct import Bytes, Struct
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, read_lenient
 
 MAGIC = b"boot2docker, please format-me"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.containers.tables import MAX_TABLES, MapTable
 from b2dinspect.errors import MissingDataError, UsageError
 from b2dinspect.fields import Field, Header
 from b2dinspect.findings import Space
 from b2dinspect.inspection.facts import Inspection
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, Extent
 
 MAX_LENGTH = 64 << 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.containers import FORMATS
 from b2dinspect.errors import UsageError, UserdataError
@@ -16,6 +15,7 @@ from b2dinspect.inspection.keys import key_file
 from b2dinspect.inspection.walk import inspect_disk
 from b2dinspect.machine.folder import open_machine
 from b2dinspect.machine.naming import disk_named, machine_named
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource
 from b2dinspect.userdata.authorized_keys import KeyLine, parse
 from b2dinspect.userdata.private_key import is_private_key, public_line

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.containers.tables import MAX_TABLES
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.partitions import PartitionTable
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, Extent
 from b2dinspect.userdata.tarball import GUEST_KEEPS
 

@@ -7,13 +7,13 @@ minikube-automount, which binds ``/var/log`` to the data partition.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, NotFoundError, UsageError
 from b2dinspect.filesystems.ext4 import DirectoryEntry, Ext4
 from b2dinspect.findings import Finding
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import volume_for
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import read_lenient
 
 HOME = b"/var/lib/boot2docker"

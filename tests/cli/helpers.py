@@ -66,7 +66,7 @@ def invoke(*args: object, columns: int = 80) -> Done:
     """Run the program within this process. An exception that would be a traceback is raised."""
     words = [os.fspath(arg) if isinstance(arg, Path) else str(arg) for arg in args]
     env = PLAIN | {"COLUMNS": str(columns)}
-    result = CliRunner().invoke(app, words, catch_exceptions=False, env=env)
+    result = CliRunner().invoke(app, words, catch_exceptions=False, env=env, terminal_width=columns - 2)
     return subprocess.CompletedProcess(words, result.exit_code, result.stdout_bytes, result.stderr_bytes)
 
 

@@ -8,12 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from rich.cells import cell_len
 
 import b2dinspect
+from b2dinspect.cli.main import app as inspecting
+from b2dinspect.cli.provision.main import app as making
 from b2dinspect.userdata.tarball import build_userdata
 from tests.cli.conftest import Disk
 from tests.cli.helpers import (
@@ -98,8 +103,8 @@ def test_bad_usage(words: list[str]) -> None:
 @pytest.mark.slow
 def test_no_command_at_all_is_answered_with_help() -> None:
     done = b2d()
-    assert (done.returncode, done.stderr) == (2, b"")
-    assert done.stdout.strip() == b2d("--help").stdout.strip() != b""
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.strip() == b2d("--help").stdout.strip() != b""
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "diff"])
@@ -344,3 +349,19 @@ def test_in_a_pipeline(tmp_path: Path) -> None:
     command = 'set -o pipefail; gzip -c "$1" | "$2" -m b2dinspect show - | head -n 1'
     done = run("bash", "-c", command, "bash", unpacked("fresh.vdi"), sys.executable)
     assert done.stdout.split() == [b"File", b"-"]
+
+
+# --- what stands beside the names of commands --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", [inspecting, making], ids=["b2dinspect", "b2dprovision"])
+def test_a_list_of_commands_says_what_each_says_of_itself(program: typer.Typer) -> None:
+    group: Any = typer.main.get_command(program)
+    groups = [group, *(one for one in group.commands.values() if hasattr(one, "commands"))]
+    for one in groups:
+        helps = {name: cleandoc(command.help).split("\n\n")[0] for name, command in one.commands.items()}
+        typer.Context(one, info_name="program").get_help()
+        assert helps
+        assert {name: command.short_help for name, command in one.commands.items()} == {
+            name: " ".join(text.split()) for name, text in helps.items()
+        }

@@ -38,7 +38,12 @@ SMALL = ("--size", "1200MiB", "--format", "vdi")
 def invoke(*words: object, columns: int = 80, stdin: str = "") -> Any:
     env = {"COLUMNS": str(columns), "TERM": "xterm-256color"}
     return CliRunner().invoke(
-        app, [str(word) for word in words], env=env, input=stdin, catch_exceptions=False
+        app,
+        [str(word) for word in words],
+        env=env,
+        input=stdin,
+        catch_exceptions=False,
+        terminal_width=columns - 2,
     )
 
 

@@ -32,7 +32,10 @@ GuestOption = Annotated[
     typer.Option("--guest", help="Guest generation; by default the fitting one."),
 ]
 FaultOption = Annotated[
-    Fault | None, typer.Option("--fault", help="Break it on purpose; `b2dprovision faults` explains each.")
+    Fault | None,
+    typer.Option(
+        "--fault", metavar="FAULT", help="Break it on purpose; `b2dprovision faults` explains each."
+    ),
 ]
 EngineOption = Annotated[
     Engine, typer.Option("--engine", help="Who plays the guest: this program, or a Linux booted in QEMU.")

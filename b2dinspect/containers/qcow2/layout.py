@@ -6,13 +6,14 @@ Source: qemu, docs/interop/qcow2.txt, "Header", "Header extensions" and "Snapsho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from b2dinspect.containers.qcow2 import SIGNATURE
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Bits, Header, Named
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, read_exactly
 
 LAYER = "qcow2 header"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from b2dinspect.containers.blocks import Fault
 from b2dinspect.containers.vdi.layout import ENTRY_SIZE, FREE, MAX_BLOCKS, ZERO
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 if TYPE_CHECKING:
     from b2dinspect.containers.vdi.reader import VdiContainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from array import array
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from b2dinspect.containers.tables import encode
 from b2dinspect.containers.vdi import FORMAT, SIGNATURE
@@ -19,6 +19,7 @@ from b2dinspect.containers.vdi.layout import (
     PREHEADER,
 )
 from b2dinspect.containers.writing import BlockWriter
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, align
 
 if TYPE_CHECKING:

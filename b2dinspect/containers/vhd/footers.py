@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.containers.vhd import COOKIE
 from b2dinspect.containers.vhd.layout import (
@@ -18,6 +18,7 @@ from b2dinspect.containers.vhd.layout import (
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, read_exactly
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.containers.vhd.layout import LOCATORS
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 MAX_LOCATOR = 1 << 16

@@ -6,13 +6,14 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from b2dinspect.containers.blocks import overlapping
 from b2dinspect.containers.tables import PagedTable
 from b2dinspect.containers.vhd.layout import ENTRY_SIZE, FREE, LOCATORS, checksum, whole_sectors
 from b2dinspect.containers.vhd.locators import code_text
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 
 if TYPE_CHECKING:

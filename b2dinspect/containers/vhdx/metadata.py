@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import NamedTuple
 
 from b2dinspect.containers.vhdx.layout import (
     DISK_ID,
@@ -29,6 +28,7 @@ from b2dinspect.containers.vhdx.layout import (
 from b2dinspect.containers.vhdx.regions import Region
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Header
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, read_exactly
 
 

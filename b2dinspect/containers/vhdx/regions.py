@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.containers.vhdx.layout import (
     BAT_REGION,
@@ -24,6 +24,7 @@ from b2dinspect.containers.vhdx.layout import (
 from b2dinspect.errors import ContainerError
 from b2dinspect.fields import Header
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, read_exactly
 
 

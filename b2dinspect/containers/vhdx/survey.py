@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from b2dinspect.containers.blocks import overlapping
 from b2dinspect.containers.vhdx.layout import KIB, MIB, PARTIAL, PRESENT, block_offset
 from b2dinspect.containers.vhdx.regions import Regions
 from b2dinspect.findings import Finding
+from b2dinspect.records import NamedTuple
 
 if TYPE_CHECKING:
     from b2dinspect.containers.vhdx.reader import VhdxContainer

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from construct import Adapter, Bytes, Struct
 
 from b2dinspect.fields import Header
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 
 NO_PARENT = "ffffffff"

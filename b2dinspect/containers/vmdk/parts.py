@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.containers.vmdk.sparse import GrainRun, SparseExtent
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 
 

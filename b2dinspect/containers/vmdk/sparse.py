@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from b2dinspect.containers.tables import Cache, MapTable, PagedTable, alike, decode
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.layout import DIRECTORY_PAGE, ENTRY_SIZE, FREE, GD_AT_END, ZERO
 from b2dinspect.containers.vmdk.survey import Survey, header_findings, table_findings
 from b2dinspect.fields import Header
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource
 
 CACHED_TABLES = 256

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from b2dinspect.containers.vmdk import FORMAT
 from b2dinspect.containers.vmdk.descriptor import NO_UUID, build_descriptor, check_name, flat_descriptor
 from b2dinspect.containers.vmdk.stores import FlatStore, SparseStore, StreamStore
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError, FilesystemError, NotFoundError
 from b2dinspect.filesystems.ext4.reader import ExtReader
 from b2dinspect.filesystems.node import Node, PlainFile
 from b2dinspect.filesystems.sleuthkit import EXT, SleuthKit
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource, Closing, MemorySource, RunsSource, read_exactly
 
 MAX_DEPTH = 128

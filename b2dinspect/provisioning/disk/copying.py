@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from b2dinspect.containers.base import Container
 from b2dinspect.containers.writers import DiskWriter
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import HEAD, ByteSource, Extent, FileSource, is_zeros
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from b2dinspect.filesystems.ext4.writing.edits import Ext4Edits
 from b2dinspect.filesystems.ext4.writing.groups import Storage
@@ -12,6 +11,7 @@ from b2dinspect.filesystems.ext4.writing.maker import Identity, make
 from b2dinspect.guests import DATA_LABEL, GuestProfile
 from b2dinspect.identity import Identities
 from b2dinspect.provisioning.disk.overlay import Writable
+from b2dinspect.records import NamedTuple
 
 
 class Placed(NamedTuple):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.provisioning.disk.images import WorkDisk, written
 from b2dinspect.provisioning.events import Write
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, Extent
 
 

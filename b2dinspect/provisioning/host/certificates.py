@@ -13,11 +13,12 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.identity import Identities
 from b2dinspect.newfile import NewFile
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.certificate import (
     MAX_SIZE,
     VALID_DAYS,

@@ -5,9 +5,8 @@ Source: docker-machine drivers/virtualbox and drivers/hyperv; minikube's kvm2, q
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.guests import SATA, VIRTIO, VIRTIO_QEMU, Geometry
+from b2dinspect.records import NamedTuple
 
 
 class Driver(NamedTuple):

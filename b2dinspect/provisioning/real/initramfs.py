@@ -12,7 +12,6 @@ import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
 from b2dinspect.provisioning.programs import find_program, need_program
@@ -28,6 +27,7 @@ from b2dinspect.provisioning.real.guestscript import (
     settings,
 )
 from b2dinspect.provisioning.stages import Plan
+from b2dinspect.records import NamedTuple
 
 BOOT = Path("/boot")
 SSHD_HELPERS = ("/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth")

@@ -10,12 +10,13 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.errors import SourceError, UsageError
 from b2dinspect.newfile import NewFile
 from b2dinspect.provisioning.disk.claims import claim
 from b2dinspect.provisioning.repair.place import HostFolder, read_at, write_at
+from b2dinspect.records import NamedTuple
 
 FORMAT = "b2dinspect backup"
 VERSION = 1

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.door import Door, open_door
@@ -32,6 +32,7 @@ from b2dinspect.provisioning.repair.hostfiles import whole_file
 from b2dinspect.provisioning.repair.merge import Lost, WouldLoseError
 from b2dinspect.provisioning.repair.replace import check_writable
 from b2dinspect.provisioning.simulated.root import HOME
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.certificate import read_certificates, signature_fault
 from b2dinspect.userdata.daemon_profile import WRITTEN, DaemonProfile, build_profile
 from b2dinspect.userdata.pem import PemFile

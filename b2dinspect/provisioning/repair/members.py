@@ -6,9 +6,8 @@ the tar, is kept behind the new end, where no tar looks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from b2dinspect.errors import UsageError
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, MemorySource
 from b2dinspect.userdata.tarball import HEADER, Tarball, is_header, read_tar, resized
 

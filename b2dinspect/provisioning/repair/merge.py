@@ -7,10 +7,11 @@ the tar. What does not fit into the bytes that a guest keeps is named, and goes 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.errors import UsageError
 from b2dinspect.provisioning.repair.members import Taken, TarMember, put_together, take_apart
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.admission import Visit, refusal
 from b2dinspect.userdata.authorized_keys import KeyLine, PublicKey, parse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
 
 from b2dinspect.doctor.explanations import Mend
 from b2dinspect.doctor.host import profile_of, unlabelled
@@ -19,6 +18,7 @@ from b2dinspect.provisioning.keypair import KeyPair
 from b2dinspect.provisioning.repair.merge import MergedTar, merge
 from b2dinspect.provisioning.repair.replace import check_writable, put_userdata, relabel
 from b2dinspect.provisioning.simulated.simulate import USERDATA
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, ByteSource, Extent, SliceSource
 from b2dinspect.userdata.authorized_keys import PublicKey, parse
 from b2dinspect.userdata.tarball import GUEST_KEEPS, MAGIC, is_header, resized

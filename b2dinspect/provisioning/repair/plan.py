@@ -6,7 +6,6 @@ All changes of the disk are made in an overlay. The proof is a simulated boot of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosed, Diagnosis
@@ -24,6 +23,7 @@ from b2dinspect.provisioning.repair.certificates import (
 from b2dinspect.provisioning.repair.merge import Lost, MergedTar, WouldLoseError
 from b2dinspect.provisioning.repair.ondisk import DiskPlan, Wish, plan_disk
 from b2dinspect.provisioning.repair.proof import prove_door, prove_login
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 from b2dinspect.userdata.private_key import public_line
 

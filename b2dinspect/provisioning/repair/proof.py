@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from b2dinspect.doctor.case import Case
 from b2dinspect.errors import B2dError, UsageError
@@ -34,6 +34,7 @@ from b2dinspect.provisioning.login import log_in
 from b2dinspect.provisioning.repair.certificates import NewCertificates
 from b2dinspect.provisioning.simulated.simulate import GUEST_STAGES, root_of
 from b2dinspect.provisioning.stages import Plan, QemuOptions, State, perform
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 from b2dinspect.userdata.authorized_keys import PublicKey, parse
 from b2dinspect.userdata.private_key import is_private_key

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.doctor.remedies import Command, start_command
 from b2dinspect.machine.places import store_of
 from b2dinspect.provisioning.repair.plan import Repair
 from b2dinspect.provisioning.repair.writing import disk_change
+from b2dinspect.records import NamedTuple
 
 ANY_VM = "*S-1-5-83-0:F"
 """Full access for every virtual machine of Hyper-V, by the group's number, which no language changes."""

@@ -14,12 +14,13 @@ import json
 import struct
 import tarfile
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.docker.bolt import LEAF, MAGIC, VERSION, checksum
 from b2dinspect.docker.layers import chain_ids
 from b2dinspect.identity import PINNED_TIME
 from b2dinspect.provisioning.disk.ext4 import Placed
+from b2dinspect.records import NamedTuple
 
 ROOT = "var/lib/docker"
 GUEST_ROOT = "/mnt/sda1/var/lib/docker"

@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.containers.vmdk import layout
 from b2dinspect.containers.vmdk.reader import VmdkContainer
@@ -36,6 +35,7 @@ from b2dinspect.provisioning.keypair import SAMPLE_KEYS, KeyPair, sample_key
 from b2dinspect.provisioning.pipeline import provision
 from b2dinspect.provisioning.samples.dataroot import daemon_line, data_root, folders_of
 from b2dinspect.provisioning.stages import DEFAULT_SIZE, Plan
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 from b2dinspect.userdata.tarball import build_userdata
 

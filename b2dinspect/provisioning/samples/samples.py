@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.containers.raw.writer import RawWriter
 from b2dinspect.containers.vdi.writer import Identity, VdiWriter
@@ -28,6 +27,7 @@ from b2dinspect.provisioning.samples.dataroot import data_root, folders_of
 from b2dinspect.provisioning.simulated.layout import swap_writes, table_writes
 from b2dinspect.provisioning.simulated.simulate import USERDATA
 from b2dinspect.provisioning.stages import DEFAULT_SIZE
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR, MemorySource, RunsSource
 from b2dinspect.userdata.tarball import AUTHORIZED_KEYS2, GUEST_KEEPS, build_userdata
 

@@ -15,11 +15,12 @@ import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from b2dinspect.errors import UserdataError
 from b2dinspect.provisioning.client import NO_CHECK_TIME, is_good
 from b2dinspect.provisioning.host.host import write_new
+from b2dinspect.records import NamedTuple
 from b2dinspect.userdata.certificate import public_of, read_certificates
 from b2dinspect.userdata.daemon_profile import DaemonProfile, parse_profile
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import MemorySource
 from b2dinspect.userdata.tarball import MAGIC, TarEntry, read_tar
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import EvidenceError
 from b2dinspect.filesystems.ext4 import Ext4
@@ -17,6 +16,7 @@ from b2dinspect.provisioning import commands
 from b2dinspect.provisioning.disk.ext4 import PartitionSpan, Placed, editing, put
 from b2dinspect.provisioning.disk.overlay import Writable
 from b2dinspect.provisioning.simulated.daemon import DaemonFiles, DoesNotStartError, PlayedDaemon
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SliceSource, read_lenient
 from b2dinspect.userdata.daemon_profile import MAX_SIZE
 

@@ -13,12 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from b2dinspect.errors import ToolError
 from b2dinspect.newfile.hold import scratch
 from b2dinspect.provisioning.programs import find_program, need_program
 from b2dinspect.provisioning.tries.passwords import PASSWORD, USER, PasswordSshd
+from b2dinspect.records import NamedTuple
 
 PATIENCE = 30
 """Seconds for one try."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
+from b2dinspect.records import NamedTuple
 from b2dinspect.render import style as report
 from b2dinspect.render.annotated import script, style
 from b2dinspect.render.hexdump import ROW, owner_colours, value

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.filesystems.ext4.layout import (
     EXTENTS,
@@ -31,6 +30,7 @@ from b2dinspect.filesystems.ext4.writing.geometry import (
     used_blocks,
 )
 from b2dinspect.filesystems.ext4.writing.inode import DIRECTORY_TYPE, InodeRecord, new_inode
+from b2dinspect.records import NamedTuple
 
 BAD_BLOCKS, RESIZE, JOURNAL_INODE, LOST_FOUND = 1, 7, 8, FIRST_INODE
 LOST_FOUND_BLOCKS = 4

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from b2dinspect.errors import FilesystemError, NotFoundError
 from b2dinspect.filesystems import superblock
@@ -44,6 +44,7 @@ from b2dinspect.filesystems.ext4.writing.inode import (
 )
 from b2dinspect.filesystems.ext4.writing.record import Record
 from b2dinspect.filesystems.superblock import crc32c
+from b2dinspect.records import NamedTuple
 from b2dinspect.source import SECTOR
 
 KNOWN_INCOMPAT = 0x2 | 0x40 | 0x80 | 0x200 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000

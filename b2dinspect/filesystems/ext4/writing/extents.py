@@ -6,12 +6,12 @@ Source: Linux, Documentation/filesystems/ext4/ifork.rst (extent tree).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError
 from b2dinspect.fields import size_of
 from b2dinspect.filesystems.ext4.layout import EXTENT, EXTENT_HEADER, EXTENT_INDEX, EXTENT_MAGIC, INITIALIZED
 from b2dinspect.filesystems.ext4.writing.checksums import sealed_extents
+from b2dinspect.records import NamedTuple
 
 ENTRY = size_of(EXTENT)
 IN_INODE = 4

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError
+from b2dinspect.records import NamedTuple
 
 BLOCK = 4096
 INODE = 256

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from b2dinspect.errors import FilesystemError
 from b2dinspect.fields import packer, size_of
 from b2dinspect.filesystems.ext4.layout import DIRECTORY_ENTRY
+from b2dinspect.records import NamedTuple
 
 HEAD = size_of(DIRECTORY_ENTRY)
 MAX_NAME = 255

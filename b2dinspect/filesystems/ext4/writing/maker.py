@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from b2dinspect.fields import packer
 from b2dinspect.filesystems import superblock
@@ -38,6 +38,7 @@ from b2dinspect.filesystems.ext4.writing.geometry import (
 from b2dinspect.filesystems.ext4.writing.inode import EXTRA
 from b2dinspect.filesystems.ext4.writing.record import Record
 from b2dinspect.filesystems.superblock import crc32c
+from b2dinspect.records import NamedTuple
 
 COMPAT = 0x4 | 0x8 | 0x10 | 0x20
 """has_journal ext_attr resize_inode dir_index"""
