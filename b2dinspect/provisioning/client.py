@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,10 +84,10 @@ def ask(
                 return Met(False, {}, "certificate has expired or is not yet valid")
             request = f"GET /{what} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
             secured.sendall(request.encode())
-            return _answer(_read(secured))
+            return _answer(_read(secured, time.monotonic() + TIME_LIMIT))
     except ssl.SSLError as error:
         return Met(False, {}, getattr(error, "verify_message", "") or _alert(error))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Met(False, {}, str(error) or type(error).__name__)
 
 
@@ -94,7 +95,8 @@ def _context(credentials: Credentials, clock: float | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=credentials.authority)
     if credentials.certificate is not None:
-        context.load_cert_chain(credentials.certificate, credentials.key)
+        # OpenSSL would ask the terminal for a key's password, and wait
+        context.load_cert_chain(credentials.certificate, credentials.key, password="")
     if clock is not None:
         context.verify_flags |= cast(ssl.VerifyFlags, NO_CHECK_TIME)
     return context
@@ -108,10 +110,13 @@ def is_good(der: bytes | None, clock: float) -> bool:
         return False
 
 
-def _read(secured: ssl.SSLSocket) -> bytes:
+def _read(secured: ssl.SSLSocket, end: float) -> bytes:
+    """Return what comes until a moment of ``time.monotonic``: a guest may send a byte a second for ever."""
     data = b""
     while len(data) < MAX_ANSWER and (piece := secured.recv(64 << 10)):
         data += piece
+        if time.monotonic() > end:
+            raise TimeoutError("the daemon's answer has no end")
     return data
 
 
@@ -122,6 +127,8 @@ def _answer(data: bytes) -> Met:
     if b"chunked" in head.lower():
         body = body.partition(b"\r\n")[2].rpartition(b"\r\n0")[0]
     document = json.loads(body)
+    if not isinstance(document, dict):
+        raise ValueError("the daemon's answer is no JSON object")
     status = head.split(b" ", 2)[1:2]
     return Met(status == [b"200"], document, "" if status == [b"200"] else str(document))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from b2dinspect.identity import PINNED_TIME, Identities
-from b2dinspect.provisioning.client import Credentials, ask, docker
+from b2dinspect.provisioning.client import Credentials, _read, ask, docker
 from b2dinspect.provisioning.host.certificates import AUTHORITY, CLIENT, Issued, Maker, write_pair
 from b2dinspect.provisioning.simulated.daemon import DaemonFiles, DoesNotStartError, PlayedDaemon
 from b2dinspect.userdata.daemon_profile import build_profile
@@ -144,3 +147,39 @@ def test_it_does_not_start_with_what_dockerd_refuses(
     with pytest.raises(DoesNotStartError, match=said):
         PlayedDaemon(files._replace(**change), tmp_path, "default")
     assert list(tmp_path.iterdir()) == []  # no key is left behind
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[]", b"7", b"{", b'{"a": ' * 50_000])
+def test_an_answer_of_a_guest_that_means_harm_is_one_line(
+    body: bytes, daemon: PlayedDaemon, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("b2dinspect.provisioning.client._read", lambda *_: b"HTTP/1.1 200 OK\r\n\r\n" + body)
+    met = ask(daemon.port, credentials)
+    assert not met.works
+    assert met.reason
+
+
+def test_an_answer_without_end_has_one() -> None:
+    """A byte now and then keeps the limit of one read from being reached."""
+    trickle: Any = SimpleNamespace(recv=lambda _: b"x")
+    with pytest.raises(TimeoutError, match="no end"):
+        _read(trickle, time.monotonic() - 1)
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked(
+    daemon: PlayedDaemon, credentials: Credentials
+) -> None:
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    assert credentials.key is not None
+    key = load_pem_private_key(credentials.key.read_bytes(), None)
+    kept = key.private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"secret")
+    )
+    credentials.key.write_bytes(kept)
+    assert not ask(daemon.port, credentials).works
