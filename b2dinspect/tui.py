@@ -8,19 +8,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.console import Group
+from textual import widgets
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Footer, Header, Input, Static, Tree
+from textual.widgets import Footer, Input, Static, Tree
 from textual.widgets.tree import TreeNode
 
 from b2dinspect.errors import B2dError
+from b2dinspect.fields import Header
 from b2dinspect.findings import Space
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.render import hexdump
 from b2dinspect.render.terminal import Line, lines
+from b2dinspect.render.text import as_text, visible
 from b2dinspect.render.text import offset as shown
-from b2dinspect.render.text import visible
 from b2dinspect.views.annotation import PLACES, Region, all_headers, place, region
 from b2dinspect.views.search import find, parse_offset, parse_pattern
 
@@ -49,6 +51,7 @@ class Explorer(App[None]):
     """
 
     TITLE = "b2dinspect"
+    ENABLE_COMMAND_PALETTE = False
     CSS = """
     Tree { width: 30%; min-width: 24; border-right: solid $primary; }
     VerticalScroll { padding: 0 1; }
@@ -78,7 +81,7 @@ class Explorer(App[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
-        yield Header()
+        yield widgets.Header()
         with Horizontal():
             yield Tree(Line(f"{self.facts.container.format}, {self.facts.state}"), id="tree")
             with VerticalScroll(can_focus=True):
@@ -103,10 +106,10 @@ class Explorer(App[None]):
             found = place(self.facts, name, LENGTH)
             if found is not None:
                 target = (found.space, found.offset, len(found.data), found.title)
-                places.add_leaf(Line(f"{name}: {found.title}"), target)
+                places.add_leaf(Line(name), target)
         structures = root.add("structures", expand=True)
         for header in all_headers(self.facts):
-            title = header.name
+            title = _title(header)
             node = structures.add(Line(title), (header.space, header.offset, len(header.data), title))
             for field in header.fields():
                 text = f"{field.name} = {hexdump.value(field.value)}"
@@ -124,15 +127,17 @@ class Explorer(App[None]):
             space, offset, length, title = event.node.data
             self._go(space, offset, min(length, 64 << 10), title)
 
-    def _go(self, space: Space, offset: int, length: int = LENGTH, title: str = "") -> None:
+    def _go(
+        self, space: Space, offset: int, length: int = LENGTH, title: str = "", lit: range = range(0)
+    ) -> None:
         try:
-            self._show(region(self.facts, space, offset, length, title))
+            self._show(region(self.facts, space, offset, length, title), lit)
         except B2dError as error:
             self._say(str(error))
 
-    def _show(self, found: Region) -> None:
+    def _show(self, found: Region, lit: range = range(0)) -> None:
         self.region = found
-        self.query_one("#bytes", Static).update(Group(*hexdump.dump(found)))
+        self.query_one("#bytes", Static).update(Group(*hexdump.dump(found, lit)))
         self.query_one(VerticalScroll).scroll_home(animate=False)
         self._say(f"{found.space} offset {shown(found.offset)}")
 
@@ -176,7 +181,7 @@ class Explorer(App[None]):
         if at is None:
             self._say("not found" if start == 0 else "no more of it")
         else:
-            self._go(space, at // 16 * 16)
+            self._go(space, at // 16 * 16, lit=range(at, at + len(self._pattern)))
             self._say(f"found at {space} offset {shown(at)}")
             self._found = at
 
@@ -211,3 +216,11 @@ class Explorer(App[None]):
     def action_help(self) -> None:
         """Show the keys."""
         self.query_one("#bytes", Static).update(lines(*HELP.splitlines()))
+
+
+def _title(header: Header) -> str:
+    """Return a structure's name; a tar has several headers, each of a file."""
+    name = next((field.value for field in header.fields() if field.name == "name"), None)
+    if header.name.endswith("tar header") and isinstance(name, bytes):
+        return f"tar: {as_text(name.rstrip(bytes(1)))}"
+    return header.name

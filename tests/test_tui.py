@@ -119,3 +119,29 @@ def test_hostile_text(tmp_path: Path) -> None:
         assert app.sub_title.endswith("[bold]x.vdi")
 
     play(path, steps, (80, 24))
+
+
+def test_at_80_columns_no_row_is_broken_and_no_two_nodes_are_alike() -> None:
+    async def steps(app: Explorer, pilot: Pilot[None]) -> None:
+        await type_in(app, pilot, "g", "2M")
+        tree = app.query_one("#tree", Tree)
+        names = [str(node.label) for node in tree.root.children[1].children]
+        assert len(set(names)) == len(names)
+        assert "tar: .ssh/authorized_keys" in names
+        strips = app.query_one("#bytes", Static).render_lines(app.query_one("#bytes", Static).size.region)
+        shown = [strip.text for strip in strips]
+        assert any(line.startswith("00200000  ") and line.rstrip().endswith("........") for line in shown)
+
+    play(unpacked("provisioned-autoformat.vdi"), steps, (80, 24))
+
+
+def test_what_was_found_is_lit() -> None:
+    async def steps(app: Explorer, pilot: Pilot[None]) -> None:
+        await pilot.press("f")
+        await type_in(app, pilot, "slash", "docker")
+        widget = app.query_one("#bytes", Static)
+        strips = widget.render_lines(widget.size.region)
+        lit = [part.text for strip in strips for part in strip if part.style and part.style.reverse]
+        assert "".join(lit).split() == ["64", "6f", "63", "6b", "65", "72", "docker"]
+
+    play(unpacked("fresh.vdi"), steps)

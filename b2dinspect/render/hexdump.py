@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from b2dinspect.render import json
 from b2dinspect.render.terminal import Line, Table
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from b2dinspect.views.annotation import Region, Span
 
 ROW = 16
+WIDTH_BESIDE = 12
+"""Columns of a row beside its bytes: the offset, and gaps."""
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 ODD = "bold red"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -48,10 +50,11 @@ class _Palette:
 class _Row:
     """One row: where it is, its bytes, and the span of each."""
 
-    def __init__(self, region: Region, owners: Sequence[int | None], at: int) -> None:
+    def __init__(self, region: Region, owners: Sequence[int | None], at: int, length: int) -> None:
         self.at = at
-        self.data = region.data[at : at + ROW]
-        self.owners = owners[at : at + ROW]
+        self.length = length
+        self.data = region.data[at : at + length]
+        self.owners = owners[at : at + length]
         self.missing = [_is_in(region.missing, at + i) for i in range(len(self.data))]
         spans = [None if owner is None else region.spans[owner] for owner in dict.fromkeys(self.owners)]
         self.is_table = all(span is not None and span.field.name.endswith("]") for span in spans)
@@ -68,27 +71,45 @@ def _is_in(ranges: Sequence[tuple[int, int]], at: int) -> bool:
     return any(start <= at < end for start, end in ranges)
 
 
-def dump(region: Region) -> Iterator[RenderableType]:
-    """Yield a region, row by row."""
+def dump(region: Region, lit: range = range(0)) -> Iterator[RenderableType]:
+    """Yield a region, with bytes of it lit up; ``lit`` counts as ``region.offset`` does."""
     where = f"{region.space} offset {offset(region.offset)}"
     if region.space == "virtual" and region.file_offset is not None:
         where += f", file offset {offset(region.file_offset)}"
     yield Line.of((region.title, "bold"), f", {len(region.data)} bytes at {where}")
-    owners, palette = region.owners(), _Palette(region.spans)
-    rows = [_Row(region, owners, at) for at in range(0, len(region.data), ROW)]
-    named: set[int] = set()
-    index = 0
-    while index < len(rows):
-        row = rows[index]
-        yield from _row(region, row, palette, named)
-        alike = index + 1
-        while alike < len(rows) and rows[alike].repeats(row):
-            alike += 1
-        if alike - index - 1 >= MIN_FOLDED:
-            yield _folded(region, rows[index + 1 : alike])
-            index = alike
-        else:
-            index += 1
+    yield Rows(region, lit)
+
+
+class Rows:
+    """The rows of a region, with as many bytes in each as fit into the width: sixteen, eight or four."""
+
+    def __init__(self, region: Region, lit: range = range(0)) -> None:
+        self._region, self._lit = region, lit
+        self._owners, self._palette = region.owners(), _Palette(region.spans)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw for a width."""
+        length = next(
+            (one for one in (ROW, ROW // 2) if WIDTH_BESIDE + 4 * one <= options.max_width), ROW // 4
+        )
+        return self._drawn(length)
+
+    def _drawn(self, length: int) -> Iterator[RenderableType]:
+        region = self._region
+        rows = [_Row(region, self._owners, at, length) for at in range(0, len(region.data), length)]
+        named: set[int] = set()
+        index = 0
+        while index < len(rows):
+            row = rows[index]
+            yield from _row(region, row, self._palette, named, self._lit)
+            alike = index + 1
+            while alike < len(rows) and rows[alike].repeats(row):
+                alike += 1
+            if alike - index - 1 >= MIN_FOLDED:
+                yield _folded(region, rows[index + 1 : alike])
+                index = alike
+            else:
+                index += 1
 
 
 def _folded(region: Region, rows: Sequence[_Row]) -> Line:
@@ -102,18 +123,22 @@ def _folded(region: Region, rows: Sequence[_Row]) -> Line:
     return Line(f"{'*':>8}  {count} more bytes {what}", style="dim")
 
 
-def _row(region: Region, row: _Row, palette: _Palette, named: set[int]) -> Iterator[RenderableType]:
+def _row(
+    region: Region, row: _Row, palette: _Palette, named: set[int], lit: range
+) -> Iterator[RenderableType]:
     line = Line(f"{region.offset + row.at:08x}  ", style="dim")
     under, plain = Line(" " * 10), Line("  ")
     for i, byte in enumerate(row.data):
         owner = row.owners[i]
         style = palette.style(owner)
+        if region.offset + row.at + i in lit:
+            style = f"{style} reverse"
         joins = i + 1 < len(row.data) and row.owners[i + 1] == owner
         line.append("?? " if row.missing[i] else f"{byte:02x} ", style=f"not dim {style}")
         letter = " " if owner is None else palette.letter(owner)
         under.append(letter * 2 + (letter if joins else " "), style=style)
         plain.append_column(b"\0" if row.missing[i] else bytes([byte]), f"not dim {style}")
-    line.append("   " * (ROW - len(row.data))).append_text(plain)
+    line.append("   " * (row.length - len(row.data))).append_text(plain)
     yield line
     owners = dict.fromkeys(owner for owner in row.owners if owner is not None)
     if owners:
