@@ -151,7 +151,7 @@ class FileSource(ByteSource):
             length -= len(piece)
         return b"".join(pieces)
 
-    def in_file(self) -> tuple[FileSource, int]:
+    def in_file(self) -> tuple[FileSource, int] | None:
         """Return this."""
         return self, 0
 

@@ -30,7 +30,7 @@ Image = Annotated[
     typer.Argument(
         metavar="IMAGE",
         help="Disk image or block device, also packed (.gz, .xz, .bz2, .zst, .ova); or the name or directory "
-        "of a machine; or - for standard input.",
+        "of a machine; or a URL (https://, s3://, gs://, sftp://, smb://); or - for standard input.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -185,7 +185,7 @@ def image_of(argument: str, allowed: Rules | None = None) -> tuple[str, Rules | 
     Raises:
         UsageError: There is nothing of that name, or a machine without a disk.
     """
-    if argument == "-" or (os.path.lexists(argument) and not is_folder(argument)):
+    if argument == "-" or "://" in argument or (os.path.lexists(argument) and not is_folder(argument)):
         return argument, allowed  # most are, and need nothing imported
     from b2dinspect.machine.naming import disk_named
 

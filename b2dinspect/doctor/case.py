@@ -9,6 +9,7 @@ from typing import Self
 from b2dinspect.errors import B2dError, UsageError
 from b2dinspect.evidence.chain import Rules
 from b2dinspect.evidence.file import Progress
+from b2dinspect.evidence.urls import is_url, shown
 from b2dinspect.inspection.facts import Inspection
 from b2dinspect.inspection.walk import inspect
 from b2dinspect.machine.folder import Machine, looks_like_machine, open_machine
@@ -87,6 +88,8 @@ def open_case(
     look = partial(inspect, format_name=format_name, progress=progress, visit=visit)
     if folder is not None:
         return _of_machine(subject, folder, look, rules)
+    if is_url(subject):
+        return Case(shown(subject), None, shown(subject), look(subject, rules=rules))
     if is_packed(Path(subject)):
         return _of_packed(subject, look, rules)
     folder = _around(Path(subject)) if subject != "-" else None

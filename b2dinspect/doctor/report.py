@@ -18,6 +18,7 @@ from b2dinspect.doctor.case import Case
 from b2dinspect.doctor.diagnosis import Diagnosis, diagnose, evidence_bytes
 from b2dinspect.errors import EvidenceError
 from b2dinspect.evidence.file import Progress, open_evidence
+from b2dinspect.evidence.urls import is_url
 from b2dinspect.records import NamedTuple
 from b2dinspect.source import ByteSource
 from b2dinspect.views.annotation import Region, overview
@@ -106,6 +107,8 @@ def _files(case: Case) -> list[str]:
 
 
 def _hashed(path: str, progress: Progress | None) -> Evidence:
+    if is_url(path):
+        return Evidence(path, 0, "", "", 0.0, "is on another machine: not hashed")
     try:
         source = open_evidence(path, progress)
     except EvidenceError as error:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.evidence.opening import open_named, open_resolved
 from b2dinspect.evidence.packing import HEAD, packing_of
+from b2dinspect.evidence.urls import is_url, shown
 from b2dinspect.source import FileSource
 
 Progress = Callable[[str, int, int | None], None]
@@ -33,7 +34,7 @@ def open_evidence(
     """Open ``path`` for reading; ``-`` is standard input. The caller closes it.
 
     Args:
-        path: The file.
+        path: The file, or a URL, which no image can name.
         progress: Told of unpacking.
         is_resolved: Whether an image or a directory named it, and ``Roots`` found where it really is: a link
             in its path is refused.
@@ -43,7 +44,7 @@ def open_evidence(
         UsageError: The path is a directory or something else that is not a disk image.
         SourceError: It cannot be opened or read, or it is larger than can be spooled.
     """
-    with about(path):
+    with about(shown(path)):
         return _standard_input(progress) if path == "-" else _open_file(path, progress, is_resolved, unpacks)
 
 
@@ -57,7 +58,7 @@ def _standard_input(progress: Progress | None) -> FileSource:
 
 
 def _open_file(path: str, progress: Progress | None, is_resolved: bool, unpacks: bool) -> FileSource:
-    source = _from_descriptor(_open_for_reading(path, is_resolved), path)
+    source = _source(path, is_resolved)
     try:
         packing = packing_of(source.pread(0, HEAD)) if unpacks else None
         if packing is None:
@@ -70,6 +71,14 @@ def _open_file(path: str, progress: Progress | None, is_resolved: bool, unpacks:
         raise
     source.close()
     return unpacked
+
+
+def _source(path: str, is_resolved: bool) -> FileSource:
+    if not is_resolved and is_url(path):
+        from b2dinspect.evidence.remote import open_remote
+
+        return open_remote(path)
+    return _from_descriptor(_open_for_reading(path, is_resolved), path)
 
 
 def _open_for_reading(path: str, is_resolved: bool) -> int:

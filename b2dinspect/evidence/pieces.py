@@ -42,7 +42,7 @@ def named(path: str) -> PieceName | None:
     """Return what the name of a piece says; None for a name that no piece has.
 
     >>> named("/evidence/disk.img.001")
-    Named(stem='/evidence/disk.img.', number=1, width=3)
+    PieceName(stem='/evidence/disk.img.', number=1, width=3)
     """
     found = NAME.fullmatch(os.path.abspath(path))
     return PieceName(found[1], int(found[2]), len(found[2])) if found else None

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from b2dinspect.errors import EvidenceError, UsageError
+from b2dinspect.evidence.urls import is_url
 
 
 class RefusedError(EvidenceError):
@@ -23,7 +24,7 @@ class Roots:
     """The folders below which files may be opened.
 
     Args:
-        path: The image that the user gave, whose folder is the first root; ``-`` has none.
+        path: The image that the user gave, whose folder is the first root; ``-`` and a URL have none.
         folders: More roots.
 
     Raises:
@@ -34,7 +35,7 @@ class Roots:
         for folder in folders:
             if not os.path.isdir(folder):
                 raise UsageError(f"{folder} is not a folder")
-        own = [] if path == "-" else [os.path.dirname(os.path.abspath(path))]
+        own = [] if path == "-" or is_url(path) else [os.path.dirname(os.path.abspath(path))]
         given = [*own, *(os.path.abspath(folder) for folder in folders)]
         self.folders = tuple(dict.fromkeys([*given, *(os.path.realpath(folder) for folder in given)]))
         self._names: dict[str, list[str]] = {}
@@ -107,8 +108,8 @@ class Roots:
 
 
 def real_path(path: str) -> str:
-    """Return where an image really is; "" for standard input."""
-    return "" if path == "-" else os.path.realpath(path)
+    """Return where an image really is; "" for standard input, and on another machine."""
+    return "" if path == "-" or is_url(path) else os.path.realpath(path)
 
 
 def identity(path: str) -> object:

@@ -9,6 +9,7 @@ from b2dinspect.containers import Container
 from b2dinspect.errors import UsageError
 from b2dinspect.evidence.chain import LinkedFile, Rules, open_disk
 from b2dinspect.evidence.file import Progress, about
+from b2dinspect.evidence.urls import shown
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.choice import choices_for, data_choice
 from b2dinspect.inspection.facts import DiskState, Inspection, Magic, Ownership
@@ -35,7 +36,7 @@ def inspect(
     """Open ``path`` and return all facts about the disk in it. The caller closes them.
 
     Args:
-        path: The image.
+        path: The image, or its URL.
         format_name: Its format, None to tell by its sign.
         rules: What else may be opened.
         progress: Told how far opening is.
@@ -46,11 +47,12 @@ def inspect(
         SourceError: The file cannot be read.
         ContainerError: No disk can be made out of the file.
     """
-    with about(path):
+    name = shown(path)
+    with about(name):
         opened = open_disk(path, format_name, rules=rules, progress=progress)
         try:
             facts = inspect_disk(
-                opened.container, path, origin=opened.origin, links=tuple(opened.links), visit=visit
+                opened.container, name, origin=opened.origin, links=tuple(opened.links), visit=visit
             )
             return facts._replace(opened=opened)
         except BaseException:

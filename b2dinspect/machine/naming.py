@@ -9,6 +9,7 @@ import itertools
 from pathlib import Path
 
 from b2dinspect.errors import UsageError
+from b2dinspect.evidence.urls import is_url
 from b2dinspect.machine.files import is_folder, is_there
 from b2dinspect.machine.folder import disk_of, looks_like_machine
 from b2dinspect.machine.places import machine_folder, stores
@@ -32,12 +33,12 @@ class NamedDisk(NamedTuple):
 
 
 def machine_named(argument: str) -> Path | None:
-    """Return the machine directory that an argument means; None when it is a file, or ``-``.
+    """Return the machine directory that an argument means; None when it is a file, a URL, or ``-``.
 
     Raises:
         UsageError: It is neither, with the name that is nearest; or a directory of something else.
     """
-    if argument == "-" or (is_there(Path(argument)) and not is_folder(Path(argument))):
+    if argument == "-" or is_url(argument) or (is_there(Path(argument)) and not is_folder(Path(argument))):
         return None
     folder = machine_folder(argument)
     if folder is None:

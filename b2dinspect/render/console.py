@@ -65,7 +65,7 @@ def show(
 
 def _file(facts: Inspection) -> RenderableType:
     disk = facts.container
-    read_from = {"ova": "an OVA", "pieces": "several files"}
+    read_from = {"ova": "an OVA", "remote": "another machine", "pieces": "several files"}
     origin = "" if facts.origin == "file" else f", unpacked from {facts.origin}"
     if facts.origin in ("stream", "block device", *read_from):
         origin = f", read from {read_from.get(facts.origin, f'a {facts.origin}')}"
