@@ -44,6 +44,26 @@ STRUCTURES = (
     ("swap", (("header", swap.HEADER),)),
     ("tar", (("header", tarball.HEADER),)),
 )
+SYMPTOMS = (
+    "`permissions 0644 for '…/id_rsa' are too open`, or only `Error getting ssh command 'exit 0'`",
+    "`open /old/path/id_rsa: no such file or directory`",
+    "`unexpected end of JSON input`",
+    "`docker@…'s password:`, or `handshake failed … attempted methods [none publickey]`",
+    "there is no `id_rsa.pub`",
+    "it booted, still asks for a password, and forgets everything at the next boot",
+    "`/` is a tmpfs, no space is left, and it asks for a password",
+    "it worked once, and asks for a password since the restart (VMware)",
+    "other data is mounted, or `unable to find a partition with the appropriate label`",
+    "`VERR_VD_VMDK_INVALID_HEADER`, or an inconsistency between grain table and backup grain table",
+    "`UUID … does not match the value … stored in the media registry`",
+    "the machine does not start after `create` was interrupted",
+    "a big disk was asked for, and `df` shows a small one",
+    "there are several keys, or large ones, and some or all cannot log in",
+    "errors on a busy ext4",
+    "one of these, and the disk is healthy",
+    "disk.vmdk looks like that of long ago",
+)
+"""What people see, by the row that an explanation names."""
 API = (
     *("open", "diff", "diagnose", "provision", "incident"),
     *("Disk", "Bytes", "Map", "Answer", "Difference", "Stages"),
@@ -66,7 +86,8 @@ def findings() -> str:
 
 def _finding(item: Explanation) -> str:
     row = f" (row {item.row})" if item.row else ""
-    lines = [f"### `{item.id}`: {item.title}{row}\n", f"{item.why}\n", f"- Fix: {item.fix}"]
+    anchor = f'<a id="{_anchor(item)}"></a>\n'
+    lines = [anchor, f"### `{item.id}`: {item.title}{row}\n", f"{item.why}\n", f"- Fix: {item.fix}"]
     for systems, commands in by_system(item):
         where = f"On {systems}" if systems else "Type"
         lines += [f"- {where}: `{command}`" for command in commands]
@@ -74,6 +95,32 @@ def _finding(item: Explanation) -> str:
         lines.append(f"- Then: {item.end}")
     lines.append(f"- Sure: {item.sure}\n")
     return "\n".join(lines)
+
+
+def what_goes_wrong() -> str:
+    """Return the page that leads from what one sees to what it can be."""
+    lines = [
+        "# What goes wrong\n",
+        "What people with a dead machine see, as dozens of threads tell it, and what can be behind it. Which",
+        "of it, `b2dinspect doctor NAME` tells.\n",
+        "| row | what you see | what it can be |",
+        "|---|---|---|",
+    ]
+    for row, symptom in enumerate(SYMPTOMS, 1):
+        found = [item for item in explanations() if item.row == row]
+        links = [f"[{item.title}](findings.md#{_anchor(item)})" for item in found]
+        causes = "; ".join(links) or "the network, the hypervisor, or a driver without a disk: not the disk"
+        lines.append(f"| {row} | {symptom} | {causes} |")
+    lines += [
+        "\nA Docker client that is refused (`x509: certificate has expired`, `signed by unknown authority`,",
+        "`certificate is valid for …, not …`) stands before the second door:",
+        "[its findings](findings.md), and [how it works](../how-it-works.md#the-second-door).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _anchor(item: Explanation) -> str:
+    return item.id.replace("*", "family")
 
 
 def commands() -> str:
@@ -167,7 +214,13 @@ def _text(found: Any) -> str:
     return f"{head}\n\n{rest}" if rest else head
 
 
-PAGES = {"findings": findings, "commands": commands, "formats": formats, "python": python}
+PAGES = {
+    "findings": findings,
+    "what-goes-wrong": what_goes_wrong,
+    "commands": commands,
+    "formats": formats,
+    "python": python,
+}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():
