@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +65,7 @@ def unpack_into(packed: Path, folder: Path, name: str = "") -> str:
             ``MAX_UNPACKED`` bytes.
     """
     import lzma  # slow to import, and seldom needed
+    import tarfile
     import zlib
 
     modes: dict[Path, int] = {}

@@ -18,7 +18,7 @@ from b2dinspect.errors import UserdataError
 from b2dinspect.userdata.authorized_keys import decode_blob
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateNumbers
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 LAYER = "private key"
 OPENSSH_MAGIC = b"openssh-key-v1\0"
@@ -60,6 +60,8 @@ def public_line(data: bytes) -> bytes:
         raise UserdataError("no end of the key found: the file is cut short", layer=LAYER)
     if begin[1] == b"OPENSSH PRIVATE KEY":
         return _from_openssh(data[begin.end() : end])
+    if begin[1] == b"RSA PRIVATE KEY" and (blob := _from_plain_rsa(data[begin.end() : end])):
+        return b"ssh-rsa " + base64.b64encode(blob)
     return _from_pem(data)
 
 
@@ -85,6 +87,44 @@ def _string(data: bytes, offset: int) -> tuple[bytes, int]:
     return data[offset + 4 : end], end
 
 
+def _from_plain_rsa(armoured: bytes) -> bytes:
+    """Return the public half of a sound RSA key as docker-machine writes it, or nothing.
+
+    That is PKCS#1 (RFC 8017, appendix A.1.2) without a passphrase. Of any other, and of what is wrong, the
+    cryptography library knows more, which is slow to import.
+    """
+    armour = armoured.split()
+    if any(len(line) != 64 for line in armour[:-1]):
+        return b""
+    try:
+        der = binascii.a2b_base64(b"".join(armour), strict_mode=True)
+    except binascii.Error:
+        return b""
+    numbers = [*_numbers(der)]
+    if len(numbers) != 9 or der != _encoded(0x30, b"".join(_encoded(2, _signed(one)) for one in numbers)):
+        return b""
+    version, modulus, exponent, *_ = numbers
+    is_usual = version == 0 and exponent % 2 == 1 and max(numbers) == modulus
+    is_usual = is_usual and 2048 <= modulus.bit_length() <= MAX_BITS
+    if not is_usual or not _belong_together(*numbers[1:]):
+        return b""
+    parts = (b"ssh-rsa", _signed(exponent), _signed(modulus))
+    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def _signed(number: int) -> bytes:
+    """Return a number, not negative, as DER and ssh write it: the fewest bytes with room for a sign."""
+    return number.to_bytes(number.bit_length() // 8 + 1, "big")
+
+
+def _encoded(tag: int, body: bytes) -> bytes:
+    """Return bytes with their tag and length before them (ITU-T X.690, section 10.1)."""
+    if len(body) < 0x80:
+        return bytes((tag, len(body))) + body
+    length = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + body
+
+
 def _from_pem(data: bytes) -> bytes:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -96,7 +136,7 @@ def _from_pem(data: bytes) -> bytes:
             warnings.simplefilter("ignore")  # that a kind of key is old is not news to a forensic tool
             # that the factors are primes takes 30 ms to prove, a minute for the largest; damage shows without
             key = load_pem_private_key(data, None, unsafe_skip_rsa_key_validation=True)
-            if isinstance(key, RSAPrivateKey) and not _belong_together(key.private_numbers()):
+            if isinstance(key, RSAPrivateKey) and not _belong_together(*_numbers_of(key)):
                 raise ValueError("its numbers do not belong together")
             public = key.public_key()
             return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
@@ -106,16 +146,22 @@ def _from_pem(data: bytes) -> bytes:
         raise UserdataError(f"cannot be decoded: {' '.join(str(error).split())}", layer=LAYER) from error
 
 
-def _belong_together(key: RSAPrivateNumbers) -> bool:
+def _numbers_of(key: RSAPrivateKey) -> tuple[int, ...]:
+    """Return the eight numbers of an RSA key in the order of its file."""
+    private = key.private_numbers()
+    public = private.public_numbers
+    return public.n, public.e, private.d, private.p, private.q, private.dmp1, private.dmq1, private.iqmp
+
+
+def _belong_together(n: int, e: int, d: int, p: int, q: int, dp: int, dq: int, inverse: int) -> bool:
     """Tell whether the eight numbers of an RSA key fit each other (RFC 8017, section 3.2)."""
-    p, q, d = key.p, key.q, key.d
-    if min(p, q, d, key.public_numbers.e) < 2 or p * q != key.public_numbers.n:
+    if min(p, q, d, e) < 2 or p * q != n:
         return False
-    inverse = d * key.public_numbers.e - 1
+    rest = d * e - 1
     return (
-        inverse % (p - 1) == inverse % (q - 1) == 0
-        and (key.dmp1, key.dmq1) == (d % (p - 1), d % (q - 1))
-        and key.iqmp * q % p == 1
+        rest % (p - 1) == rest % (q - 1) == 0
+        and (dp, dq) == (d % (p - 1), d % (q - 1))
+        and inverse * q % p == 1
     )
 
 
@@ -130,13 +176,17 @@ def _check_sizes(data: bytes) -> None:
         der = binascii.a2b_base64(b"".join(body.split()))
     except binascii.Error:
         return  # headers before the base64
-    largest = max(_number_sizes(der), default=0)
+    largest = max(map(len, _integers(der)), default=0)
     if largest > MAX_BITS // 8 + 1:
         raise UserdataError(f"has a number of {8 * largest} bits, which no key has", layer=LAYER)
 
 
-def _number_sizes(der: bytes, depth: int = 0) -> Iterator[int]:
-    """Yield the bytes of each INTEGER, within sequences and octet strings too (ITU-T X.690, section 8)."""
+def _numbers(der: bytes) -> Iterator[int]:
+    return (int.from_bytes(one, "big") for one in _integers(der))
+
+
+def _integers(der: bytes, depth: int = 0) -> Iterator[bytes]:
+    """Yield each INTEGER, within sequences and octet strings too (ITU-T X.690, section 8)."""
     at = 0
     while at + 2 <= len(der) and depth < 6:
         tag, length, at = der[at], der[at + 1], at + 2
@@ -144,7 +194,7 @@ def _number_sizes(der: bytes, depth: int = 0) -> Iterator[int]:
             width = length & 0x7F
             length, at = int.from_bytes(der[at : at + width], "big"), at + width
         if tag == 0x02:
-            yield length
+            yield der[at : at + length]
         elif tag in (0x30, 0x04):
-            yield from _number_sizes(der[at : at + length], depth + 1)
+            yield from _integers(der[at : at + length], depth + 1)
         at += length

@@ -135,6 +135,41 @@ def test_a_command_that_inspects_loads_no_writer(name: str, loaded_by: dict[str,
     assert WRITERS & found <= SAVES.get(name, set()) | {EVENTS}
 
 
+# --- a command loads nothing slow that it does not use -----------------------------------------------------
+
+DRAWING = ("rich",)
+CODE = """
+import sys
+from b2dinspect.cli.main import run
+try:
+    run()
+except SystemExit:
+    pass
+"""
+QUICK: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("--help",): (*DRAWING, "construct", "b2dinspect.cli.show", "b2dinspect.evidence"),
+    ("show", "--help"): (*DRAWING, "cryptography"),
+    ("show", "--json", "IMAGE"): (*DRAWING, "cryptography", "b2dinspect.views", "b2dinspect.evidence.vbox"),
+    ("keys", "IMAGE"): (*DRAWING, "cryptography", "json"),
+    ("cat", "IMAGE", USERDATA_PATH): (*DRAWING, "cryptography", "json"),
+    ("show", "IMAGE"): ("rich.progress", "rich.markdown", "cryptography", "json"),
+    ("doctor", "MACHINE"): ("rich.progress", "rich.markdown", "cryptography", "tarfile"),
+}
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_a_command_loads_nothing_slow_that_it_does_not_use(words: tuple[str, ...], tmp_path: Path) -> None:
+    image = unpacked(IMAGE)
+    (tmp_path / "id_rsa").write_bytes((SAMPLE_KEYS / "practice-1").read_bytes())
+    settings = {"ConfigVersion": 3, "DriverName": "none", "Driver": {}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "disk.vdi").symlink_to(image)
+    places = {"IMAGE": image, "MACHINE": tmp_path}
+    found = loaded(CODE, *(places.get(word, word) for word in words))
+    assert "typer" in found
+    assert not {name for name in QUICK[words] if name in found}
+
+
 # --- only the command line knows its options --------------------------------------------------------------
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from b2dinspect.errors import UserdataError
+from b2dinspect.userdata import private_key
 from b2dinspect.userdata.authorized_keys import parse
 from b2dinspect.userdata.private_key import is_private_key, public_line
 from tests.disks import new_path
@@ -230,3 +231,25 @@ def test_any_byte_changed(form: str) -> None:
         inside = bytearray(base64.b64decode(b"".join(body)))
         inside[dice.randrange(64)] = dice.randrange(256)
         attempt(first + base64.encodebytes(bytes(inside)) + last)
+
+
+@pytest.mark.parametrize("bits", ["2048", "3072"])
+def test_what_is_read_quickly_is_what_the_library_reads(bits: str) -> None:
+    key = generate("-t", "rsa", "-b", bits, "-m", "PEM").read_bytes()
+    assert quickly(key) == private_key._from_pem(key)
+    dice = random.Random(bits)
+    for _ in range(200):
+        changed = bytearray(key)
+        changed[dice.randrange(len(key))] = dice.choice((dice.randrange(256), ord("A"), ord("\n"), ord("=")))
+        if quick := quickly(bytes(changed)):
+            assert quick == private_key._from_pem(bytes(changed))
+
+
+def quickly(data: bytes) -> bytes:
+    """Return what is read without the cryptography library, which must not be called then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(private_key, "_from_pem", lambda data: b"")
+        try:
+            return public_line(data)
+        except UserdataError:
+            return b""
