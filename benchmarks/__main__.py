@@ -167,6 +167,11 @@ def _own_share(run: tuple[str, ...]) -> tuple[float, float]:
 def extracting(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Yield how fast files come out of a disk, and in how much memory."""
     yield from extraction.rows(folder)
+    stored = str(extraction.containers(folder))
+    program = (sys.executable, "-m", "b2dinspect")
+    shown, listed = side_by_side((*program, "show", stored), (*program, "docker", "ps", stored))
+    beside = f"show ({shown * 1000:.0f} ms)"
+    yield f"docker ps, {extraction.CONTAINERS} containers", beside, f"{listed / shown:.2f} x"
     many = extraction.memory(folder)
     for words in (("get", str(many), "/", str(folder / "out")), ("get", str(many), "/", "--tar", os.devnull)):
         command = (sys.executable, "-m", "b2dinspect", *words, *(["--force"] if os.devnull in words else []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -18,7 +19,10 @@ SIZES = (100, 900, 3000, 5000, 12_000)
 LARGE = 6
 LARGE_SIZE = 200 << 20
 MANY = 100_000
-"""Names in one directory, for the memory that they take."""
+"""Files, for the memory that their names take."""
+IN_A_LARGE_ONE = 4000
+"""Names in one directory: ``mke2fs -d`` looks through all of them for each."""
+CONTAINERS = 300
 ROUNDS = 3
 
 
@@ -104,10 +108,39 @@ def rows(folder: Path, count: int = FILES) -> Iterator[tuple[str, str, str]]:
         raw.unlink()
 
 
+def containers(folder: Path) -> Path:
+    """Return a disk with the containers of an old Docker: a configuration and two layers each."""
+    place = folder / "tree/var/lib/docker"
+    image = "1" * 64
+    notes = {"id": image, "created": "2015-01-02T03:04:05Z", "os": "linux"}
+    (place / "graph" / image).mkdir(parents=True)
+    (place / "graph" / image / "json").write_text(json.dumps(notes))
+    (place / "repositories-aufs").write_text(json.dumps({"Repositories": {"old": {"1": image}}}))
+    for number in range(CONTAINERS):
+        own = f"{number:064x}"
+        for layer in (own, f"{own}-init"):
+            (place / "aufs/diff" / layer).mkdir(parents=True)
+        (place / "aufs/diff" / own / "file").write_bytes(bytes(number))
+        (place / "aufs/layers").mkdir(exist_ok=True)
+        (place / "aufs/layers" / own).write_text(f"{own}-init\n{image}\n")
+        config = {"ID": own, "Name": f"/c{number}", "Created": "2017-03-04T05:06:07Z", "Image": image}
+        config |= {
+            "Path": "/bin/sh",
+            "State": {"ExitCode": 0},
+            "Config": {"Image": "old:1"},
+            "Driver": "aufs",
+        }
+        (place / "containers" / own).mkdir(parents=True)
+        (place / "containers" / own / "config.json").write_text(json.dumps(config))
+    return disk(folder / "tree", folder / "containers.img", 64 << 20)
+
+
 def memory(folder: Path) -> Path:
-    """Return a disk with 100,000 names in one directory."""
+    """Return a disk with 100,000 files in a few large directories."""
     tree = folder / "many"
-    (tree / "all").mkdir(parents=True)
     for number in range(MANY):
-        (tree / "all" / f"a-name-of-some-length-{number:06}").touch()
+        place = tree / f"d{number // IN_A_LARGE_ONE}"
+        if not number % IN_A_LARGE_ONE:
+            place.mkdir(parents=True)
+        (place / f"a-name-of-some-length-{number:06}").touch()
     return disk(tree, folder / "many.img", 256 << 20)

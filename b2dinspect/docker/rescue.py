@@ -18,6 +18,7 @@ from b2dinspect.docker.inspect import inspected
 from b2dinspect.docker.saving import Saved, changed_members, image_name, save
 from b2dinspect.errors import B2dError, EvidenceError, FilesystemError, UsageError
 from b2dinspect.extraction.members import Fault, Member, NotWholeError, walk
+from b2dinspect.extraction.names import RESERVED
 from b2dinspect.extraction.tar import Emit, Style, TarWriter
 from b2dinspect.records import NamedTuple
 
@@ -146,6 +147,8 @@ class _Names:
     def new(self, folder: str, name: str) -> str:
         """Return a path without an ending for something of this name."""
         plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100].strip(".") or "unnamed"
+        if plain.split(".")[0].lower() in RESERVED:
+            plain = f"_{plain}"
         number, path = 1, f"{folder}/{plain}"
         while path.lower() in self._used:
             number += 1

@@ -30,14 +30,17 @@ def read_volumes(
     noted = _database(files, folder + b"/metadata.db")
     inside = next((path for one in containers if (path := guest_path(one.config, one.id))), USUAL)
     users: dict[str, list[str]] = {}
+    drivers: dict[str, str] = {}
     for container in containers:
         for mount in container.mounts:
-            if mount.type == "volume":
+            if mount.type == "volume" and mount.name:
                 users.setdefault(mount.name, []).append(container.name)
+                drivers.setdefault(mount.name, mount.driver)
     names = [name for name in files.names(folder) if files.is_directory(folder + b"/" + name)]
     found = [_volume(root, files, name, noted, inside) for name in names]
     here = {volume.name for volume in found}
-    found += [_elsewhere(name, note) for name, note in noted.items() if name not in here]
+    known = {name: {"Driver": driver} for name, driver in drivers.items()} | noted
+    found += [_elsewhere(name, note) for name, note in known.items() if name not in here]
     return tuple(
         volume._replace(used_by=tuple(dict.fromkeys(users.get(volume.name, ()))))
         for volume in sorted(found, key=lambda volume: volume.name)
@@ -78,7 +81,7 @@ def _volume(
 
 
 def _elsewhere(name: str, note: Mapping[str, Any]) -> DockerVolume:
-    """Return a volume of which the database alone knows."""
+    """Return a volume of which only the database or a container knows."""
     labels, options = strings(note.get("Labels")), strings(note.get("Options"))
     return DockerVolume(name, str(note.get("Driver") or ""), b"", "", labels, options, None)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from b2dinspect.errors import EvidenceError, SourceError, UsageError
 from b2dinspect.extraction.members import AT_ONCE, Fault, Member, PlainFiles, absent, filled, join, missing
+from b2dinspect.extraction.names import windows_obstacle
 from b2dinspect.extraction.together import IS_POSSIBLE, make_all
 from b2dinspect.extraction.wholefile import CHUNK, Look, Maker, temporary
 from b2dinspect.filesystems.node import PlainFile
@@ -33,12 +34,6 @@ FEW = 32
 MANY = 500
 """Files after which a second process is worth its start."""
 NO_USE_GOING_ON = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-RESERVED = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-)
-"""Names that Windows keeps for devices, whatever comes behind a dot."""
-NOT_ON_WINDOWS = frozenset('<>:"|?*\\') | {chr(number) for number in range(32)}
-
 _IS_WINDOWS = sys.platform == "win32"
 
 
@@ -422,19 +417,6 @@ class HostTree:
             sync_folder(self._top if self._top.is_dir() else self._top.parent)
             if self.copied >= FEW:
                 sync_filesystem(self._top)
-
-
-def windows_obstacle(name: str) -> str:
-    """Return why Windows cannot take a name; "" when it can.
-
-    >>> windows_obstacle("aux.c"), windows_obstacle("a:b"), windows_obstacle("fine")
-    ('Windows keeps this name for itself', 'Windows has no : in names', '')
-    """
-    if char := next((char for char in name if char in NOT_ON_WINDOWS), ""):
-        return f"Windows has no {char} in names"
-    if name.endswith((".", " ")):
-        return f"Windows has no {name[-1]} at the end of names"
-    return "Windows keeps this name for itself" if name.split(".")[0].casefold() in RESERVED else ""
 
 
 def _times(member: Member) -> tuple[int, int]:

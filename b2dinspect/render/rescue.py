@@ -108,8 +108,8 @@ def _containers(
     containers: list[tuple[DockerContainer, RescuedPart]], images: dict[str, tuple[str, ...]], system: System
 ) -> Iterator[str]:
     yield from ("", "## Containers", "")
-    yield "Each is made again as it was, not started, and gets its own changes. The `.json` beside each tar"
-    yield "is what `docker inspect` says of it."
+    yield "Each is made again as it was and gets its own changes; `docker start NAME` then starts it."
+    yield "The `.json` beside each tar is what `docker inspect` says of it."
     networks = sorted({network for container, _ in containers if (network := network_of(container))})
     if networks:
         yield from ("", "Their networks:")
@@ -136,6 +136,10 @@ def _container(container: DockerContainer, kept: RescuedPart, image: str, system
         yield from _block(command_line(words, system), *([] if is_fixed else fed))
         if fed and is_fixed:
             yield f"Its files are read-only: what {_code(kept.path)} has of them cannot be put back into it."
+    for mount in container.mounts:
+        if mount.type == "bind":
+            source, inside = _code(mount.source), _code(mount.destination)
+            yield f"{source}, a folder of the machine or its host, was mounted at {inside}: it is not here."
     if kept.deleted:
         yield f"It had deleted {len(kept.deleted)} paths of its image, which manifest.json lists."
 

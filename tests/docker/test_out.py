@@ -138,6 +138,10 @@ def test_a_rescue_is_put_back_as_its_readme_says(played: Scene, tmp_path: Path, 
     assert set(back) - gone == set(there)
     for name in ("data/one", "data/old/again", "new/link", "new/fifo", "new/zero"):
         assert back[name] == there[name]
+    daemon.run("start", "local", "failed", "sleeper")
+    assert daemon.lines("wait", "local", "failed") == ["0", "3"]
+    assert daemon.run("logs", "local").stdout == played.said["logs"]["local"][0].encode("latin-1")
+    assert daemon.lines("inspect", "-f", "{{.State.Running}}", "sleeper") == ["true"]
 
 
 def test_a_rescue_goes_into_a_new_folder_only(played: Scene, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from b2dinspect.docker.facts import ContainerState, DockerContainer, DockerVolume
+from b2dinspect.docker.facts import ContainerState, DockerContainer, DockerVolume, Mount
 from b2dinspect.docker.layers import chain_ids
 from b2dinspect.docker.rescue import Rescued, RescuedPart
 from b2dinspect.render.rescue import readme
-from tests.cli.helpers import PROGRAM, invoke, is_harmless
+from tests.cli.helpers import PROGRAM, document, invoke, is_harmless
 from tests.disks import MIB, make_disk
 from tests.docker.handmade import ROOT, Tree, as_json, container, disk, graph, identity
 from tests.docker.test_hostile import WEB, overlay2
@@ -110,6 +110,30 @@ def test_a_lost_table_keeps_nothing_back(tmp_path: Path) -> None:
     assert {one["kind"] for one in found["files"]} >= {"volume", "container"}
 
 
+@needs("qemu-img")
+@pytest.mark.parametrize("kind", ["vmdk", "vhdx", "vdi", "vpc"])
+def test_what_a_cut_container_lacks_is_named_with_its_ranges(kind: str, tmp_path: Path) -> None:
+    pieces = [b"%07d\n" % number * 128 for number in range(4096)]  # 1 KiB each
+    place = f"{ROOT}/volumes/{identity('volume')}/_data/large"
+    image, whole = tmp_path / f"disk.{kind}", disk(graph() | {place: b"".join(pieces)})
+    run("qemu-img", "convert", "-f", "raw", "-O", kind, whole, image)
+    data = image.read_bytes()
+    kept = data.index(pieces[3000])
+    with image.open("rb+") as file:
+        file.truncate(kept)
+    done = invoke("docker", "rescue", image, tmp_path / "all")
+    said = re.search(r"does not hold bytes (\d+)-(\d+) of it: zeros", done.stderr.decode())
+    assert (done.returncode, said is not None) == (1, True), done.stderr
+    first, last = int(said[1]), int(said[2])  # type: ignore[index]
+    assert (first, last) == (3000 << 10, (4096 << 10) - 1)
+    with tarfile.open(tmp_path / f"all/volumes/{identity('volume')}.tar") as tar:
+        content = tar.extractfile("large")
+        assert content is not None
+        assert content.read() == b"".join(pieces[:3000]).ljust(4096 << 10, b"\0")
+        assert "kept" in tar.getnames()
+    assert said[0] in (tmp_path / "all/README.md").read_text()  # type: ignore[index]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has read")
 @pytest.mark.slow
 def test_an_export_streams_from_its_first_file() -> None:
@@ -126,6 +150,23 @@ def test_an_export_streams_from_its_first_file() -> None:
         rest = stream.read()
         assert process.wait(PATIENCE) == 0
     assert len(first) + len(rest) > 48 << 20
+
+
+def test_a_volume_that_only_a_container_knows(tmp_path: Path) -> None:
+    tree = {name: content for name, content in graph().items() if "/volumes/" not in name}
+    tree[f"{ROOT}/volumes"] = None
+    image, name = disk(tree), identity("volume")
+    (found,) = document(invoke("docker", "volumes", "--json", image), "docker-volumes")["volumes"]
+    assert (found["name"], found["size"], found["used_by"]) == (name, None, ["web"])
+    done = invoke("docker", "rescue", image, tmp_path / "all")
+    assert (done.returncode, f"only the name of {name} is on this disk" in done.stderr.decode()) == (1, True)
+
+
+def test_folders_of_the_host_are_named_as_no_part_of_it() -> None:
+    assert (
+        "`/c/Users/me`, a folder of the machine or its host, was mounted at `/app`: it is not here"
+        in parsed("x")
+    )
 
 
 def arguments(line: str) -> list[str]:
@@ -166,7 +207,8 @@ def parsed(*words: str) -> str:
     """Return the README of a rescue with one container that runs these words."""
     state = ContainerState(*(None,) * len(ContainerState._fields))
     own = DockerContainer(
-        "c" * 64, "web", "app:1", "", words, "", state, {}, (), "overlay2", (), (), "json-file", b"",
+        "c" * 64, "web", "app:1", "", words, "", state, {},
+        (Mount("bind", "", "/c/Users/me", "/app", "", True),), "overlay2", (), (), "json-file", b"",
         {"Config": {"Image": "app:1", "Cmd": list(words)}},
     )  # fmt: skip
     part = RescuedPart("container", "web", "containers/web.tar", 2048)
