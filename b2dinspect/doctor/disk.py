@@ -9,6 +9,7 @@ from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.facts import DataChoice, Inspection, Source, Userdata
 from b2dinspect.inspection.keys import KEY_FILES, MAX_KEY_LINES, key_file
 from b2dinspect.inspection.login import deciding_keys
+from b2dinspect.inspection.state import written_over
 from b2dinspect.inspection.volumes import Volume
 from b2dinspect.records import NamedTuple
 from b2dinspect.units import listed
@@ -46,11 +47,11 @@ def structures(facts: Inspection) -> Iterator[Finding]:
 
 def unseen_table(facts: Inspection) -> Iterator[Finding]:
     """Say first who would format a disk of whose table some is left; a marker over it has its own words."""
-    if facts.table.unseen and facts.table.partitions and facts.formatters and not facts.magic.found:
-        guests = listed(facts.formatters)
-        text = (
-            f"no guest sees the partition table that is left: {guests} will format the disk at the next boot"
-        )
+    if facts.table.unseen and facts.table.partitions and not facts.magic.found:
+        end = "none finds its data"
+        if facts.formatters:
+            end = f"{listed(facts.formatters)} will format the disk at the next boot"
+        text = f"no guest sees the partition table that is left: {end}"
         yield Finding("table-unseen", "error", text, 0)
 
 
@@ -68,6 +69,9 @@ def state(facts: Inspection, expected: Expected = UNKNOWN) -> Iterator[Finding]:
     elif facts.state == "partitioned" and facts.ownership.owner == "unknown" and not expected.is_machines:
         text = f"nothing says that this is a boot2docker disk: {facts.reason}"
         yield Finding("disk-foreign", "warning", text)
+    elif facts.state == "partitioned" and not any(one.number == 1 for one in facts.table.partitions):
+        text = f"{facts.reason}, and there is no partition 1, on which a guest makes it"
+        yield Finding("partition-none", "error", text)
     elif facts.state == "partitioned":
         text = f"{facts.reason}: it was not made yet, or mkfs failed; the guest then lives in RAM"
         yield Finding("filesystem-none", "error", text)
@@ -96,8 +100,8 @@ def marker(facts: Inspection) -> Iterator[Finding]:
         first = next((one for one in facts.living if one.filesystem != "swap"), facts.living[0])
         if _is_overwritten(facts, first):
             text = (
-                f"{_place(facts, first)} was {first.filesystem}, and something was written over its "
-                f"beginning: {outcome}; work on a copy"
+                f"{_place(facts, first)} was {first.filesystem}, and {written_over(facts.volumes, first)} "
+                f"was written over its beginning: {outcome}; work on a copy"
             )
         yield Finding(_what_is_gone(facts, first), "error", text, first.sign)
     for number in magic.in_partitions:
@@ -364,8 +368,9 @@ CHECKS: tuple[DiskCheck, ...] = (marker, label, userdata, keys, same_keys)
 
 
 def examine(facts: Inspection, expected: Expected = UNKNOWN) -> list[Finding]:
-    """Return all findings about a disk, gravest first, otherwise in the order of the checks."""
+    """Return all findings about a disk, gravest first; then what is to be saved, and as the checks go."""
     order = {"error": 0, "warning": 1, "info": 2}
-    found = [*unseen_table(facts), *structures(facts), *state(facts, expected)]
+    at_once = [*unseen_table(facts), *(marker(facts) if facts.living else ())]
+    found = [*at_once, *structures(facts), *state(facts, expected)]
     found += [finding for check in CHECKS for finding in check(facts)]
-    return sorted(found, key=lambda item: order[item.severity])
+    return sorted(dict.fromkeys(found), key=lambda item: order[item.severity])

@@ -216,7 +216,13 @@ class _Search:
     def _can_be_ext(self, offset: int) -> bool:
         primary = read_lenient(self._disk, offset + superblock.OFFSET, superblock.SIZE)
         copies = (self._is_stored(offset + place, PAGE) for place in backups.places())
-        return superblock.has_magic(primary) or any(copies)
+        return superblock.has_magic(primary) or any(copies) or self._has_narrow_copies(offset)
+
+    def _has_narrow_copies(self, offset: int) -> bool:
+        """Tell whether something is stored where narrow groups of what a table names have copies."""
+        first, *_, last = sorted(backups.narrow_places())
+        starts = (0, *(one.partition.offset for one in self._volumes))
+        return offset in starts and self._is_stored(offset + first, last - first)
 
     def _is_known(self, offset: int) -> bool:
         return any(span.holds(offset) for span in self._known)

@@ -104,11 +104,11 @@ def tell_owner(
 
 
 def has_beneath(volume: Volume, volumes: Sequence[Volume]) -> bool:
-    """Tell whether a filesystem of ours lies within one of somebody else's, which was made over it."""
+    """Tell whether a filesystem of ours lies below another one, which was made over it."""
     if volume.label == DATA_LABEL or volume.filesystem in SEARCHED:
         return False
     within = (one for one in volumes if one.is_ext and one.label == DATA_LABEL)
-    return any(volume.partition.start < one.partition.start < volume.partition.end for one in within)
+    return any(volume.partition.start <= one.partition.start < volume.partition.end for one in within)
 
 
 def _is_sign(one: Resemblance) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from b2dinspect.containers import Container
 from b2dinspect.errors import MissingDataError
+from b2dinspect.filesystems.signatures import name_of
 from b2dinspect.guests import DATA_LABEL
 from b2dinspect.inspection.facts import Choice, DataChoice, DiskState, Magic, Names, Ownership
 from b2dinspect.inspection.keys import HEAD
-from b2dinspect.inspection.volumes import Volume
+from b2dinspect.inspection.volumes import UNNAMED, Volume
 from b2dinspect.partitions import PartitionTable
 from b2dinspect.records import NamedTuple
 from b2dinspect.source import read_lenient
@@ -117,10 +119,15 @@ def _unnamed(layers: Layers) -> str:
     named = {part.start: part for part in layers.table.partitions}
     if over := [one for one in layers.living if one.partition.start in named]:
         place, kind = named[over[0].partition.start].place, over[0].filesystem
-        return (
-            f"{place} was {kind}, and something was written over its beginning; the disk still holds {places}"
-        )
+        what = written_over(layers.volumes, over[0])
+        return f"{place} was {kind}, and {what} was written over its beginning; the disk still holds {places}"
     return f"no partition{'' if has_table else ' table'} names it, but the disk still holds {places}"
+
+
+def written_over(volumes: Sequence[Volume], living: Volume) -> str:
+    """Return what begins now where a living filesystem begins, as far as that has a name."""
+    here = (one for one in volumes if one.partition.start == living.partition.start)
+    return next((name_of(one.filesystem) for one in here if one.filesystem not in UNNAMED), "something")
 
 
 def _format_warning(layers: Layers) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 System = Literal["linux", "macos", "windows"]
 SYSTEM_NAMES: dict[System, str] = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
-_PLAIN_ON_WINDOWS = re.compile(r"[\w.:\\/+=@~-]+", re.ASCII)
+_PLAIN_ON_WINDOWS = re.compile(r"(?!@)[\w.:\\/+=@~-]+", re.ASCII)  # PowerShell looks for a variable behind @
 _SAFE_IN_DOUBLE_QUOTES = re.compile(r"[^\"$`%!^“”„]+")
 
 

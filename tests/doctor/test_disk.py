@@ -30,6 +30,7 @@ from tests.disks import (
     look,
     make_disk,
     make_ext,
+    make_swap,
     needs_disks,
     provision,
     provisioned,
@@ -83,6 +84,14 @@ def two_labels() -> Path:
 def empty_table() -> Path:
     path = make_disk(8 * MIB)
     sfdisk(path, "label: gpt\nsize=2MiB\n")
+    return path
+
+
+@functools.cache
+def swap_alone() -> Path:
+    path = make_disk(40 * MIB)
+    sfdisk(path, "label: gpt\n2 : start=2048, size=32M, type=S\n")
+    make_swap(path, MIB, 32 * MIB, "boot2dockerswap")
     return path
 
 
@@ -203,6 +212,7 @@ ODD: dict[str, tuple[Callable[[], Inspection], list[str], str, int | None]] = {
         "the label is looked for first",
         0,
     ),
+    "swap alone": (lambda: look(swap_alone()), ["partition-none"], "there is no partition 1", None),
     "marker beside an empty table": (
         lambda: look(beside_table(None)),
         ["filesystem-none", "magic-beside-table"],  # the table is in the tar's first header
@@ -393,7 +403,7 @@ def test_what_the_layers_say_is_passed_on() -> None:
         (512, bytes(8)),  # the primary GPT
         (DATA_START * 512 + 1024, bytes(1024)),  # the superblock
     )
-    assert ids(facts) == ["gpt-primary-damaged", "ext4-superblock-damaged"]
+    assert ids(facts) == ["table-unseen", "gpt-primary-damaged", "ext4-superblock-damaged"]
 
 
 def test_problems_on_the_way_are_passed_on() -> None:

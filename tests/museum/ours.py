@@ -27,7 +27,7 @@ from tests.disks import (
     sfdisk,
 )
 from tests.museum.exhibit import copied, exhibit, written
-from tests.museum.foreign import EXT4, gpt, iso, marker_tar
+from tests.museum.foreign import EXT4, crypt, gpt, iso, marker_tar
 from tests.oracles import run
 from tests.shared import once
 
@@ -330,6 +330,48 @@ def _made_over(name: str, owner: Literal["other"], seems: str, *command: str) ->
 OLD_START = 1955840
 _made_over("ntfs", "other", "NTFS", "mkfs.ntfs", "-F", "-Q", "-q")
 _made_over("xfs", "other", "XFS", "mkfs.xfs", "-q", "-f", "-K")
+
+
+@exhibit(
+    "cryptsetup luksFormat on the data partition: its header is LUKS now, copies of ours live behind it.",
+    seems="LUKS",
+    lives=(MINIKUBE,),
+    readable=False,
+    programs=("cryptsetup", *PROVISION),
+)
+def luks_over_data() -> Path:
+    path, header = minikube(), make_disk(32 * MIB)
+    crypt(header, "luks2")
+    with header.open("rb") as file:
+        return written(path, (MINIKUBE, file.read(16 * MIB)))
+
+
+@exhibit(
+    "XFS's first blocks on the data partition of a disk with narrow groups, as minikube's are.",
+    seems="XFS",
+    lives=(MINIKUBE,),
+    readable=False,
+    programs=("mkfs.xfs", *PROVISION),
+)
+def xfs_over_data() -> Path:
+    path, stick = make_disk(300 * MIB), make_disk(310 * MIB)
+    gpt(path, "-n", "1:2048:0")
+    make_ext(path, 298 * MIB, *("-b", "4096", "-i", "2048"), offset=MINIKUBE, files=FILES)
+    run("mkfs.xfs", "-q", stick)
+    with stick.open("rb") as file:
+        return written(path, (MINIKUBE, file.read(MIB)))
+
+
+@exhibit(
+    "Swap with our label, and no partition 1: nothing to repair, nothing to make anew.",
+    "ours",
+    programs=("sgdisk", "mkswap"),
+)
+def swap_alone() -> Path:
+    path = make_disk(64 * MIB)
+    gpt(path, "-n", "2:2048:+32M", "-t", "2:8200")
+    make_swap(path, MINIKUBE, 32 * MIB, "boot2dockerswap")
+    return path
 
 
 @exhibit(

@@ -155,6 +155,9 @@ def test_what_is_only_unread_is_not_damaged(name: str) -> None:
         ("esp-and-root", "partition 1 seems to be FAT (certain: the signature)"),
         ("photos-zeroed", "Whose disk: nothing says whose it is"),
         ("ntfs-over-ours", "made over a boot2docker disk, whose ext4 still begins at sector 1955840"),
+        ("luks-over-data", "a LUKS volume, encrypted was made over a boot2docker disk"),
+        ("xfs-over-data", "XFS was made over a boot2docker disk"),
+        ("swap-alone", "Do: keep the image, and look for a copy of it"),
         ("btrfs-magic-in-data", "has the signature of btrfs, too, at its byte 0x10040"),
     ],
 )

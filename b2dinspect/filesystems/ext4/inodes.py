@@ -142,7 +142,7 @@ class Inodes:
         Raises:
             FilesystemError, MissingDataError: As ``used``.
         """
-        length = self._ever_used(group) * self._size
+        length = self.ever_used(group) * self._size
         table = self._table(group) if length else 0
         for extent in self._fs.extents(table, length):
             if extent.kind == "zero":
@@ -190,7 +190,7 @@ class Inodes:
         bitmaps = [(self._number(group, name), 1) for name in names]
         return [*bitmaps, (self._table(group) // self.block_size, table)]
 
-    def _ever_used(self, group: int) -> int:
+    def ever_used(self, group: int) -> int:
         """Return how many inodes of a group were ever written; behind them is what was there before."""
         if not self._super.feature_ro_compat & (GROUP_CHECKSUMS | METADATA_CHECKSUMS):
             return self._per_group

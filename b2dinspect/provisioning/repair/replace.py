@@ -95,7 +95,8 @@ def _check_alone(storage: Storage, path: str, entry: DirectoryEntry, edits: Ext4
             edits.check_marked(path.encode())
         other = next(other_claims(storage, entry.node.inode), "")
     except EvidenceError as error:
-        raise UsageError(f"/{path} is not written: {error.message}; run e2fsck on a copy") from error
+        advice = "" if error.message.endswith("not changed here") else "; run e2fsck on a copy"
+        raise UsageError(f"/{path} is not written: {error.message}{advice}") from error
     if other:
         raise UsageError(f"/{path} is not written: {other} claims blocks of it too; run e2fsck on a copy")
 

@@ -343,6 +343,16 @@ def test_where_the_old_layout_is_automounts_key_goes_there(has_tar: bool, tmp_pa
 
 
 @pytest.mark.slow
+def test_of_many_inodes_only_those_that_were_used_count(tmp_path: Path) -> None:
+    """minikube's mke2fs -i 2048 makes ten millions of them on a disk of the usual size."""
+    key = tmp_path / "key"
+    key.write_bytes(practice_key(2).private)
+    status, said, error = repair(unpacked("provisioned-minikube.vdi"), "--key", key, "--dry-run")
+    assert status == 0, error
+    assert "the key in" in said
+
+
+@pytest.mark.slow
 def test_a_packed_sample_is_repaired_into_a_copy(tmp_path: Path) -> None:
     sample = tmp_path / "userdata-missing.vdi.gz"
     shutil.copy(Path(__file__).parents[3] / "sample_images" / sample.name, sample)

@@ -15,6 +15,7 @@ from typing import Any
 
 from b2dinspect.errors import FilesystemError, NotFoundError
 from b2dinspect.filesystems import superblock
+from b2dinspect.filesystems.ext4 import show
 from b2dinspect.filesystems.ext4.inodes import Inode, unpacked
 from b2dinspect.filesystems.ext4.layout import (
     APPEND_ONLY,
@@ -509,7 +510,7 @@ _REFUSED = {
 def _check_flags(inode: InodeRecord, name: bytes) -> None:
     for flag, what in _REFUSED.items():
         if inode.get("flags") & flag:
-            raise FilesystemError(f"{name!a} {what}: it is not changed here")
+            raise FilesystemError(f"{show(name)} {what}: it is not changed here")
 
 
 def _refuse(block: Any, checksum_fault: str, mounts_unclean: bool) -> None:
