@@ -57,6 +57,10 @@ COMMANDS = {
         "Draw a disk: the file with its metadata and blocks, the disk in it, and its first MiB, each "
         "to scale.",
     ),
+    "audit": (
+        "b2dinspect.cli.audit:audit",
+        "Inspect and diagnose every image and machine directory below folders, a record each.",
+    ),
     "search": (
         "b2dinspect.cli.search:search",
         "Search everything that a disk stores for keys, tars, superblocks and tables, by their own bytes.",

@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 
 INSPECTING = (
     *("evidence", "partitions", "filesystems", "userdata", "machine", "inspection", "docker", "views"),
-    *("doctor", "search"),
+    *("doctor", "search", "audit"),
 )
 
 
@@ -101,6 +101,7 @@ WORDS: dict[str, tuple[object, ...]] = {
     "choice": ("IMAGE",),
     "verify": ("IMAGE",),
     "search": ("IMAGE",),
+    "audit": ("--help",),
     "query": ("IMAGE", "state"),
 }
 SAVES = {"get": {"b2dinspect.newfile"}}
