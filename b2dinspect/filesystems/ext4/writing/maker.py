@@ -193,7 +193,7 @@ class _Maker:
             revision=1,
             first_inode=FIRST_INODE,
             inode_size=INODE,
-            block_group=group,
+            block_group=group & 0xFFFF,  # a field of 16 bits, from which mke2fs lets the rest fall
             feature_compat=COMPAT,
             feature_incompat=INCOMPAT,
             feature_ro_compat=RO_COMPAT,

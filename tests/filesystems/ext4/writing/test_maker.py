@@ -11,7 +11,7 @@ import pytest
 from b2dinspect.errors import FilesystemError
 from b2dinspect.evidence.file import open_evidence
 from b2dinspect.filesystems.ext4.writing.geometry import geometry_for
-from b2dinspect.filesystems.ext4.writing.maker import Identity, make
+from b2dinspect.filesystems.ext4.writing.maker import Identity, _Maker, make
 from tests.filesystems.ext4.writing.model import IDENTITY
 from tests.oracles import needs, run
 
@@ -120,3 +120,9 @@ def test_identities_are_those_that_are_given(tmp_path: Path) -> None:
 def test_a_size_that_cannot_be_made_is_refused(size: int) -> None:
     with pytest.raises(FilesystemError):
         geometry_for(size, 8192)
+
+
+def test_a_group_behind_65535_has_a_number_of_sixteen_bits() -> None:
+    """A disk of 8 TiB has as many: making it ended in a traceback."""
+    block = _Maker(geometry_for(64 << 20, 8192), IDENTITY)._superblock(78125, 0)
+    assert int.from_bytes(block[90:92], "little") == 78125 & 0xFFFF
