@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from b2dinspect.cli.docker import FAMILY
+from b2dinspect.cli.main import COMMANDS
 from tests.cli.helpers import PROGRAM, USERDATA_PATH, environment
 from tests.cli.many import MARK
 from tests.fuzz import inputs
@@ -57,12 +59,20 @@ def allowed() -> list[str]:
     return [os.path.realpath(one) for one in (*own, *system) if one] + [one for one in own if one]
 
 
-def harmless(lines: list[str], places: list[str]) -> int:
-    """Return how many files were opened; none of them to be written, and none outside of some places."""
+def harmless(lines: list[str], places: list[str], out: str = "\0") -> int:
+    """Return how many files were opened; none of them to be written, and none outside of some places.
+
+    Args:
+        lines: Of a trace.
+        places: Where files may be read.
+        out: The folder for what was asked for; what is done there alone is its own business.
+    """
     opened = 0
     tried = {found[1] for line in lines if (found := TRIED.search(line))}
     for line in lines:
         call = re.search(r"^\d+ +(\w+)\(", line)
+        if out in line and not any(place in line for place in places[-1:]):
+            continue
         if call is None or " ENOENT " in line or MARK in line or any(name in line for name in tried):
             continue
         if not call[1].startswith(("open", "creat")):
@@ -132,10 +142,11 @@ MANY = [sys.executable, "-m", "tests.cli.many"]
 
 
 def commands_on(image: str) -> list[list[str]]:
-    """Return every command that inspects an image."""
+    """Return every command that inspects an image and needs no words of its own."""
     plain = ("show", "keys", "diff", "verify", "logs", "doctor", "report", "map", "hexdump", "choice", "ls")
     return [
         *([name, image] for name in plain),
+        *(["search", image], ["query", image, "header"]),
         *(["show", "--headers", "--json", image], ["keys", "--fingerprints", image]),
         *(["cat", image, USERDATA_PATH], ["doctor", "--json", image], ["report", "--markdown", image]),
         *(["docker", name, image] for name in ("ps", "images", "volumes")),
@@ -165,9 +176,56 @@ def test_no_command_opens_more_of_a_machine(name: str, tmp_path: Path) -> None:
     check_all(words, folder, tmp_path / "log")
 
 
-def check_all(words: list[list[str]], folder: Path, log: Path) -> None:
+def commands_that_copy(image: str, out: Path) -> list[list[str]]:
+    """Return every command that writes what was asked for, of a disk with a data-root."""
+    return [
+        ["get", image, "/var/lib/boot2docker", str(out / "got")],
+        ["get", image, "/var/lib/boot2docker", "--tar", str(out / "got.tar")],
+        ["report", image, "-o", str(out / "report.html")],
+        ["map", image, "--svg", str(out / "map.svg")],
+        ["map", image, "--html", str(out / "map.html")],
+        ["docker", "export", image, "quiet_turing", "-o", str(out / "root.tar")],
+        ["docker", "cp", image, "quiet_turing:/", str(out / "root")],
+        ["docker", "volume", image, "data", "-o", str(out / "volume.tar")],
+        ["docker", "save", image, "busybox", "-o", str(out / "image.tar")],
+        ["docker", "rescue", image, str(out / "rescued")],
+    ]
+
+
+def commands_of_docker(image: str) -> list[list[str]]:
+    """Return the commands that read one thing of a data-root."""
+    of_container = [["docker", name, image, "quiet_turing"] for name in ("inspect", "logs", "diff")]
+    return [*of_container, ["docker", "history", image, "busybox"], ["docker", "inspect", image, "busybox"]]
+
+
+@needs("mke2fs", "debugfs")
+def test_what_is_asked_for_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    for place in (folder, out):
+        place.mkdir()
+    image = str(inputs.docker(folder))
+    check_all([*commands_that_copy(image, out), *commands_of_docker(image)], folder, tmp_path / "log", out)
+    assert len(list(out.iterdir())) == 10
+
+
+def test_machines_are_listed_and_a_finding_explained(tmp_path: Path) -> None:
+    machine = copy_of("healthy-minikube", tmp_path)
+    store = machine.parent
+    check_all([["machines", str(store)], ["explain", "magic-stale"], ["explain"]], store, tmp_path / "log")
+
+
+def test_every_inspecting_command_is_traced(tmp_path: Path) -> None:
+    """All but ``tui``, which needs a terminal and asks what the others ask."""
+    tried = [*commands_on("x"), *commands_that_copy("x", tmp_path), *commands_of_docker("x")]
+    names = {words[0] for words in tried} | {"machines", "explain", "tui"}
+    assert names == set(COMMANDS)
+    assert {words[1] for words in tried if words[0] == "docker"} == set(FAMILY.places)
+
+
+def check_all(words: list[list[str]], folder: Path, log: Path, out: Path | None = None) -> None:
     before = unread(folder)
     lines = traced(MANY, log, json.dumps(words).encode())
     assert sum(MARK in line for line in lines) == len(words)
-    assert harmless(lines, [*allowed(), os.path.realpath(folder)]) > 20
+    places = [*allowed(), os.path.realpath(folder)]
+    assert harmless(lines, places, os.path.realpath(out) if out else "\0") > 20
     assert seen(folder) == before
