@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import coverage
 import pytest
@@ -69,3 +72,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_ = "Write what the commands print today into tests/transcripts, to be reviewed as a diff."
     parser.addoption("--update-transcripts", action="store_true", help=help_)
+
+
+def _skip_what_is_not_here(error: Exception) -> None:
+    """Skip a test that itself calls what this system does not have; what the package calls is its fault."""
+    caller = traceback.extract_tb(error.__traceback__)[-1].filename
+    if not Path(caller).is_relative_to(Path(__file__).parent):
+        return
+    if isinstance(error, AttributeError) and error.obj in (os, signal, socket):
+        pytest.skip(f"not on this system: {error.obj.__name__}.{error.name}")
+    if isinstance(error, ModuleNotFoundError) and error.name in ("fcntl", "pty", "resource"):
+        pytest.skip(f"not on this system: {error.name}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Perform a test, or skip it where this system cannot."""
+    try:
+        return (yield)
+    except (AttributeError, ModuleNotFoundError) as error:
+        _skip_what_is_not_here(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: object) -> Iterator[None]:
+    """Prepare a test, or skip it where this system cannot."""
+    try:
+        return (yield)
+    except (AttributeError, ModuleNotFoundError) as error:
+        _skip_what_is_not_here(error)
+        raise

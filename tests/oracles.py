@@ -22,10 +22,16 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 
 def run(*command: object, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:  # noqa: A002
-    """Run a program to its end; raises CalledProcessError with its output when it fails."""
+    """Run a program to its end, or skip the test for want of it.
+
+    Raises:
+        CalledProcessError: It failed; with its output.
+    """
     arguments = [os.fspath(part) if isinstance(part, os.PathLike) else str(part) for part in command]
     environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8"}
-    program = shutil.which(arguments[0], path=PATH) or arguments[0]
+    program = shutil.which(arguments[0], path=PATH)
+    if program is None:
+        pytest.skip(f"not installed: {arguments[0]}")
     return subprocess.run(
         [program, *arguments[1:]], input=input or b"", capture_output=True, check=True, env=environment
     )

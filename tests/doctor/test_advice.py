@@ -192,6 +192,7 @@ def test_what_was_unpacked_and_mended_is_not_unpacked_again(place: Path) -> None
     assert {line for one in again for line in one["commands"]["linux"]} == {f"b2dinspect doctor ./{name}"}
 
 
+@needs("tar", "xz")
 @pytest.mark.parametrize("name", ["moved", "key-mode", "userdata-lost", "snapshot", "healthy-minikube"])
 @pytest.mark.slow(but=1)
 def test_a_machine_that_was_unpacked_by_hand(name: str, place: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import io
 import os
-import resource
 import signal
 import sys
 import traceback
@@ -175,6 +174,8 @@ def _memory() -> int:
 
 def prepare() -> None:
     """Make this process one that only tries: no memory without end, no warnings, no terminal."""
+    import resource  # not on Windows, where nobody fuzzes
+
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")

@@ -23,7 +23,8 @@ CALLS = (
     *("fchmod", "chmod", "fchown", "chown", "utime"),
     *("rename", "replace", "link", "symlink", "unlink", "remove", "mkdir", "rmdir", "setxattr", "mknod"),
 )
-SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT, "TORN": signal.SIGKILL}
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
+SIGNALS = {"KILL": KILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT, "TORN": KILL}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 

@@ -52,6 +52,12 @@ def no_locks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claims, "fcntl", None, raising=False)
 
 
+def no_users(patch: pytest.MonkeyPatch) -> None:
+    """Have no user's number, and no attributes of files; the name is in the environment, as on Windows."""
+    without(os, "getuid", "geteuid", "getxattr", "setxattr", "listxattr")(patch)
+    patch.setenv("USERNAME", "somebody")
+
+
 PLATFORMS: dict[str, Take] = {
     "no fork": without(os, "fork"),
     "no pread": without(os, "pread", "pwrite"),
@@ -61,7 +67,7 @@ PLATFORMS: dict[str, Take] = {
     "no modes": no_modes,
     "no fcntl": no_locks,
     "no programs": no_programs,
-    "no getuid": without(os, "getuid", "geteuid", "getxattr", "setxattr", "listxattr"),
+    "no getuid": no_users,
 }
 
 

@@ -61,13 +61,6 @@ def provision(*words: object) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_a_machine_is_made_and_logged_into(platform: str, tmp_path: Path) -> None:
-    status, text = provision("run", "demo", "--dir", tmp_path, "--size", "1200MiB")
-    assert status == 0, text
-    assert "0600 id_rsa\n" in text
-
-
-@pytest.mark.slow
 def test_a_disk_is_repaired(platform: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     machine = copy_of("userdata-lost", tmp_path)

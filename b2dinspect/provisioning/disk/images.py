@@ -83,7 +83,9 @@ class WorkDisk(ByteSource):
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[Extent]:
         """Yield what has been written, in chunks of 1 MiB, and holes."""
         position, end = self._clamp(offset, length)
-        for chunk in sorted(self._touched):
+        asked = range(position // CHUNK, -(-end // CHUNK))
+        is_few = len(asked) < len(self._touched)
+        for chunk in filter(self._touched.__contains__, asked) if is_few else sorted(self._touched):
             start, stop = max(position, chunk * CHUNK), min(end, (chunk + 1) * CHUNK)
             if start >= stop:
                 continue

@@ -424,6 +424,7 @@ def test_certificates(root_folder: Path, tmp_path: Path) -> None:
     assert simulated == expected
 
 
+@needs("ssh-keygen")
 @pytest.mark.slow
 def test_inspection(bench: Bench) -> None:
     answers = {}
