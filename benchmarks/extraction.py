@@ -123,7 +123,12 @@ def containers(folder: Path) -> Path:
         (place / "aufs/diff" / own / "file").write_bytes(bytes(number))
         (place / "aufs/layers").mkdir(exist_ok=True)
         (place / "aufs/layers" / own).write_text(f"{own}-init\n{image}\n")
-        config = {"ID": own, "Name": f"/c{number}", "Created": "2017-03-04T05:06:07Z", "Image": image}
+        config: dict[str, object] = {
+            "ID": own,
+            "Name": f"/c{number}",
+            "Created": "2017-03-04T05:06:07Z",
+            "Image": image,
+        }
         config |= {
             "Path": "/bin/sh",
             "State": {"ExitCode": 0},

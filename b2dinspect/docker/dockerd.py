@@ -14,6 +14,7 @@ from typing import Any
 
 from b2dinspect.docker import containerd
 from b2dinspect.docker.facts import (
+    UNREAD_DRIVERS,
     ContainerState,
     ContainerStatus,
     Contents,
@@ -95,11 +96,14 @@ def _container(
     driver = text(document.get("Driver"))
     image = bare(document.get("Image"))
     store = stores.get(driver)
-    layers, base = store.of_container(identity, image) if store else ContainerLayers((), ())
+    is_unread = driver in UNREAD_DRIVERS
+    layers, base = store.of_container(identity, image) if store and not is_unread else ContainerLayers((), ())
     if not layers and driver in containerd.READ:
         layers = snapshots.of_container(identity)
         base = layers[1:]
-    if not layers:
+    if is_unread:
+        files.complain(path, f"its files are kept by the {driver} driver, which is not read")
+    elif not layers:
         files.complain(path, f"no layer of its own in the store of {driver or 'any driver'}")
     log = mapping(mapping(host).get("LogConfig"))
     problems = files.take_problems()

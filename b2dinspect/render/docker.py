@@ -197,8 +197,8 @@ def status(state: ContainerState) -> str:
 
 def _command(container: DockerContainer, is_whole: bool) -> str:
     """Return a command as the daemon joins its words (moby, container/view.go)."""
-    program, *words = container.command
-    text = " ".join((program, *(f"'{word}'" if " " in word else word for word in words)))
+    program, words = container.command[:1], container.command[1:]
+    text = " ".join((*program, *(f"'{word}'" if " " in word else word for word in words)))
     return f'"{text if is_whole else _cut(text, COMMAND)}"'
 
 

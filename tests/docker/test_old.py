@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from tests.cli.helpers import document, invoke
-from tests.docker.handmade import ROOT, disk, graph, identity, podman, podman_database
+from tests.docker.handmade import (
+    ROOT,
+    Tree,
+    as_json,
+    container,
+    disk,
+    graph,
+    identity,
+    podman,
+    podman_database,
+)
 from tests.oracles import needs
 
 pytestmark = needs("mke2fs")
@@ -121,3 +131,22 @@ def test_podman(with_database: bool) -> None:
         ["web"] if with_database else [],
     )
     assert invoke("docker", "logs", image, "web").stdout == b"hello\n"
+    assert b"web" in invoke("docker", "ps", image).stdout
+
+
+def test_podmans_older_database_is_named_as_unread() -> None:
+    tree = podman() | {"var/lib/containers/storage/libpod/bolt_state.db": b"x"}
+    done = invoke("docker", "ps", disk(tree))
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"bolt_state.db: Podman's older database, which is not read" in done.stderr
+    assert b"web" in done.stdout
+
+
+def test_a_driver_whose_layers_are_not_read_is_named() -> None:
+    own = f"{ROOT}/containers/{identity('web')}"
+    config = container("web", f"sha256:{identity('top')}", "devicemapper")
+    tree: Tree = {f"{ROOT}/devicemapper/metadata/base": b"x", f"{own}/config.v2.json": as_json(config)}
+    done = invoke("docker", "ps", disk(tree | {f"{ROOT}/volumes/kept/_data/file": b"kept"}))
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"its files are kept by the devicemapper driver, which is not read" in done.stderr
+    assert b"web" in done.stdout
