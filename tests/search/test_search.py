@@ -78,7 +78,7 @@ LITERALS = [*dict.fromkeys(one.literal for one in lookers_for(KINDS))]
 FRAGMENTS = st.sampled_from([*LITERALS, *(one[:5] for one in LITERALS), b"AAAA", b"aa", b"\0\0\0", b"-----"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(FRAGMENTS | st.binary(max_size=6), max_size=60), st.lists(FRAGMENTS, max_size=4))
 def test_both_engines_find_the_same(parts: list[bytes], asked: list[bytes]) -> None:
     data = b"".join(parts)
