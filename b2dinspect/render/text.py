@@ -52,7 +52,7 @@ def typed(command: str) -> str:
     r"""Return a command as it is printed to be typed: as ``visible``, but a backslash stays one.
 
     >>> typed("type C:\\new\x1b")
-    'type C:\\\\new\\\\x1b'
+    'type C:\\new\\x1b'
     """
     return visible(command).replace(BACKSLASH, "\\")
 
