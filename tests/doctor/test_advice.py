@@ -147,6 +147,29 @@ def test_every_command_works_as_printed(name: str, place: Path) -> None:
         assert all(end in " ".join(text.split()) for end in ends)
 
 
+@needs("ssh")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "program"),
+    [
+        ("key-regenerated", (), "b2dprovision"),
+        ("key-regenerated", ("--in-place",), "docker-machine"),
+        ("snapshot", ("--new-key", "--drop", "id_rsa"), "VBoxManage"),
+    ],
+)
+def test_what_a_repair_says_to_do_next_is_typed(
+    name: str, options: tuple[str, ...], program: str, place: Path
+) -> None:
+    folder = copy_of(name, place)
+    status, text = invoke(provision_app, ["repair", str(folder), *options, "--json"])
+    assert status == 0, text
+    lines = json.loads(text)["next"]["commands"]
+    assert [line.split()[0] for line in lines] == [program]
+    for line in lines:
+        type_in(line, place)
+    assert doctor(folder)[0] == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.slow(but=8)
 def test_what_is_to_be_done_stands_in_the_first_five_lines(name: str) -> None:
