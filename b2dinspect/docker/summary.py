@@ -59,11 +59,14 @@ class Summary(NamedTuple):
             _counted(self.images, "image"),
             _counted(self.volumes, "volume"),
         )
-        hidden = [driver for driver in self.drivers if self.meant and driver != self.meant]
-        aside = (
-            f"; a daemon with {self.meant} does not show what {' and '.join(hidden)} holds" if hidden else ""
-        )
+        aside = f"; {self.hidden}" if self.hidden else ""
         return f"{name}: {', '.join(counts)}; {size(self.used)} in use on the filesystem{aside}"
+
+    @property
+    def hidden(self) -> str:
+        """Why some of it is not seen by the daemon that is meant to run; "" when it sees all."""
+        others = [driver for driver in self.drivers if self.meant and driver != self.meant]
+        return f"a daemon with {self.meant} does not show what {' and '.join(others)} holds" if others else ""
 
 
 def _counted(count: int, what: str) -> str:

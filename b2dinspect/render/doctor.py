@@ -80,6 +80,9 @@ def _verdict(item: Diagnosis) -> Iterator[RenderableType]:
         fine, rest, *beside = healthy(item)
         yield Line.of((fine, "bold green"), rest)
         yield from map(Line, beside)
+        for one in item.engines:
+            if one.hidden:
+                yield Line.of(("Are its containers gone?", "bold yellow"), f" They are here: {one.hidden}.")
         yield Line(f"Look elsewhere: {item.advice}.")
         if case.disk is not None and case.subject != "-":
             yield Line("To see a guest boot the disk in memory, and who gets in:")

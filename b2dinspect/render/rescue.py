@@ -35,7 +35,8 @@ def readme(path: str, rescued: Rescued, system: System | None = None) -> str:
 def _lines(path: str, rescued: Rescued, system: System) -> Iterator[str]:
     yield "# What was on the disk, and how to put it back"
     yield ""
-    yield f"From {_code(path)}. The commands are typed in this folder, in this order, where Docker runs."
+    shell = " in PowerShell" if system == "windows" else ""
+    yield f"From {_code(path)}. The commands are typed{shell} in this folder, in this order, where Docker runs."
     yield "`manifest.json` has the size and the SHA-256 of each file, and all that is missing."
     yield from _missing(rescued)
     if rescued.saved:
@@ -129,6 +130,9 @@ def _container(container: DockerContainer, kept: RescuedPart, image: str, system
     words = create_words(container, image, name)
     if any(typed(word) != word for word in words):
         yield "A word of its command has what cannot be typed, as a line break: take it from the `.json`."
+    elif system == "windows" and any('"' in word for word in words):
+        yield "A word of its command has double quotes, of which not every PowerShell passes on all: take it"
+        yield "from the `.json`."
     else:
         is_fixed = "--read-only" in words[: words.index(image)]
         has_changes = kept.size > EMPTY_SIZE
@@ -141,7 +145,8 @@ def _container(container: DockerContainer, kept: RescuedPart, image: str, system
             source, inside = _code(mount.source), _code(mount.destination)
             yield f"{source}, a folder of the machine or its host, was mounted at {inside}: it is not here."
     if kept.deleted:
-        yield f"It had deleted {len(kept.deleted)} paths of its image, which manifest.json lists."
+        many = "s" * (len(kept.deleted) != 1)
+        yield f"It had deleted {len(kept.deleted)} path{many} of its image, which manifest.json lists."
 
 
 def _name(name: str, kept: RescuedPart) -> str:
@@ -220,6 +225,7 @@ def summary(rescued: Rescued, folder: str) -> list[str]:
         kept = sum(bool(one.path) for one in found)
         damaged = sum(bool(one.problems) for one in found)
         note = f", {damaged} damaged or missing" if damaged else ""
-        lines.append(f"{kept} of {len(found)} {what}s{note}, {size(sum(one.size for one in found))}")
-    lines.append(f"{len(rescued.saved)} images")
+        many = "s" * (len(found) != 1)
+        lines.append(f"{kept} of {len(found)} {what}{many}{note}, {size(sum(one.size for one in found))}")
+    lines.append(f"{len(rescued.saved)} image{'s' * (len(rescued.saved) != 1)}")
     return [*lines, as_text(f"How to put them back: {folder}/README.md".encode())]

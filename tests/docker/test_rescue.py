@@ -17,6 +17,7 @@ from b2dinspect.docker.facts import ContainerState, DockerContainer, DockerVolum
 from b2dinspect.docker.layers import chain_ids
 from b2dinspect.docker.rescue import Rescued, RescuedPart
 from b2dinspect.render.rescue import readme
+from b2dinspect.render.shell import System
 from tests.cli.helpers import PROGRAM, document, invoke, is_harmless
 from tests.disks import MIB, make_disk
 from tests.docker.handmade import ROOT, Tree, as_json, container, disk, graph, identity
@@ -203,7 +204,14 @@ def test_what_cannot_be_typed_is_not_printed(word: str) -> None:
     assert "docker create" not in parsed("printf", word)
 
 
-def parsed(*words: str) -> str:
+def test_double_quotes_are_not_printed_for_windows() -> None:
+    assert "docker create" not in parsed("sh", "-c", 'echo "x"', system="windows")
+    assert "not every PowerShell" in parsed("sh", "-c", 'echo "x"', system="windows")
+    assert "'echo $X'" in parsed("sh", "-c", "echo $X", system="windows")
+    assert "typed in PowerShell in this folder" in parsed("x", system="windows")
+
+
+def parsed(*words: str, system: System = "linux") -> str:
     """Return the README of a rescue with one container that runs these words."""
     state = ContainerState(*(None,) * len(ContainerState._fields))
     own = DockerContainer(
@@ -212,4 +220,4 @@ def parsed(*words: str) -> str:
         {"Config": {"Image": "app:1", "Cmd": list(words)}},
     )  # fmt: skip
     part = RescuedPart("container", "web", "containers/web.tar", 2048)
-    return readme("disk.vmdk", Rescued((part,), (), (), ((own, part),), ()), "linux")
+    return readme("disk.vmdk", Rescued((part,), (), (), ((own, part),), ()), system)
