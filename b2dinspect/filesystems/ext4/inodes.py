@@ -99,6 +99,7 @@ class Inodes:
             )
         self._tables: dict[int, int] = {}
         self._chunks: dict[int, bytes] = {}
+        self._described_at, self._descriptors = -1, b""
 
     def inode(self, number: int) -> Inode:
         """Return an inode, in use or not.
@@ -200,8 +201,7 @@ class Inodes:
 
     def _number(self, group: int, name: str, width: int = 4) -> int:
         """Return a number of a group's descriptor, both halves of it where there are two."""
-        offset = self._descriptor(group)
-        raw = read_exactly(self._fs, offset, self._descriptor_size, FilesystemError, "group descriptor")
+        raw = self._described(group)
         low, high = layout.GROUP_DESCRIPTOR, layout.GROUP_DESCRIPTOR_HIGH
         at = offset_of(low, name if name == "flags" else f"{name}_lo")
         number = int.from_bytes(raw[at : at + width], "little")
@@ -231,8 +231,7 @@ class Inodes:
     def _table(self, group: int) -> int:
         """Return the byte at which a group's inode table begins."""
         if group not in self._tables:
-            offset = self._descriptor(group)
-            raw = read_exactly(self._fs, offset, self._descriptor_size, FilesystemError, "group descriptor")
+            offset, raw = self._descriptor(group), self._described(group)
             number = int.from_bytes(raw[_TABLE_LO : _TABLE_LO + 4], "little")
             if self._descriptor_size >= 64:
                 number |= int.from_bytes(raw[_TABLE_HI : _TABLE_HI + 4], "little") << 32
@@ -244,6 +243,21 @@ class Inodes:
                 )
             self._tables[group] = number * self.block_size
         return self._tables[group]
+
+    def _described(self, group: int) -> bytes:
+        """Return a group's descriptor; the block that it is in is read once for its neighbours too."""
+        offset, size = self._descriptor(group), self._descriptor_size
+        start = offset // self.block_size * self.block_size
+        if start != self._described_at:
+            try:
+                self._descriptors = self._fs.pread(start, self.block_size)
+            except MissingDataError:  # what is missing may be its neighbours
+                return read_exactly(self._fs, offset, size, FilesystemError, "group descriptor")
+            self._described_at = start
+        raw = self._descriptors[offset - start : offset - start + size]
+        if len(raw) < size:
+            return read_exactly(self._fs, offset, size, FilesystemError, "group descriptor")
+        return raw
 
     def _descriptor(self, group: int) -> int:
         """Return the byte at which a group's descriptor is."""

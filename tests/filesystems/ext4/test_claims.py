@@ -45,6 +45,23 @@ def test_a_block_of_two_files_is_found() -> None:
     assert list(other_claims(partition, one)) == [f"inode {two}"]
 
 
+def test_a_block_of_descriptors_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk of 8 TiB has 131,072 groups, and each was read five times."""
+    partition = made(144 << 20)
+    inodes = Inodes(partition, parse_superblock(partition)[0])
+    asked: list[int] = []
+    as_ever = Partition._pread
+
+    def pread(self: Partition, offset: int, length: int) -> bytes:
+        asked.append(offset)
+        return as_ever(self, offset, length)
+
+    monkeypatch.setattr(Partition, "_pread", pread)
+    assert inodes.groups == 2
+    assert [(inodes.own_blocks(group), inodes.ever_used(group)) for group in range(2)]
+    assert asked == [inodes.block_size]
+
+
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_file_in_what_is_the_filesystems_own(part: int) -> None:
     """An extent in a bitmap or the inode table: writing to the file would write inodes."""
