@@ -36,7 +36,7 @@ def _lines(path: str, rescued: Rescued, system: System) -> Iterator[str]:
     yield "# What was on the disk, and how to put it back"
     yield ""
     shell = " in PowerShell" if system == "windows" else ""
-    yield f"From {_code(path)}. The commands are typed{shell} in this folder, in this order, where Docker runs."
+    yield f"From {_code(path)}. The commands are typed{shell} in this folder, in order, where Docker runs."
     yield "`manifest.json` has the size and the SHA-256 of each file, and all that is missing."
     yield from _missing(rescued)
     if rescued.saved:
