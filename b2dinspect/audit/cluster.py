@@ -37,7 +37,8 @@ def lines(subjects: Iterable[str], at: int, hashes: bool, address: str) -> Itera
     except ImportError:
         raise UsageError("a cluster needs dask.distributed (pip install 'b2dinspect[audit]')") from None
     try:
-        client: Any = Client(address, timeout=CONNECT)  # type: ignore[no-untyped-call]
+        connect: Any = Client  # untyped, where it is installed
+        client = connect(address, timeout=CONNECT)
     except (OSError, TimeoutError, ValueError) as error:
         raise ToolError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
