@@ -56,17 +56,23 @@ def nothing_stays_open() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take ``slow(but=N)`` from N cases of a test, far from each other."""
-    cases = defaultdict[str, list[pytest.Item]](list)
+    """Of ``slow(but=N)``, take the mark from N cases, far from each other, and measure no other for coverage.
+
+    What hypothesis draws is not measured either: that would be another coverage every time.
+    """
+    cases = defaultdict[tuple[str, int], list[pytest.Item]](list)
     for item in items:
-        if any(mark.name == "slow" and mark.kwargs for mark in item.own_markers):
-            cases[item.nodeid.partition("[")[0]].append(item)
-    for found in cases.values():
-        wanted = next(
-            mark.kwargs["but"] for mark in found[0].own_markers if mark.name == "slow" and mark.kwargs
-        )
-        for item in found[:: -(-len(found) // wanted)]:
-            item.own_markers = [mark for mark in item.own_markers if not mark.kwargs.get("but")]
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.no_cover)
+        if (mark := item.get_closest_marker("slow")) and "but" in mark.kwargs:
+            cases[item.nodeid.partition("[")[0], mark.kwargs["but"]].append(item)
+    for (_, wanted), found in cases.items():
+        quick = found[:: -(-len(found) // wanted)]
+        for item in found:
+            if item in quick:
+                item.own_markers = [mark for mark in item.own_markers if mark.name != "slow"]
+            else:
+                item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

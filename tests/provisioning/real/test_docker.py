@@ -24,6 +24,7 @@ KERNEL = pytest.mark.skipif(not list(Path("/boot").glob("vmlinuz-*")), reason="n
 @needs("qemu-system-x86_64", "dockerd", "containerd", "runc", "docker", "busybox", "sshd", "fdisk", "ssh")
 @KERNEL
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_container_runs_and_what_it_left_is_read_from_the_disk(tmp_path: Path) -> None:
     driver = DRIVERS["virtualbox"]
     story = tell(
