@@ -121,7 +121,7 @@ class Changes:
         folder = self._rng.choice([b"", *self._of(stat.S_IFDIR)])
         path = folder + b"/" + bytes([self._rng.choice(b"abc\xff")]) * self._rng.choice(LENGTHS)
         while path in self.model:
-            path = path[:-1][: len(folder) + 200] + b"%d" % len(self.model)
+            path = path[: len(folder) + 200] + b"%d" % self._rng.randrange(10**9)
         return path
 
     def _write(self) -> None:
