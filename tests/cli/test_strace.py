@@ -182,6 +182,7 @@ def commands_that_copy(image: str, out: Path) -> list[list[str]]:
         ["get", image, "/var/lib/boot2docker", str(out / "got")],
         ["get", image, "/var/lib/boot2docker", "--tar", str(out / "got.tar")],
         ["report", image, "-o", str(out / "report.html")],
+        ["audit", image, "-o", str(out / "audit.ndjson")],
         ["map", image, "--svg", str(out / "map.svg")],
         ["map", image, "--html", str(out / "map.html")],
         ["docker", "export", image, "quiet_turing", "-o", str(out / "root.tar")],
@@ -205,7 +206,7 @@ def test_what_is_asked_for_is_written_where_it_was_asked_for(tmp_path: Path) -> 
         place.mkdir()
     image = str(inputs.docker(folder))
     check_all([*commands_that_copy(image, out), *commands_of_docker(image)], folder, tmp_path / "log", out)
-    assert len(list(out.iterdir())) == 10
+    assert len(list(out.iterdir())) == 11
 
 
 def test_machines_are_listed_and_a_finding_explained(tmp_path: Path) -> None:

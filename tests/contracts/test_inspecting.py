@@ -158,6 +158,7 @@ QUICK: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 
 
+@pytest.mark.no_cover  # measuring loads modules of its own
 @pytest.mark.parametrize("words", QUICK, ids=" ".join)
 def test_a_command_loads_nothing_slow_that_it_does_not_use(words: tuple[str, ...], tmp_path: Path) -> None:
     image = unpacked(IMAGE)

@@ -189,7 +189,7 @@ def _sqlite(data: bytes) -> None:
 
     class OneFile(Files):
         def __init__(self) -> None:
-            self.problems = []
+            super().__init__(None)  # type: ignore[arg-type]
 
         def read(self, path: bytes, most: int = 0) -> bytes | None:
             return data
