@@ -77,3 +77,10 @@ def platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     name: str = request.param
     PLATFORMS[name](monkeypatch)
     return name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Watch the time of these tests by a thread: they take away the signals by which it is watched else."""
+    for item in items:
+        if "platform" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(600, method="thread"))

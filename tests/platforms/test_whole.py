@@ -17,7 +17,8 @@ from b2dinspect.cli.provision import main as provisioning
 from b2dinspect.render import shell
 from tests.cli.helpers import unpacked
 from tests.doors import door
-from tests.incidents import incident
+from tests.incidents import copy_of, incident
+from tests.shared import SHARED
 
 INSPECTING = (
     *("show {disk}", "show {disk} --headers", "show {disk} --json", "query {disk} header"),
@@ -54,13 +55,19 @@ PROVISIONING = (
 ENCODINGS = ("cp936", "cp1252", "ascii")
 
 
+@functools.cache
+def store() -> Path:
+    """Return a store of one's own: to the shared one other workers add machines."""
+    return copy_of("key-regenerated", Path(tempfile.mkdtemp(dir=SHARED))).parent
+
+
 def words(line: str) -> list[str]:
     """Return a command's words, with places of disks and machines."""
     places = {
         "disk": unpacked("keys-differ.vdi"),
         "containers": unpacked("containers.vdi"),
         "machine": incident("key-regenerated"),
-        "store": incident("key-regenerated").parent,
+        "store": store(),
         "door": door("server-expired"),
     }
     return [word.format(**places) for word in line.split()]
