@@ -122,7 +122,7 @@ class KeyLine(NamedTuple):
 
 MAX_LINES = 1 << 14
 """Lines of a file that are read: more is no file of keys, and each costs memory."""
-MAX_LINE = 1 << 18
+MAX_LINE = 1 << 19
 """Bytes of a line that is read: one character of its options may cost two hundred. sshd has no such limit."""
 
 

@@ -22,6 +22,7 @@ def main(answer: str, program: str, *arguments: str) -> int:
     child, terminal = os.forkpty()  # type: ignore[attr-defined, unused-ignore]
     if not child:
         os.dup2(stdin, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would be inherited
         os.execv(program, [program, *arguments])  # noqa: S606 - no shell is wanted
     shown, end, is_answered = b"", time.monotonic() + PATIENCE, False
     while time.monotonic() < end:
